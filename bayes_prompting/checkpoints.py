@@ -1,0 +1,114 @@
+"""Pytrees on disk, by Orbax. Nothing else in the package imports it."""
+
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from orbax import checkpoint as ocp
+
+from bayes_prompting import errors
+from bayes_prompting import trees
+from bayes_prompting import types
+
+
+def _manager(path: pathlib.Path, create: bool) -> ocp.CheckpointManager:
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=1, create=create, enable_async_checkpointing=False
+  )
+  return ocp.CheckpointManager(
+    path.absolute(),
+    options=options,
+    item_handlers={
+      'tree': ocp.StandardCheckpointHandler(),
+      'metadata': ocp.JsonCheckpointHandler(),
+    },
+  )
+
+
+def _describe(tree: types.PyTree) -> dict[str, str]:
+  """Returns shape and dtype of every leaf by its path."""
+  return {
+    path: f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
+    for path, leaf in trees.by_path(tree).items()
+  }
+
+
+def save(
+  path: str | os.PathLike[str], tree: types.PyTree, metadata: dict[str, Any]
+) -> None:
+  """Saves a pytree of arrays, with what it belongs to.
+
+  Orbax writes under a temporary name and renames, so that what can be seen is
+  whole.
+
+  Args:
+    path: A folder of its own; made if missing.
+    tree: Not empty.
+    metadata: Plain values, kept as JSON.
+  """
+  with _manager(pathlib.Path(path), create=True) as manager:
+    manager.save(
+      0,
+      args=ocp.args.Composite(
+        tree=ocp.args.StandardSave(tree),
+        metadata=ocp.args.JsonSave(metadata),
+      ),
+    )
+    manager.wait_until_finished()
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+  """Returns whether a whole checkpoint stands at `path`."""
+  path = pathlib.Path(path)
+  if not path.is_dir():
+    return False
+  with _manager(path, create=False) as manager:
+    return manager.latest_step() is not None
+
+
+def restore(
+  path: str | os.PathLike[str], template: types.PyTree
+) -> types.PyTree:
+  """Loads a pytree that `save` wrote.
+
+  Args:
+    path: Its folder.
+    template: Arrays or `jax.ShapeDtypeStruct`s of the same structure.
+
+  Raises:
+    UserError: If there is none, or if its structure, a shape or a dtype is
+      another than the template's.
+  """
+  if not exists(path):
+    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), template
+  )
+  with _manager(pathlib.Path(path), create=False) as manager:
+    saved = _describe(manager.item_metadata(0)['tree'])
+    wanted = _describe(abstract)
+    for leaf in sorted(saved.keys() | wanted.keys()):
+      if saved.get(leaf) != wanted.get(leaf):
+        raise errors.UserError(
+          f'checkpoint: {str(path)!r} has {leaf} = {saved.get(leaf)}, wanted '
+          f'is {wanted.get(leaf)}'
+        )
+    return manager.restore(
+      0, args=ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
+    )['tree']
+
+
+def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Returns what was saved beside a pytree.
+
+  Raises:
+    UserError: If there is no checkpoint at `path`.
+  """
+  if not exists(path):
+    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
+  with _manager(pathlib.Path(path), create=False) as manager:
+    return manager.restore(
+      0, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
+    )['metadata']

@@ -1,0 +1,141 @@
+"""Checks of what a user gives, each with one clear line when it fails."""
+
+from collections.abc import Iterable, Sequence
+import difflib
+import math
+import numbers
+
+import numpy as np
+
+from bayes_prompting import errors
+
+# How far probabilities may be from summing to 1 before it is a mistake.
+_SUM_TOLERANCE = 1e-5
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+  """Returns 'did you mean ...' for a misspelt name, or all that is allowed."""
+  allowed = sorted(allowed)
+  close = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
+  if close:
+    return f'did you mean {" or ".join(close)}?'
+  return f'allowed: {", ".join(allowed) or "nothing"}'
+
+
+def one_of(field: str, value: object, allowed: Iterable[str]) -> str:
+  """Returns `value` if it is one of the allowed names."""
+  allowed = tuple(allowed)
+  if not isinstance(value, str) or value not in allowed:
+    raise errors.UserError(
+      f'{field}: unknown {value!r}; {nearest(str(value), allowed)}'
+    )
+  return value
+
+
+def integer(field: str, value: object, minimum: int) -> int:
+  """Returns `value` if it is a whole number of at least `minimum`."""
+  if (
+    isinstance(value, bool)
+    or not isinstance(value, numbers.Integral)
+    or value < minimum
+  ):
+    raise errors.UserError(
+      f'{field}: must be a whole number of at least {minimum}, got {value!r}'
+    )
+  return int(value)
+
+
+def positive(field: str, value: object) -> float:
+  """Returns `value` if it is a finite number above zero."""
+  if (
+    isinstance(value, bool)
+    or not isinstance(value, numbers.Real)
+    or not math.isfinite(value)
+    or value <= 0
+  ):
+    raise errors.UserError(
+      f'{field}: must be a finite number above 0, got {value!r}'
+    )
+  return float(value)
+
+
+def boolean(field: str, value: object) -> bool:
+  """Returns `value` if it is True or False."""
+  if not isinstance(value, bool):
+    raise errors.UserError(f'{field}: must be True or False, got {value!r}')
+  return value
+
+
+def non_negative_array(field: str, value: object, ndim: int) -> np.ndarray:
+  """Returns `value` as a float64 array of finite numbers of at least zero.
+
+  Args:
+    field: The name to show.
+    value: What the user gave: nested sequences of numbers.
+    ndim: 1 for [V] with V >= 2, 2 for [M, V] with M >= 1 and V >= 2.
+  """
+  shape = {1: '[V] with V >= 2', 2: '[M, V] with M >= 1 and V >= 2'}[ndim]
+  try:
+    array = np.asarray(value, np.float64)
+  except (TypeError, ValueError):
+    raise errors.UserError(
+      f'{field}: must be numbers of shape {shape}, got {value!r}'
+    ) from None
+  if array.ndim != ndim or array.size == 0 or array.shape[-1] < 2:
+    raise errors.UserError(
+      f'{field}: must have shape {shape}, got shape {array.shape}'
+    )
+  if not np.all(np.isfinite(array)) or np.any(array < 0):
+    raise errors.UserError(
+      f'{field}: must be finite and not negative, got {value!r}'
+    )
+  return array
+
+
+def probabilities(field: str, value: object, ndim: int) -> np.ndarray:
+  """Returns `value` as probabilities over the last axis. Zeros are legal.
+
+  Sums that are off by rounding (up to 1e-5) are normalised.
+  """
+  array = non_negative_array(field, value, ndim)
+  sums = array.sum(-1)
+  if np.any(np.abs(sums - 1) > _SUM_TOLERANCE):
+    raise errors.UserError(
+      f'{field}: must sum to 1 over the vocabulary, got {value!r} with sum '
+      f'{sums.tolist()}'
+    )
+  return array / sums[..., None]
+
+
+def weights(field: str, value: object, size: int) -> np.ndarray:
+  """Returns `value` as `size` weights that sum to 1. Zeros are legal."""
+  try:
+    array = np.asarray(value, np.float64)
+  except (TypeError, ValueError):
+    array = np.asarray([np.nan])
+  if (
+    array.shape != (size,)
+    or not np.all(np.isfinite(array))
+    or np.any(array < 0)
+    or abs(array.sum() - 1) > _SUM_TOLERANCE
+  ):
+    raise errors.UserError(
+      f'{field}: must be {size} numbers, one a component, not negative, that '
+      f'sum to 1, got {value!r}'
+    )
+  return array / array.sum()
+
+
+def strings(field: str, value: object) -> tuple[str, ...]:
+  """Returns `value` as a tuple of at least one distinct names."""
+  if (
+    not isinstance(value, Sequence)
+    or isinstance(value, str)
+    or not value
+    or not all(isinstance(v, str) and v for v in value)
+    or len(set(value)) != len(value)
+  ):
+    raise errors.UserError(
+      f'{field}: must be a tuple of one or more distinct names, got {value!r}'
+    )
+  return tuple(value)

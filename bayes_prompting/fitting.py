@@ -1,0 +1,206 @@
+"""The one loop: gradient descent on a tunable, for meta-training and tuning.
+
+Data is sampled inside jit, updates run in chunks without a round trip to the
+host, repetitions are vmapped, and one program is compiled for all repetitions,
+chunks and networks of one shape. Meta-training is the same loop with the tuner
+"all weights" from a random start.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bayes_prompting import keys
+from bayes_prompting import regret
+from bayes_prompting import types
+
+SCHEDULES = ('constant', 'cosine')
+
+OnChunk = Callable[[int, np.ndarray], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What a fit does.
+
+  Attributes:
+    num_steps: Updates; 0 leaves everything as it starts.
+    batch_size: B, fresh sequences for every update.
+    length: N.
+    learning_rate: Adam's step size, at the start of the schedule.
+    schedule: `constant`, or `cosine`, which decays to zero.
+    clip_norm: Gradients are clipped to this global norm, taken over the tunable
+      tree only.
+    chunk_size: Updates between two looks at the host; a matter of speed and
+      reporting only.
+  """
+
+  num_steps: int
+  batch_size: int
+  length: int
+  learning_rate: float
+  schedule: str = 'constant'
+  clip_norm: float = 1.0
+  chunk_size: int = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class FitState:
+  """All that a fit needs to go on: with the key, the next step follows.
+
+  Attributes:
+    tunable: Leading axis [R].
+    opt_state: Optax's, leading axis [R].
+    step: Updates done.
+  """
+
+  tunable: types.Tunable
+  opt_state: optax.OptState
+  step: int
+
+
+def optimizer(settings: Settings) -> optax.GradientTransformation:
+  """Returns Adam with clipped gradients and the schedule of the settings."""
+  rate = settings.learning_rate
+  if settings.schedule == 'cosine':
+    rate = optax.cosine_decay_schedule(rate, max(settings.num_steps, 1))
+  return optax.chain(
+    optax.clip_by_global_norm(settings.clip_norm), optax.adam(rate)
+  )
+
+
+@functools.partial(jax.jit, static_argnames=('predictor', 'tuner', 'settings'))
+def _start(key, predictor, params, tuner, settings, repetitions):
+  def one(repetition):
+    tunable = tuner.init(
+      keys.stream(key, 'init', repetition), predictor, params
+    )
+    return tunable, optimizer(settings).init(tunable)
+
+  return jax.vmap(one)(repetitions)
+
+
+@functools.partial(
+  jax.jit,
+  static_argnames=('predictor', 'tuner', 'task_prior', 'settings'),
+  donate_argnames=('tunable', 'opt_state'),
+)
+def _run_chunk(
+  key,
+  predictor,
+  params,
+  tuner,
+  task_prior,
+  settings,
+  repetitions,
+  tunable,
+  opt_state,
+  first_step,
+  num_steps,
+):
+  """Does updates first_step ... first_step + num_steps - 1 (both traced)."""
+  transform = optimizer(settings)
+
+  def loss_fn(tunable, tokens):
+    bound, state = tuner.bind(predictor, params, tunable)
+    log_probs = predictor.predict(bound, state, tokens)
+    return regret.log_loss(log_probs, tokens).mean()
+
+  def update(repetition, tunable, opt_state, step):
+    step_key = keys.stream(key, 'data', repetition, step)
+    sample = functools.partial(task_prior.sample, length=settings.length)
+    tokens = jax.vmap(lambda k: sample(k).tokens)(
+      jax.random.split(step_key, settings.batch_size)
+    )
+    loss, gradient = jax.value_and_grad(loss_fn)(tunable, tokens)
+    updates, opt_state = transform.update(gradient, opt_state, tunable)
+    return optax.apply_updates(tunable, updates), opt_state, loss
+
+  def body(i, carry):
+    tunable, opt_state, losses = carry
+    tunable, opt_state, loss = jax.vmap(update, in_axes=(0, 0, 0, None))(
+      repetitions, tunable, opt_state, first_step + i
+    )
+    return tunable, opt_state, losses.at[i].set(loss)
+
+  # The bound is traced, so that a last, shorter chunk needs no new program.
+  losses = jnp.full(
+    (settings.chunk_size, len(repetitions)), jnp.nan, jnp.float32
+  )
+  return jax.lax.fori_loop(0, num_steps, body, (tunable, opt_state, losses))
+
+
+def fit(
+  key: types.Key,
+  predictor: types.Predictor,
+  params: types.Params,
+  tuner: types.Tuner,
+  task_prior: types.TaskPrior,
+  settings: Settings,
+  repetitions: int | Sequence[int],
+  *,
+  resume: FitState | None = None,
+  stop: int | None = None,
+  on_chunk: OnChunk | None = None,
+) -> tuple[FitState, np.ndarray]:
+  """Minimises the log loss on a task prior over the tunable of a tuner.
+
+  The loss is summed over the N positions and averaged over the batch, in nats.
+  Repetition r starts from the stream (key, 'init', r) and draws the data of
+  step k from (key, 'data', r, k), however many repetitions run beside it.
+
+  Args:
+    key: Root of the streams; not consumed. Fits that share it share their
+      random numbers, which pairs their results.
+    predictor: What is adapted.
+    params: Its weights; an argument, never written to.
+    tuner: What of it is adapted. One that is not trainable does no updates.
+    task_prior: Where the data comes from.
+    settings: How long, on what batches, with which optimizer.
+    repetitions: Their number, or their indices.
+    resume: A state of the same fit to go on from. Its buffers are donated.
+    stop: The step to stop at, if earlier than `settings.num_steps`.
+    on_chunk: Called with (steps done, losses [steps, R] of this chunk).
+
+  Returns:
+    The state at the end, and losses [steps done now, R].
+  """
+  if isinstance(repetitions, int):
+    repetitions = range(repetitions)
+  repetitions = jnp.asarray(list(repetitions), jnp.uint32)
+  if resume is None:
+    tunable, opt_state = _start(
+      key, predictor, params, tuner, settings, repetitions
+    )
+    step = 0
+  else:
+    tunable, opt_state, step = resume.tunable, resume.opt_state, resume.step
+  num_steps = settings.num_steps if tuner.trainable else 0
+  stop = num_steps if stop is None else min(stop, num_steps)
+  losses = []
+  while step < stop:
+    todo = min(settings.chunk_size, stop - step)
+    tunable, opt_state, chunk = _run_chunk(
+      key,
+      predictor,
+      params,
+      tuner,
+      task_prior,
+      settings,
+      repetitions,
+      tunable,
+      opt_state,
+      step,
+      todo,
+    )
+    step += todo
+    losses.append(np.asarray(chunk)[:todo])
+    if on_chunk is not None:
+      on_chunk(step, losses[-1])
+  none = np.zeros((0, len(repetitions)), np.float32)
+  return FitState(tunable, opt_state, step), np.concatenate([none, *losses])

@@ -1,0 +1,24 @@
+"""Named random streams: one root key a run, folded by name and by number."""
+
+import zlib
+
+import jax
+
+from bayes_prompting import types
+
+
+def stream(key: types.Key, *path: str | int | jax.Array) -> types.Key:
+  """Returns the key at a path of names and numbers below `key`.
+
+  Names are folded in by their crc32, which, unlike `hash()`, is the same in
+  every process and version. A key at a path is a function of the root and the
+  path alone: step k of repetition r needs no iterator to be stored.
+
+  Args:
+    key: A typed key; not consumed.
+    *path: Names, and numbers (which may be traced), e.g. `'data', r, k`.
+  """
+  for part in path:
+    data = zlib.crc32(part.encode()) if isinstance(part, str) else part
+    key = jax.random.fold_in(key, data)
+  return key

@@ -1,0 +1,84 @@
+"""Curves as they come (JSON lines and TensorBoard) and progress bars."""
+
+import json
+import pathlib
+import shutil
+import time
+
+import numpy as np
+import tensorboardX
+import tqdm
+
+
+class Curve:
+  """Writes one training curve: JSON lines, and TensorBoard beside it.
+
+  Each line is `{"step": k, "loss": [one for each repetition]}`, in nats a
+  sequence. What an unfinished run left under the same name is replaced.
+  """
+
+  def __init__(self, folder: pathlib.Path | None, name: str):
+    """Opens the curve `name` in `folder`; with None nothing is written."""
+    self._file = self._board = None
+    if folder is None:
+      return
+    folder.mkdir(parents=True, exist_ok=True)
+    board = folder / 'tensorboard' / name
+    shutil.rmtree(board, ignore_errors=True)
+    path = folder / f'{name}.jsonl'
+    self._file = path.open('w', encoding='utf-8')
+    self._board = tensorboardX.SummaryWriter(str(board))
+
+  def append(self, first_step: int, losses: np.ndarray) -> None:
+    """Appends losses [steps, R] of the updates from `first_step` on."""
+    if self._file is None:
+      return
+    for step, row in enumerate(losses, first_step):
+      values = [float(f'{x:.6g}') for x in row]
+      self._file.write(json.dumps({'step': step, 'loss': values}) + '\n')
+      self._board.add_scalar('loss', float(np.mean(row)), step)
+    self._file.flush()
+
+  def close(self) -> None:
+    """Closes the files."""
+    if self._file is not None:
+      self._file.close()
+      self._board.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    self.close()
+
+
+class Progress:
+  """A progress bar with the loss and the rate, on standard error."""
+
+  def __init__(self, title: str, total: int, unit: str = 'step'):
+    """Opens a bar of `total` units."""
+    self._bar = tqdm.tqdm(
+      total=total,
+      desc=f'{title:<28}',
+      unit=unit,
+      mininterval=0.5,
+      dynamic_ncols=True,
+    )
+    self._started = time.monotonic()
+
+  def __call__(self, done: int, loss: float | None = None) -> None:
+    """Shows that `done` units are finished, with the latest loss in nats."""
+    if loss is not None:
+      self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
+    self._bar.update(done - self._bar.n)
+
+  def close(self) -> float:
+    """Closes the bar and returns the seconds since it was opened."""
+    self._bar.close()
+    return time.monotonic() - self._started
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    self.close()

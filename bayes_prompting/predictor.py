@@ -1,0 +1,116 @@
+"""Predictors: a network around a torso, and the exact Bayesian one beside it.
+
+Both are four pure functions (`types.Predictor`). The input order is a beginning
+of sequence (a zero row through the embedding), the prefix, the tokens; the last
+token is never fed. The state carries the last output of the torso, which makes
+the first prediction.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import errors
+from bayes_prompting import types
+
+
+class _Network(nn.Module):
+  """Embedding, torso and unembedding for one sequence."""
+
+  torso: nn.Module
+  vocab_size: int
+  embedding_dim: int
+
+  def setup(self):
+    # Flax's default initialisers: LeCun-normal kernels, zero biases. The
+    # results on untrained networks depend on them.
+    self.embedding = nn.Dense(self.embedding_dim)
+    self.unembedding = nn.Dense(self.vocab_size)
+
+  def embed(self, rows: types.Array) -> types.Array:
+    return self.embedding(rows)
+
+  def prefill(self, prefix: types.Array) -> types.State:
+    start = self.embedding(jnp.zeros((1, self.vocab_size), jnp.float32))
+    x = jnp.concatenate([start, prefix])
+    empty = self.torso.empty_state(self.embedding_dim)
+    y, torso_state = self.torso(x, empty)
+    return {'output': y[-1], 'torso': torso_state}
+
+  def predict(self, state: types.State, tokens: types.Array) -> types.Array:
+    rows = jax.nn.one_hot(tokens[:-1], self.vocab_size, dtype=jnp.float32)
+    y, _ = self.torso(self.embedding(rows), state['torso'])
+    y = jnp.concatenate([state['output'][None], y])
+    return jax.nn.log_softmax(self.unembedding(y))
+
+  def __call__(self, tokens: types.Array) -> types.Array:
+    """One full pass, for `init`."""
+    empty = jnp.zeros((0, self.embedding_dim), jnp.float32)
+    return self.predict(self.prefill(empty), tokens)
+
+
+def network(
+  torso: nn.Module, vocab_size: int, embedding_dim: int
+) -> types.Predictor:
+  """Returns the neural predictor around a torso.
+
+  Its `prefill` raises UserError for a prefix of another width than
+  `embedding_dim`.
+
+  Args:
+    torso: A module by the contract of `bayes_prompting.torsos`.
+    vocab_size: V.
+    embedding_dim: E.
+  """
+  module = _Network(torso, vocab_size, embedding_dim)
+
+  def init(key):
+    return module.init(key, jnp.zeros(2, jnp.int32))['params']
+
+  def embed(params, rows):
+    return module.apply({'params': params}, rows, method='embed')
+
+  def prefill(params, prefix):
+    if prefix.ndim != 2 or prefix.shape[1] != embedding_dim:
+      raise errors.UserError(
+        f'prefix: must have shape [K, {embedding_dim}], the width of this '
+        f'network, got {list(prefix.shape)}'
+      )
+    return module.apply({'params': params}, prefix, method='prefill')
+
+  def predict(params, state, tokens):
+    def single(params, state, tokens):
+      return module.apply({'params': params}, state, tokens, method='predict')
+
+    return jax.vmap(single, in_axes=(None, None, 0))(params, state, tokens)
+
+  return types.Predictor(vocab_size, init, embed, prefill, predict)
+
+
+def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
+  """Returns the exact Bayesian predictor of a task prior.
+
+  It has no parameters, its state is the prior's sufficient statistic, and a
+  prefix is the token rows themselves (E = V).
+  """
+
+  def prefill(params, prefix):
+    del params
+    if prefix.ndim != 2 or prefix.shape[1] != task_prior.vocab_size:
+      raise errors.UserError(
+        f'prefix: must have shape [K, {task_prior.vocab_size}], rows over the '
+        f'vocabulary, got {list(prefix.shape)}'
+      )
+    return task_prior.prefill(prefix)
+
+  def predict(params, state, tokens):
+    del params
+    return jax.vmap(task_prior.predict, in_axes=(None, 0))(state, tokens)
+
+  return types.Predictor(
+    vocab_size=task_prior.vocab_size,
+    init=lambda key: {},
+    embed=lambda params, rows: rows,
+    prefill=prefill,
+    predict=predict,
+  )

@@ -1,0 +1,98 @@
+"""Finds extensions by name: a file in the package, or a module of the user's.
+
+A *spec* is a mapping with a `name` and the keyword arguments of that module's
+`make`. A plain name is a module of this package (`dirichlet_categorical`), a
+dotted one is any module that can be imported (`my_lab.priors.bursty`).
+"""
+
+from collections.abc import Mapping
+import importlib
+import inspect
+import pkgutil
+import types as python_types
+from typing import Any
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+
+KINDS = ('task_priors', 'torsos', 'tuners')
+
+
+def names(kind: str) -> list[str]:
+  """Returns the names of all extensions of a kind that come with the package.
+
+  Args:
+    kind: One of `KINDS`. Modules whose name starts with `_` are helpers.
+  """
+  package = importlib.import_module(f'bayes_prompting.{kind}')
+  found = (module.name for module in pkgutil.iter_modules(package.__path__))
+  return sorted(name for name in found if not name.startswith('_'))
+
+
+def module(kind: str, name: str) -> python_types.ModuleType:
+  """Returns the module that a name stands for.
+
+  Args:
+    kind: One of `KINDS`.
+    name: A module of the package, or a dotted path to the user's own.
+
+  Raises:
+    UserError: If there is no such module, or if it has no `make`.
+  """
+  if not isinstance(name, str):
+    raise errors.UserError(f'{kind}: a name must be a string, got {name!r}')
+  known = names(kind)
+  if '.' not in name:
+    checks.one_of(kind, name, known)
+    path = f'bayes_prompting.{kind}.{name}'
+  else:
+    path = name
+  try:
+    found = importlib.import_module(path)
+  except ModuleNotFoundError as error:
+    # A module that is there but misses one of its own imports is not unknown.
+    missing = error.name or ''
+    if not (path == missing or path.startswith(f'{missing}.')):
+      raise
+    raise errors.UserError(
+      f'{kind}: cannot import {name!r} (no module named {missing!r}); known: '
+      f'{", ".join(known)}'
+    ) from None
+  if not callable(getattr(found, 'make', None)):
+    raise errors.UserError(f'{kind}: module {name!r} has no function make()')
+  return found
+
+
+def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
+  """Builds what a spec describes.
+
+  Args:
+    kind: One of `KINDS`.
+    field: Where the spec stands in the configuration, for error messages.
+    spec: A mapping with `name` and the keyword arguments of `make`.
+
+  Raises:
+    UserError: If the name or an argument is unknown, or an argument is missing
+      or refused by `make`.
+  """
+  kwargs = dict(spec)
+  if 'name' not in kwargs:
+    raise errors.UserError(f'{field}.name: missing; allowed: {names(kind)}')
+  name = kwargs.pop('name')
+  builder = module(kind, name).make
+  signature = inspect.signature(builder)
+  parameters = signature.parameters.values()
+  if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+    for key in kwargs:
+      checks.one_of(f'{field} ({name})', key, signature.parameters)
+  for parameter in parameters:
+    if (
+      parameter.default is parameter.empty
+      and parameter.kind is not parameter.VAR_KEYWORD
+      and parameter.name not in kwargs
+    ):
+      raise errors.UserError(f'{field}.{parameter.name}: missing for {name!r}')
+  try:
+    return builder(**kwargs)
+  except errors.UserError as error:
+    raise errors.UserError(f'{field}.{error}') from None

@@ -1,0 +1,357 @@
+"""The results file: an xarray Dataset with every regret, and its summaries.
+
+Dimensions: `method`, `pretrain_seed`, `repetition`, `eval_task`, `reference`
+(oracle, bayes), `estimator` (sampled, exact, paired), `step` (from 1),
+`report_step`, `sequence`. What was not run is NaN: a method that uses no
+randomness has repetition 0 only, one that uses no network has pretrain_seed 0
+only, and the Bayes predictor of the evaluation task is called TargetBayes on
+the target and EvalBayes elsewhere. All regrets and losses are in nats.
+"""
+
+from collections.abc import Mapping, Sequence
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import types
+
+SCHEMA_VERSION = 1
+SUMMARY_COLUMNS = (
+  'method',
+  'eval_task',
+  'step',
+  'reference',
+  'estimator',
+  'median',
+  'q25',
+  'q75',
+  'mean',
+  'sem',
+  'repetitions',
+)
+
+_RUN = ('method', 'pretrain_seed', 'repetition')
+_ESTIMATE = (*_RUN, 'eval_task', 'reference', 'estimator')
+# Every variable: its dimensions, and what it is.
+VARIABLES = {
+  'instantaneous_regret': (
+    (*_ESTIMATE, 'step'),
+    'regret at this step, mean over sequences',
+  ),
+  'instantaneous_regret_sem': (
+    (*_ESTIMATE, 'step'),
+    'its standard error over sequences',
+  ),
+  'cumulative_regret': (
+    (*_ESTIMATE, 'step'),
+    'regret summed up to this step, mean over sequences',
+  ),
+  'cumulative_regret_sem': (
+    (*_ESTIMATE, 'step'),
+    'its standard error over sequences',
+  ),
+  'sequence_regret': (
+    (*_ESTIMATE, 'report_step', 'sequence'),
+    'regret of each sequence, summed up to this step',
+  ),
+  'pretraining_loss': (
+    ('pretrain_seed', 'pretraining_step'),
+    'log loss summed over a sequence, mean over the batch',
+  ),
+  'tuning_loss': (
+    (*_RUN, 'tuning_step'),
+    'log loss summed over a sequence, mean over the batch',
+  ),
+  'candidate_loss': (
+    (*_RUN, 'candidate'),
+    'log loss summed over a sequence, mean over the common draws',
+  ),
+}
+
+
+class Builder:
+  """Collects what an experiment finds into a Dataset."""
+
+  def __init__(self, coords: Mapping[str, Sequence[Any]]):
+    """Makes room for everything, as not yet run.
+
+    Args:
+      coords: All coordinates by dimension. Variables with an empty dimension
+        are left out (no candidates, no updates).
+    """
+    self._coords = {dim: list(labels) for dim, labels in coords.items()}
+    self._arrays = {}
+    for name, (dims, _) in VARIABLES.items():
+      shape = tuple(len(self._coords[dim]) for dim in dims)
+      if all(shape):
+        self._arrays[name] = np.full(shape, np.nan, np.float32)
+
+  def put(self, name: str, values: types.Array, **labels: Any) -> None:
+    """Stores values of one variable.
+
+    Args:
+      name: A key of `VARIABLES`.
+      values: Over the dimensions that are not labelled, in their order; a
+        repetition axis may be shorter than that of the file.
+      **labels: The label of each other dimension; for `candidate`, a list.
+    """
+    if name not in self._arrays:
+      return
+    index, last = [], slice(None)
+    for dim in VARIABLES[name][0]:
+      if dim == 'candidate':
+        position = {x: i for i, x in enumerate(self._coords[dim])}
+        last = [position[label] for label in labels[dim]]
+      elif dim in labels:
+        index.append(self._coords[dim].index(labels[dim]))
+      elif dim == 'repetition':
+        index.append(slice(0, len(values)))
+      else:
+        index.append(slice(None))
+    # Integers and slices make a view, so that this writes to the array.
+    self._arrays[name][tuple(index)][..., last] = np.asarray(values)
+
+  def put_regrets(
+    self, method: str, pretrain_seed: int, eval_task: str, regrets: Any
+  ) -> None:
+    """Stores the `evaluation.Regrets` of one method on one task."""
+    for name, values in (
+      ('instantaneous_regret', regrets.instantaneous),
+      ('instantaneous_regret_sem', regrets.instantaneous_sem),
+      ('cumulative_regret', regrets.cumulative),
+      ('cumulative_regret_sem', regrets.cumulative_sem),
+      ('sequence_regret', regrets.sequences),
+    ):
+      self.put(
+        name,
+        values,
+        method=method,
+        pretrain_seed=pretrain_seed,
+        eval_task=eval_task,
+      )
+
+  def build(self, attributes: Mapping[str, str]) -> xr.Dataset:
+    """Returns the Dataset, with these attributes and the schema version."""
+    variables = {
+      name: (
+        VARIABLES[name][0],
+        array,
+        {'units': 'nats', 'long_name': VARIABLES[name][1]},
+      )
+      for name, array in self._arrays.items()
+    }
+    used = {dim for dims, _, _ in variables.values() for dim in dims}
+    coords = {dim: x for dim, x in self._coords.items() if dim in used}
+    return xr.Dataset(variables, coords).assign_attrs(
+      schema_version=SCHEMA_VERSION, **attributes
+    )
+
+
+def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+  """Writes the Dataset to a netCDF file, under its name once it is whole."""
+  path = pathlib.Path(path)
+  temporary = path.with_name(f'.{path.name}.part')
+  encoding = {
+    name: {'zlib': True, 'complevel': 1, 'shuffle': True}
+    for name in dataset.data_vars
+  }
+  dataset.to_netcdf(temporary, engine='h5netcdf', encoding=encoding)
+  temporary.replace(path)
+
+
+def load(path: str | os.PathLike[str]) -> xr.Dataset:
+  """Reads a results file.
+
+  Args:
+    path: A `results.nc`, or a workdir that holds one.
+
+  Raises:
+    UserError: If there is none, or if it is of another schema.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    path = path / 'results.nc'
+  if not path.is_file():
+    raise errors.UserError(f'results: no file {str(path)!r}')
+  dataset = xr.load_dataset(path, engine='h5netcdf')
+  version = dataset.attrs.get('schema_version')
+  if version != SCHEMA_VERSION:
+    raise errors.UserError(
+      f'results: {str(path)!r} has schema version {version}, this package '
+      f'reads {SCHEMA_VERSION}'
+    )
+  return dataset
+
+
+def select(data, **labels: Any):
+  """Returns `data.sel(labels)` of a Dataset or a DataArray.
+
+  xarray's `sel` has an argument `method` of its own, which hides the dimension:
+  `select(dataset, method='SoftPT', eval_task='single_coin')` works.
+  """
+  return data.sel(labels)
+
+
+def sequence_regret(
+  dataset: xr.Dataset,
+  method: str,
+  eval_task: str,
+  step: int,
+  reference: str = 'oracle',
+  estimator: str = 'paired',
+) -> np.ndarray:
+  """Returns the cumulative regret of every sequence of one method, in nats.
+
+  Args:
+    dataset: As loaded.
+    method: A name.
+    eval_task: A name.
+    step: A report step.
+    reference: `oracle` or `bayes`.
+    estimator: `sampled`, `exact` or `paired`.
+
+  Returns:
+    float64 [runs, S], all repetitions of all pretraining seeds that were run.
+
+  Raises:
+    UserError: If a name is unknown or the method was not run on the task.
+  """
+  for field, value in (
+    ('method', method),
+    ('eval_task', eval_task),
+    ('reference', reference),
+    ('estimator', estimator),
+  ):
+    checks.one_of(field, value, dataset[field].values.tolist())
+  if step not in dataset.report_step:
+    raise errors.UserError(
+      f'step: must be one of {dataset.report_step.values.tolist()}, got '
+      f'{step!r}'
+    )
+  chosen = select(
+    dataset.sequence_regret,
+    method=method,
+    eval_task=eval_task,
+    report_step=step,
+    reference=reference,
+    estimator=estimator,
+  )
+  runs = chosen.values.reshape(-1, dataset.sizes['sequence'])
+  runs = runs[~np.isnan(runs).all(-1)].astype(np.float64)
+  if not len(runs):
+    raise errors.UserError(f'method: {method} was not run on {eval_task}')
+  return runs
+
+
+def _mean_and_sem(runs: np.ndarray) -> tuple[float, float]:
+  """Mean over all, and its standard error over sequences, of [runs, S]."""
+  mean = runs.mean(0)
+  with np.errstate(invalid='ignore'):  # The error of an infinite mean is NaN.
+    sem = mean.std(ddof=1) / np.sqrt(len(mean)) if len(mean) > 1 else np.nan
+  return float(mean.mean()), float(sem)
+
+
+def compare(
+  dataset: xr.Dataset,
+  method: str,
+  other: str,
+  eval_task: str,
+  step: int,
+  reference: str = 'oracle',
+  estimator: str = 'paired',
+) -> tuple[float, float]:
+  """Compares two methods on the same sequences.
+
+  Args:
+    dataset: As loaded.
+    method: A name.
+    other: The name of what it is compared with.
+    eval_task: A name.
+    step: A report step.
+    reference: `oracle` or `bayes`.
+    estimator: `sampled`, `exact` or `paired`.
+
+  Returns:
+    Mean difference in cumulative regret, `method` minus `other`, in nats, each
+    averaged over its repetitions first, and its standard error over sequences.
+  """
+  args = (eval_task, step, reference, estimator)
+  first = sequence_regret(dataset, method, *args).mean(0)
+  second = sequence_regret(dataset, other, *args).mean(0)
+  return _mean_and_sem((first - second)[None])
+
+
+def summarize(dataset: xr.Dataset) -> pd.DataFrame:
+  """Returns the summary, one row for each method, task, step and estimate.
+
+  Median and quartiles are over repetitions (of all pretraining seeds) of the
+  mean over sequences; `sem` is the standard error, over sequences, of the mean
+  over repetitions.
+  """
+  rows = []
+  dims = ('method', 'eval_task', 'report_step', 'reference', 'estimator')
+  ran = dataset.cumulative_regret.notnull().any(
+    ('pretrain_seed', 'repetition', 'step', 'reference', 'estimator')
+  )
+  for values in np.ndindex(*(dataset.sizes[dim] for dim in dims)):
+    labels = [
+      dataset[dim].values[i].item() for dim, i in zip(dims, values, strict=True)
+    ]
+    if not select(ran, method=labels[0], eval_task=labels[1]):
+      continue
+    runs = sequence_regret(dataset, *labels)
+    q25, median, q75 = _quartiles(runs.mean(-1))
+    mean, sem = _mean_and_sem(runs)
+    row = (*labels, median, q25, q75, mean, sem, len(runs))
+    rows.append(dict(zip(SUMMARY_COLUMNS, row, strict=True)))
+  return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def _quartiles(values: np.ndarray) -> np.ndarray:
+  """Quartiles over repetitions; with infinite ones, the nearest repetition."""
+  finite = np.isfinite(values).all()
+  method = 'linear' if finite else 'nearest'
+  return np.quantile(values, (0.25, 0.5, 0.75), method=method)
+
+
+def save_summary(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+  """Writes a summary as CSV, under its name once it is whole."""
+  path = pathlib.Path(path)
+  temporary = path.with_name(f'.{path.name}.part')
+  summary.to_csv(temporary, index=False, float_format='%.6g')
+  temporary.replace(path)
+
+
+def table(dataset: xr.Dataset, step: int | None = None) -> str:
+  """Returns the headline as text: paired regret against the oracle.
+
+  Args:
+    dataset: As built or loaded.
+    step: A report step; the first of them, the tuning length, by default.
+  """
+  step = int(dataset.report_step[0]) if step is None else step
+  summary = summarize(dataset)
+  summary = summary[
+    (summary.step == step)
+    & (summary.reference == 'oracle')
+    & (summary.estimator == 'paired')
+  ].copy()
+  summary['text'] = [
+    f'{row.mean:.3f} +- {row.sem:.3f}' for row in summary.itertuples()
+  ]
+  tasks = dataset.eval_task.values.tolist()
+  wide = summary.pivot(index='method', columns='eval_task', values='text')
+  order = [m for m in dataset.method.values if m in wide.index]
+  wide = wide.reindex(index=order, columns=tasks).fillna('')
+  wide.index.name = wide.columns.name = None
+  return (
+    f'Cumulative regret against the oracle after {step} steps, in nats '
+    '(mean +- standard error over sequences; paired):\n'
+    f'{wide.to_string()}'
+  )

@@ -1,0 +1,116 @@
+"""Choosing the best of finitely many candidates, as all hard prefixes."""
+
+from collections.abc import Callable, Sequence
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_prompting import keys
+from bayes_prompting import regret
+from bayes_prompting import types
+
+
+class Ranking(NamedTuple):
+  """The outcome of a search.
+
+  Attributes:
+    tunable: The best candidate of each repetition, leading axis [R].
+    losses: float32 [R, M], mean log loss of every candidate in nats, summed
+      over the N positions; inf for one that rules out what was drawn.
+  """
+
+  tunable: types.Tunable
+  losses: np.ndarray
+
+
+@functools.partial(jax.jit, static_argnames=('task_prior', 'num', 'length'))
+def _draw(key, task_prior, num, length, repetitions):
+  """Draws int32 [R, num, length] tokens."""
+  sample = functools.partial(task_prior.sample, length=length)
+
+  def one(repetition):
+    stream = keys.stream(key, 'search', repetition)
+    return jax.vmap(lambda k: sample(k).tokens)(jax.random.split(stream, num))
+
+  return jax.vmap(one)(repetitions)
+
+
+@functools.partial(
+  jax.jit, static_argnames=('predictor', 'tuner', 'sequence_block')
+)
+def _score(predictor, params, tuner, candidates, tokens, sequence_block):
+  """Scores [C] candidates on tokens [R, D, N]: mean losses [C, R]."""
+
+  def candidate_losses(candidate):
+    bound, state = tuner.bind(predictor, params, candidate)
+
+    def sequence_loss(sequence):
+      log_probs = predictor.predict(bound, state, sequence[None])[0]
+      return regret.log_loss(log_probs, sequence)
+
+    def mean_loss(draws):
+      # Sequences in blocks: their activations then stay in the cache.
+      losses = jax.lax.map(sequence_loss, draws, batch_size=sequence_block)
+      return losses.mean()
+
+    return jax.lax.map(mean_loss, tokens)
+
+  return jax.lax.map(candidate_losses, candidates)
+
+
+def search(
+  key: types.Key,
+  predictor: types.Predictor,
+  params: types.Params,
+  tuner: types.Tuner,
+  task_prior: types.TaskPrior,
+  length: int,
+  repetitions: int | Sequence[int],
+  *,
+  num_draws: int = 2048,
+  candidate_block: int = 8,
+  sequence_block: int = 256,
+  on_block: Callable[[int, int], None] | None = None,
+) -> Ranking:
+  """Scores all candidates of a tuner on one common set of independent draws.
+
+  Args:
+    key: Root of the streams; repetition r draws from (key, 'search', r), so
+      that searches that share it score on the same draws.
+    predictor: What is adapted.
+    params: Its weights.
+    tuner: Has `candidates`.
+    task_prior: The target that the draws come from.
+    length: N.
+    repetitions: Their number, or their indices.
+    num_draws: Independent sequences, the same for all candidates.
+    candidate_block: Candidates that are scored between two looks at the host.
+    sequence_block: Sequences that are predicted at once.
+    on_block: Called with (candidates scored, candidates in all).
+
+  Returns:
+    For each repetition the candidate with the smallest loss (the first of
+    equals), and the losses of all.
+  """
+  if isinstance(repetitions, int):
+    repetitions = range(repetitions)
+  repetitions = jnp.asarray(list(repetitions), jnp.uint32)
+  candidates = tuner.candidates(predictor)
+  total = len(jax.tree.leaves(candidates)[0])
+  tokens = _draw(key, task_prior, num_draws, length, repetitions)
+  losses = []
+  for first in range(0, total, candidate_block):
+    # The last block is filled up with its first candidate: one program.
+    index = np.arange(first, first + candidate_block)
+    index = np.where(index < total, index, first)
+    some = jax.tree.map(lambda leaf, i=index: leaf[i], candidates)
+    scored = _score(predictor, params, tuner, some, tokens, sequence_block)
+    losses.append(np.asarray(scored)[: total - first])
+    if on_block is not None:
+      on_block(min(first + candidate_block, total), total)
+  losses = np.concatenate(losses).T
+  best = np.argmin(losses, axis=-1)
+  return Ranking(jax.tree.map(lambda leaf: leaf[best], candidates), losses)

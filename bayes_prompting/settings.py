@@ -1,0 +1,279 @@
+"""The configuration: its fields with the paper's values, and their checks.
+
+Light on purpose: neither JAX nor Flax is imported here, so that a launch script
+can answer `--help` at once.
+"""
+
+from collections.abc import Mapping
+import hashlib
+import json
+from typing import Any
+
+import ml_collections
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+
+# Methods that need no entry of their own: they come with every evaluation.
+REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
+PREDICTORS = ('network', 'bayes')
+SCHEDULES = ('constant', 'cosine')
+
+
+def spec(name: str, **kwargs: Any) -> ml_collections.ConfigDict:
+  """Returns the spec of an extension: its module's name and `make`'s arguments.
+
+  Args:
+    name: A module of the package (`dirichlet_categorical`), or a dotted path to
+      your own (`my_lab.priors.bursty`).
+    **kwargs: Arguments of its `make`; plain values, sequences as tuples.
+  """
+  return ml_collections.ConfigDict({'name': name, **kwargs})
+
+
+def base() -> ml_collections.ConfigDict:
+  """Returns a locked configuration with the values of arXiv 2505.17010.
+
+  It meta-trains an LSTM on random coins and tunes it to a single coin.
+  """
+  c = ml_collections.ConfigDict()
+  # Root of all randomness.
+  c.seed = 0
+
+  # The worlds, by the names that the fields below and the results use.
+  c.tasks = ml_collections.ConfigDict()
+  c.tasks.random_coins = spec('dirichlet_categorical', concentration=(1.0, 1.0))
+  c.tasks.single_coin = spec('categorical', probabilities=(0.2, 0.8))
+  c.tasks.two_coin_mixture = spec(
+    'categorical_mixture',
+    weights=(0.5, 0.5),
+    probabilities=((0.2, 0.8), (0.8, 0.2)),
+  )
+
+  c.network = ml_collections.ConfigDict()
+  c.network.embedding_dim = 128
+  c.network.torso = spec('lstm', width=128, num_layers=1)
+
+  # Meta-training. 0 steps leave the network as initialised.
+  c.pretraining = ml_collections.ConfigDict()
+  c.pretraining.task = 'random_coins'
+  c.pretraining.num_steps = 1000
+  c.pretraining.batch_size = 256
+  c.pretraining.length = 100
+  c.pretraining.learning_rate = 1e-3
+  c.pretraining.schedule = 'constant'  # Or 'cosine', down to zero.
+  c.pretraining.num_seeds = 1  # Networks; an axis of the results.
+
+  # Adapting it to a target.
+  c.tuning = ml_collections.ConfigDict()
+  c.tuning.target = 'single_coin'
+  c.tuning.num_steps = 1000
+  c.tuning.batch_size = 256
+  c.tuning.length = 50
+  c.tuning.learning_rate = 5e-3
+  c.tuning.schedule = 'constant'
+  c.tuning.num_repetitions = 10
+  c.tuning.prefix_length = 6
+  # 'random_token', 'zeros', 'normal' or 'uniform'.
+  c.tuning.prefix_init = 'random_token'
+  c.tuning.lora_rank = 4
+  # A search over all hard prefixes: the sequences that all are scored on, and
+  # the most prefixes that it may score.
+  c.tuning.search_draws = 2048
+  c.tuning.max_candidates = 4096
+
+  # Every method that can be named: a tuner's spec, and which predictor it
+  # adapts ('network', or 'bayes' for the exact one of the pretraining task).
+  # A method's own argument overrides what several share, e.g.
+  # --config.methods.SoftPT.length=25.
+  c.methods = ml_collections.ConfigDict()
+
+  names = []
+
+  def method(name, tuner, predictor='network', **kwargs):
+    names.append(name)
+    c.methods[name] = spec(tuner, predictor=predictor, **kwargs)
+
+  def prefix():
+    return {
+      'length': c.tuning.get_oneway_ref('prefix_length'),
+      'init': c.tuning.get_oneway_ref('prefix_init'),
+    }
+
+  def hard(**kwargs):
+    return {
+      'length': c.tuning.get_oneway_ref('prefix_length'),
+      'max_candidates': c.tuning.get_oneway_ref('max_candidates'),
+      **kwargs,
+    }
+
+  method('PreBayes', 'none', predictor='bayes')
+  method('PreBayesPT', 'hard_prefix', predictor='bayes', **hard())
+  method('NoTuning', 'none')
+  method('RandomPF', 'hard_prefix', **hard(choose='random'))
+  method('HardPT', 'hard_prefix', **hard())
+  method('SimplexPT', 'prefix', form='simplex', **prefix())
+  method('RealPT', 'prefix', form='real', **prefix())
+  method('SoftPT', 'prefix', form='soft', **prefix())
+  method('StatePT', 'state', **prefix())
+  method('EmbedWT', 'weights', patterns=('embedding',))
+  method('UnembedWT', 'weights', patterns=('unembedding',))
+  method('Un+EmbedWT', 'weights', patterns=('embedding', 'unembedding'))
+  method('LoRAWT', 'lora', rank=c.tuning.get_oneway_ref('lora_rank'))
+  method('FullWT', 'weights', patterns=('*',))
+  # Which of them are run, in the order of reports. Oracle and the Bayes
+  # predictor of every evaluation task always are.
+  c.tuning.methods = tuple(names)
+
+  c.evaluation = ml_collections.ConfigDict()
+  c.evaluation.tasks = ('single_coin', 'two_coin_mixture', 'random_coins')
+  c.evaluation.num_sequences = 2048
+  c.evaluation.length = 200
+  return c.lock()
+
+
+def _check_fields(config, wanted, path=''):
+  """Checks that the fields of the fixed sections are there, and no others."""
+  for name in config:
+    if name not in wanted:
+      checks.one_of(path or 'configuration', name, wanted)
+  for name, value in wanted.items():
+    field = f'{path}.{name}' if path else name
+    if name not in config:
+      raise errors.UserError(f'{field}: missing from the configuration')
+    if not isinstance(value, Mapping | ml_collections.ConfigDict):
+      continue
+    if not isinstance(config[name], Mapping | ml_collections.ConfigDict):
+      raise errors.UserError(
+        f'{field}: must be a section, got {config[name]!r}'
+      )
+    if field not in ('tasks', 'methods', 'network.torso'):
+      _check_fields(config[name], value, field)
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns the configuration as JSON would: dicts, lists and plain values.
+
+  Raises:
+    UserError: If it holds something that JSON cannot, such as an array.
+  """
+  try:
+    values = config.to_dict()
+    return json.loads(json.dumps(values, allow_nan=False))
+  except (TypeError, ValueError) as error:
+    raise errors.UserError(
+      f'configuration: must hold plain values only ({error})'
+    ) from None
+
+
+def from_plain(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """Returns the locked configuration that `plain` was made of."""
+
+  def tuples(value):
+    if isinstance(value, list):
+      return tuple(map(tuples, value))
+    if isinstance(value, Mapping):
+      return {name: tuples(item) for name, item in value.items()}
+    return value
+
+  return ml_collections.ConfigDict(tuples(values)).lock()
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+  """Returns a short hash of plain values, whatever their order."""
+  text = json.dumps(values, sort_keys=True, allow_nan=False)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+  """Checks all that can be checked without building anything.
+
+  Raises:
+    UserError: One line that names the field, its value and what is allowed.
+  """
+  _check_fields(config, base())
+  plain(config)
+  checks.integer('seed', config.seed, 0)
+  if config.seed >= 2**63:
+    raise errors.UserError(f'seed: must be below 2**63, got {config.seed}')
+  checks.integer('network.embedding_dim', config.network.embedding_dim, 1)
+  for section in ('pretraining', 'tuning'):
+    part = config[section]
+    checks.integer(f'{section}.num_steps', part.num_steps, 0)
+    checks.integer(f'{section}.batch_size', part.batch_size, 1)
+    checks.integer(f'{section}.length', part.length, 1)
+    checks.positive(f'{section}.learning_rate', part.learning_rate)
+    checks.one_of(f'{section}.schedule', part.schedule, SCHEDULES)
+  checks.integer('pretraining.num_seeds', config.pretraining.num_seeds, 1)
+  tuning, evaluation = config.tuning, config.evaluation
+  for field in (
+    'num_repetitions',
+    'prefix_length',
+    'lora_rank',
+    'search_draws',
+    'max_candidates',
+  ):
+    checks.integer(f'tuning.{field}', tuning[field], 1)
+  checks.integer('evaluation.num_sequences', evaluation.num_sequences, 2)
+  checks.integer('evaluation.length', evaluation.length, 1)
+  if evaluation.length < tuning.length:
+    raise errors.UserError(
+      f'evaluation.length: must be at least tuning.length={tuning.length}, '
+      f'got {evaluation.length}'
+    )
+  _check_names(config)
+
+
+def _check_names(config):
+  """Checks the names of tasks and methods against those that are described."""
+  tasks = tuple(config.tasks)
+  checks.one_of('pretraining.task', config.pretraining.task, tasks)
+  checks.one_of('tuning.target', config.tuning.target, tasks)
+  for task in checks.strings('evaluation.tasks', config.evaluation.tasks):
+    checks.one_of('evaluation.tasks', task, tasks)
+  for name in checks.strings('tuning.methods', config.tuning.methods):
+    if name in REFERENCES:
+      raise errors.UserError(
+        f'tuning.methods: {name} always runs; leave it out of the tuple'
+      )
+    checks.one_of('tuning.methods', name, tuple(config.methods))
+  for kind in ('tasks', 'methods'):
+    for name, value in config[kind].items():
+      if not isinstance(value, Mapping | ml_collections.ConfigDict):
+        raise errors.UserError(
+          f'{kind}.{name}: must be a spec with a name, got {value!r}'
+        )
+  for name, value in config.methods.items():
+    predictor = value.get('predictor', 'network')
+    checks.one_of(f'methods.{name}.predictor', predictor, PREDICTORS)
+    if set(name) & set('/\\') or name.startswith('.') or name in REFERENCES:
+      raise errors.UserError(
+        f'methods: a method cannot be called {name!r}; its name becomes a '
+        'file name, and is not one of a reference'
+      )
+
+
+def report_steps(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+  """Returns the steps of the summary: tuning, pretraining, evaluation length.
+
+  The tuning length comes first; a pretraining length that is never reached in
+  the evaluation is left out.
+  """
+  tuning, last = config.tuning.length, config.evaluation.length
+  steps = dict.fromkeys((tuning, config.pretraining.length, last))
+  return tuple(step for step in steps if step <= last)
+
+
+def difference(one: Any, other: Any, path: str = '') -> str | None:
+  """Returns the first field in which two plain values differ, with both."""
+  if isinstance(one, Mapping) and isinstance(other, Mapping):
+    for name in sorted(one.keys() | other.keys()):
+      field = f'{path}.{name}' if path else name
+      if name not in one or name not in other:
+        where = 'one' if name in one else 'other'
+        return f'{field} is in the {where} alone'
+      found = difference(one[name], other[name], field)
+      if found:
+        return found
+    return None
+  return None if one == other else f'{path}: {one!r} and {other!r}'

@@ -1,0 +1,42 @@
+"""A single memoryless source: one coin, one die. Nothing is left to infer."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from bayes_prompting import checks
+from bayes_prompting import types
+from bayes_prompting.task_priors import _exchangeable
+
+EXAMPLES = (
+  {'probabilities': (0.2, 0.8)},
+  {'probabilities': (0.5, 0.0, 0.5)},
+)
+
+
+def make(probabilities: Sequence[float]) -> types.TaskPrior:
+  """Builds the prior that has all its mass on one source.
+
+  Args:
+    probabilities: V numbers that sum to 1; zeros are legal.
+
+  Raises:
+    UserError: If they are not probabilities.
+  """
+  probs = checks.probabilities('probabilities', probabilities, ndim=1)
+  with np.errstate(divide='ignore'):
+    log_probs = np.log(probs).astype(np.float32)
+
+  def log_predictive(counts):
+    impossible = jnp.any((counts > 0) & (log_probs == -jnp.inf), axis=-1)
+    predictive = jnp.broadcast_to(log_probs, counts.shape)
+    return jnp.where(impossible[..., None], -jnp.inf, predictive)
+
+  return _exchangeable.make(
+    vocab_size=len(probs),
+    sample_source=lambda key: jnp.asarray(log_probs),
+    log_predictive=log_predictive,
+    source_entropy=float(special.entr(probs).sum()),
+  )

@@ -1,0 +1,65 @@
+"""A finite set of memoryless sources with given weights, e.g. two coins."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.scipy import special as jspecial
+import numpy as np
+from scipy import special
+
+from bayes_prompting import checks
+from bayes_prompting import types
+from bayes_prompting.task_priors import _exchangeable
+
+EXAMPLES = (
+  {'weights': (0.5, 0.5), 'probabilities': ((0.2, 0.8), (0.8, 0.2))},
+  {
+    'weights': (0.7, 0.0, 0.3),
+    'probabilities': ((0.5, 0.5, 0.0), (0.1, 0.1, 0.8), (0.0, 0.3, 0.7)),
+  },
+)
+
+
+def make(
+  weights: Sequence[float], probabilities: Sequence[Sequence[float]]
+) -> types.TaskPrior:
+  """Builds a mixture of M sources.
+
+  With counts c the posterior weight of source m is proportional to
+  w_m prod_v p_mv^c_v, and the predictive is the posterior mean of p_m.
+
+  Args:
+    weights: M numbers that sum to 1; zeros are legal.
+    probabilities: M rows of V numbers that each sum to 1; zeros are legal.
+
+  Raises:
+    UserError: If they are not probabilities, or do not fit each other.
+  """
+  probs = checks.probabilities('probabilities', probabilities, ndim=2)
+  mass = checks.weights('weights', weights, size=len(probs))
+  entropy = float(mass @ special.entr(probs).sum(-1))
+  with np.errstate(divide='ignore'):
+    log_probs = np.log(probs).astype(np.float32)  # [M, V]
+    log_weights = np.log(mass).astype(np.float32)  # [M]
+  float_probs = probs.astype(np.float32)
+
+  def sample_source(key):
+    component = jax.random.categorical(key, log_weights)
+    return jnp.asarray(log_probs)[component]
+
+  def log_predictive(counts):
+    # xlogy is 0 where the count is, so that 0 log 0 = 0.
+    likelihood = jspecial.xlogy(counts[..., None, :], float_probs).sum(-1)
+    joint = log_weights + likelihood  # [..., M]
+    evidence = jax.nn.logsumexp(joint, axis=-1, keepdims=True)
+    possible = evidence > -jnp.inf
+    posterior = joint - jnp.where(possible, evidence, 0.0)
+    return jax.nn.logsumexp(posterior[..., None] + log_probs, axis=-2)
+
+  return _exchangeable.make(
+    vocab_size=probs.shape[-1],
+    sample_source=sample_source,
+    log_predictive=log_predictive,
+    source_entropy=entropy,
+  )

@@ -1,0 +1,47 @@
+"""Where prefixes start from."""
+
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import checks
+from bayes_prompting import types
+
+NAMES = ('random_token', 'zeros', 'normal', 'uniform')
+
+
+def token_rows(key: types.Key, length: int, vocab_size: int) -> types.Array:
+  """Returns one-hot rows [K, V] of uniformly random tokens."""
+  tokens = jax.random.randint(key, (length,), 0, vocab_size)
+  return jax.nn.one_hot(tokens, vocab_size, dtype=jnp.float32)
+
+
+def rows(
+  key: types.Key, init: str, scale: float, of_tokens: types.Array
+) -> types.Array:
+  """Returns the first value of a prefix, in the coordinates that are tuned.
+
+  Args:
+    key: Consumed.
+    init: `random_token` takes the prefix of random tokens that is given,
+      `zeros` all zeros, `normal` independent normal numbers with standard
+      deviation `scale`, `uniform` numbers uniform in [-scale, scale].
+    scale: See above.
+    of_tokens: [K, ...], a prefix of random tokens in the same coordinates.
+  """
+  shape = of_tokens.shape
+  if init == 'random_token':
+    return of_tokens
+  if init == 'zeros':
+    return jnp.zeros(shape, jnp.float32)
+  if init == 'normal':
+    return scale * jax.random.normal(key, shape, jnp.float32)
+  return jax.random.uniform(key, shape, jnp.float32, -scale, scale)
+
+
+def check(length: int, init: str, init_scale: float):
+  """Checks the arguments that tuners of prefixes share."""
+  return (
+    checks.integer('length', length, 1),
+    checks.one_of('init', init, NAMES),
+    checks.positive('init_scale', init_scale),
+  )

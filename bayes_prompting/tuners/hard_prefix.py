@@ -1,0 +1,58 @@
+"""Prefixes of real tokens: HardPT finds the best, RandomPF draws one."""
+
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import types
+
+EXAMPLES = ({'length': 2}, {'length': 3, 'choose': 'random'})
+
+
+def make(
+  length: int = 6, choose: str = 'best', max_candidates: int = 4096
+) -> types.Tuner:
+  """Builds a tuner whose tunable is int32 [K] tokens.
+
+  Args:
+    length: K.
+    choose: `best` scores all V^K prefixes on common draws from the target (see
+      `searching.search`); `random` draws the tokens uniformly.
+    max_candidates: The most prefixes that a search may score; its cost grows
+      with V^K.
+  """
+  length = checks.integer('length', length, 1)
+  checks.one_of('choose', choose, ('best', 'random'))
+  checks.integer('max_candidates', max_candidates, 1)
+
+  def first(key, predictor, params):
+    del params
+    return jax.random.randint(
+      key, (length,), 0, predictor.vocab_size, jnp.int32
+    )
+
+  def bind(predictor, params, tunable):
+    rows = jax.nn.one_hot(tunable, predictor.vocab_size, dtype=jnp.float32)
+    prefix = predictor.embed(params, rows)
+    return params, predictor.prefill(params, prefix)
+
+  def candidates(predictor):
+    count = predictor.vocab_size**length
+    if count > max_candidates:
+      raise errors.UserError(
+        f'length: a hard prefix of length {length} over {predictor.vocab_size}'
+        f' tokens has {count} candidates, more than max_candidates='
+        f'{max_candidates}; shorten it or raise max_candidates'
+      )
+    # The base-V digits of 0 ... V^K - 1, the most significant first.
+    place = predictor.vocab_size ** jnp.arange(length - 1, -1, -1)
+    index = jnp.arange(count)[:, None]
+    return (index // place % predictor.vocab_size).astype(jnp.int32)
+
+  return types.Tuner(
+    first,
+    bind,
+    candidates=candidates if choose == 'best' else None,
+    trainable=False,
+  )

@@ -1,0 +1,72 @@
+"""LoRA: low-rank updates of weight matrices (Hu et al., arXiv 2106.09685)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import keys
+from bayes_prompting import trees
+from bayes_prompting import types
+
+EXAMPLES = (
+  {'rank': 2},
+  {'rank': 1, 'patterns': ('unembedding',), 'alpha': 3.0},
+)
+
+
+def make(
+  rank: int = 4,
+  alpha: float | None = None,
+  patterns: Sequence[str] = ('torso',),
+) -> types.Tuner:
+  """Builds a tuner that adds (alpha / rank) A B to every matching matrix.
+
+  A [in, rank] starts normal with variance 1 / in, B [rank, out] at zero, so
+  that the predictor is unchanged at the start. Only two-dimensional weights are
+  adapted; the network does not know about it, and any torso will do.
+
+  Args:
+    rank: Rank of the update.
+    alpha: Its scale, LoRA's alpha; by default the rank, which makes the factor
+      one.
+    patterns: Which weights, see `trees`.
+
+  Raises:
+    UserError: From `init`, if a pattern matches no weight, or only weights
+      that are no matrices.
+  """
+  rank = checks.integer('rank', rank, 1)
+  scale = 1.0 if alpha is None else checks.positive('alpha', alpha) / rank
+  patterns = checks.strings('patterns', patterns)
+
+  def init(key, predictor, params):
+    del predictor
+    factors = {}
+    for path, kernel in trees.select(params, patterns).items():
+      if kernel.ndim != 2:
+        continue
+      fan_in, fan_out = kernel.shape
+      a = jax.random.normal(keys.stream(key, path), (fan_in, rank), jnp.float32)
+      factors[path] = {
+        'a': a / jnp.sqrt(jnp.float32(fan_in)),
+        'b': jnp.zeros((rank, fan_out), jnp.float32),
+      }
+    if not factors:
+      raise errors.UserError(
+        f'patterns: {patterns!r} match no weight matrix (two-dimensional)'
+      )
+    return factors
+
+  def bind(predictor, params, tunable):
+    frozen = trees.by_path(params)
+    adapted = {
+      path: frozen[path] + scale * (factor['a'] @ factor['b'])
+      for path, factor in tunable.items()
+    }
+    params = trees.replace(params, adapted)
+    return params, predictor.start(params)
+
+  return types.Tuner(init, bind)

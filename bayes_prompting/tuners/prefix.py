@@ -1,0 +1,83 @@
+"""Prefixes tuned by gradient descent: SoftPT, RealPT and SimplexPT.
+
+Inside the predictor all of them are embedding rows [K, E]. They differ in the
+space that is searched: any rows (soft), embeddings of any real rows over the
+vocabulary (real), embeddings of mixtures of tokens (simplex).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import checks
+from bayes_prompting import types
+from bayes_prompting.tuners import _initial
+
+EXAMPLES = (
+  {'form': 'soft', 'length': 3},
+  {'form': 'real', 'length': 2, 'init': 'normal'},
+  {'form': 'simplex', 'length': 3},
+  {'form': 'simplex', 'length': 1, 'init': 'uniform', 'init_scale': 0.5},
+  {'form': 'soft', 'length': 1, 'init': 'zeros'},
+)
+
+# A simplex prefix of tokens starts at mixtures that hold this much of the
+# token: softmax reaches 1 only at infinity, where its gradient is zero.
+_TOKEN_MASS = 0.9
+
+
+def _smoothed_log(rows: types.Array) -> types.Array:
+  other = (1 - _TOKEN_MASS) / (rows.shape[-1] - 1)
+  return jnp.log(rows * (_TOKEN_MASS - other) + other)
+
+
+# form -> (token rows to tuned coordinates, tuned coordinates to prefix), both
+# functions of (predictor, params, array).
+_FORMS = {
+  'soft': (
+    lambda predictor, params, rows: predictor.embed(params, rows),
+    lambda predictor, params, z: z,
+  ),
+  'real': (
+    lambda predictor, params, rows: rows,
+    lambda predictor, params, z: predictor.embed(params, z),
+  ),
+  'simplex': (
+    lambda predictor, params, rows: _smoothed_log(rows),
+    lambda predictor, params, z: predictor.embed(params, jax.nn.softmax(z)),
+  ),
+}
+
+
+def make(
+  form: str = 'soft',
+  length: int = 6,
+  init: str = 'random_token',
+  init_scale: float = 1.0,
+) -> types.Tuner:
+  """Builds a tuner of a prefix; its tunable is one array.
+
+  Args:
+    form: `soft` tunes [K, E] embedding rows; `real` tunes [K, V] rows z that
+      enter as z W + b; `simplex` tunes [K, V] logits that enter as
+      softmax(z) W + b.
+    length: K.
+    init: `random_token`, `zeros`, `normal` or `uniform`, in the coordinates
+      that are tuned. Random tokens start a simplex prefix at mixtures with 0.9
+      of the token.
+    init_scale: Standard deviation of `normal`, half width of `uniform`.
+  """
+  checks.one_of('form', form, _FORMS)
+  length, init, init_scale = _initial.check(length, init, init_scale)
+  from_tokens, to_prefix = _FORMS[form]
+
+  def first(key, predictor, params):
+    token_key, value_key = jax.random.split(key)
+    rows = _initial.token_rows(token_key, length, predictor.vocab_size)
+    of_tokens = from_tokens(predictor, params, rows)
+    return _initial.rows(value_key, init, init_scale, of_tokens)
+
+  def bind(predictor, params, tunable):
+    prefix = to_prefix(predictor, params, tunable)
+    return params, predictor.prefill(params, prefix)
+
+  return types.Tuner(first, bind)

@@ -1,0 +1,41 @@
+"""StatePT: tunes the predictor's state itself, the most any prompt can set.
+
+Beyond the paper. A prompt acts only through the state that it leaves, so this
+bounds from below what is lost with any prompt: of the same length for a
+Transformer, whose state grows with the prompt (keys and values at its
+positions); of any length for an LSTM.
+"""
+
+import jax
+
+from bayes_prompting import types
+from bayes_prompting.tuners import _initial
+
+EXAMPLES = ({'length': 3}, {'length': 1, 'init': 'zeros'})
+
+
+def make(
+  length: int = 6, init: str = 'random_token', init_scale: float = 1.0
+) -> types.Tuner:
+  """Builds a tuner of the state that the predictor starts from.
+
+  Args:
+    length: K, the prefix length whose state has the same shape.
+    init: `random_token` starts from the state that random tokens leave;
+      `zeros`, `normal` and `uniform` from that after such embedding rows.
+    init_scale: Standard deviation of `normal`, half width of `uniform`.
+  """
+  length, init, init_scale = _initial.check(length, init, init_scale)
+
+  def first(key, predictor, params):
+    token_key, value_key = jax.random.split(key)
+    rows = _initial.token_rows(token_key, length, predictor.vocab_size)
+    prefix = predictor.embed(params, rows)
+    prefix = _initial.rows(value_key, init, init_scale, prefix)
+    return predictor.prefill(params, prefix)
+
+  def bind(predictor, params, tunable):
+    del predictor
+    return params, tunable
+
+  return types.Tuner(first, bind)

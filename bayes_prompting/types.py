@@ -1,0 +1,114 @@
+"""The types that cross rooms: episodes, task priors, predictors, tuners.
+
+Axis letters: `B` batch of sequences, `N` sequence length, `V` vocabulary, `K`
+prefix length, `E` embedding width, `R` repetitions. Everything here is written
+for one sequence unless a shape says otherwise; `vmap` happens at the edge.
+
+All of these are frozen dataclasses of pure functions. They hash by identity of
+those functions, so that one object can be a static argument of `jax.jit`.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, NamedTuple
+
+import chex
+import jax.numpy as jnp
+
+Array = chex.Array
+Key = chex.PRNGKey  # A typed key, as made by `jax.random.key`.
+PyTree = Any
+Params = PyTree  # A predictor's weights; {} for a Bayesian predictor.
+State = PyTree  # All that a predictor remembers of what it has seen.
+Tunable = PyTree  # The only thing that an optimizer ever updates.
+
+
+class Episode(NamedTuple):
+  """One sequence, and what the source that generated it knew.
+
+  Attributes:
+    tokens: int32 [N].
+    oracle_log_probs: float32 [N, V], log probability in nats that the source
+      gave to each next token, before it drew it.
+  """
+
+  tokens: Array
+  oracle_log_probs: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskPrior:
+  """A distribution over sources, with its exact posterior predictive.
+
+  Attributes:
+    vocab_size: V.
+    sample: (key, N) -> Episode. Draws a source, then N tokens from it. The
+      function consumes the key. N is static.
+    prefill: (rows [K, V]) -> state. The sufficient statistic after a prefix of
+      token rows; a one-hot row is one observed token. K may be 0.
+    predict: (state, tokens int32 [N]) -> float32 [N, V]. Log posterior
+      predictive before each token, in nats. A history that is impossible under
+      the prior leaves no predictive mass: every entry is -inf, never NaN.
+    log_predictive: (counts [..., V]) -> [..., V], for exchangeable priors,
+      whose sufficient statistic is the token counts; None for others.
+    source_entropy: Mean entropy of one token given the source, in nats, for
+      priors over memoryless sources where it has a closed form; else None.
+  """
+
+  vocab_size: int
+  sample: Callable[[Key, int], Episode]
+  prefill: Callable[[Array], State]
+  predict: Callable[[State, Array], Array]
+  log_predictive: Callable[[Array], Array] | None = None
+  source_entropy: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """A sequence predictor, neural or Bayesian: four pure functions.
+
+  Attributes:
+    vocab_size: V.
+    init: (key) -> params. Consumes the key.
+    embed: (params, rows [K, V]) -> [K, E]. Token-space rows to the form that a
+      prefix has inside the predictor; the identity for a Bayesian predictor.
+    prefill: (params, prefix [K, E]) -> state. No batch axis: a prefix is
+      processed once and shared by all sequences. K may be 0.
+    predict: (params, state, tokens int32 [B, N]) -> float32 [B, N, V]. Log
+      probabilities in nats; row n is the prediction of token n, made before
+      seeing it.
+  """
+
+  vocab_size: int
+  init: Callable[[Key], Params]
+  embed: Callable[[Params, Array], Array]
+  prefill: Callable[[Params, Array], State]
+  predict: Callable[[Params, State, Array], Array]
+
+  def start(self, params: Params) -> State:
+    """Returns the state after no prefix at all."""
+    none = jnp.zeros((0, self.vocab_size), jnp.float32)
+    return self.prefill(params, self.embed(params, none))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuner:
+  """A way to adapt a predictor: what is tuned, and what then runs.
+
+  Attributes:
+    init: (key, predictor, params) -> tunable. Consumes the key.
+    bind: (predictor, params, tunable) -> (params, state), what the predictor
+      runs with. Never writes to `params`: the frozen leaves that it returns are
+      the ones that it was given.
+    candidates: (predictor) -> tunables with a leading axis [M], for tuners that
+      choose the best of a finite set instead of following a gradient.
+    trainable: False if `init` is already the result (NoTuning, RandomPF).
+    random: False if the key makes no difference, so that one repetition says
+      all there is to say.
+  """
+
+  init: Callable[[Key, Predictor, Params], Tunable]
+  bind: Callable[[Predictor, Params, Tunable], tuple[Params, State]]
+  candidates: Callable[[Predictor], Tunable] | None = None
+  trainable: bool = True
+  random: bool = True

@@ -1,0 +1,119 @@
+"""What the launch scripts share: flags, and one clear line for a mistake.
+
+A mistake of the user's ends with exit code 2 and one line on standard error; a
+traceback is a bug of ours.
+"""
+
+from collections.abc import Callable, Sequence
+import re
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+import ml_collections
+from ml_collections import config_flags
+
+from bayes_prompting import errors
+
+_EXIT_CODE = 2
+_HELP = {'-?', '-h', '-help', '-helpfull', '-helpshort', '-helpxml'}
+
+CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  None,
+  'Configuration file, e.g. configs/quick.py or '
+  'configs/paper.py:lstm,single_coin; override any field, as in '
+  '--config.tuning.num_repetitions=1.',
+  lock_config=True,
+)
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder for everything that the run makes.'
+)
+
+
+def define_overwrite() -> flags.FlagHolder:
+  """Defines `--overwrite`, for the scripts that may start a run."""
+  return flags.DEFINE_bool(
+    'overwrite', False, 'Move an older run in the workdir aside, dated.'
+  )
+
+
+def fail(message: object) -> None:
+  """Prints one line and leaves with exit code 2."""
+  line = ' '.join(str(message).split())
+  print(f'error: {line}', file=sys.stderr)
+  sys.exit(_EXIT_CODE)
+
+
+def _of_config(error: Exception) -> str:
+  """Says in one line what config_flags or a configuration file raised."""
+  if isinstance(error, AttributeError | KeyError):
+    # ml_collections quotes the name, and adds a hint on a line of its own.
+    text = re.sub(r'["\\\']', '', str(error.args[0]).replace('\\n', '\n'))
+    return '; '.join(
+      ['--config: unknown field ' + text.split('\n')[0], *text.split('\n')[1:]]
+    )
+  lines = [line for line in str(error).splitlines() if line.strip()]
+  # A traceback as text: what was raised stands in its last line, after a type.
+  last = re.sub(r'^[\w.]+(Error|Exception): ', '', lines[-1].strip())
+  if 'Traceback' in str(error) or isinstance(error, OSError):
+    return f'--config: {last}'
+  return ' '.join(lines)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  """Parses flags; what absl and config_flags raise becomes one line."""
+  try:
+    rest = flags.FLAGS(argv)
+    config = CONFIG.value
+    if config is not None and not isinstance(config, ml_collections.ConfigDict):
+      dict(config)  # Raises what loading the file raised.
+      fail(f'--config: get_config() must return a ConfigDict, got {config!r}')
+  except SystemExit:
+    if any(arg.replace('--', '-', 1) in _HELP for arg in argv[1:]):
+      sys.exit(0)  # absl itself leaves with 1 after help.
+    raise
+  except (
+    flags.Error,
+    AttributeError,
+    ImportError,
+    KeyError,
+    NameError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+  ) as error:
+    # config_flags runs the configuration file and applies overrides in here.
+    fail(_of_config(error))
+  if len(rest) > 1:
+    fail(f'unknown argument {rest[1]!r}; flags start with --')
+  for flag in (CONFIG, WORKDIR):
+    if not flag.value:
+      fail(f'--{flag.name}: missing')
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
+  return rest
+
+
+def show(dataset, workdir: str) -> None:
+  """Prints the headline table, and where everything is."""
+  from bayes_prompting import results
+
+  print(f'\n{results.table(dataset)}\n')
+  print(f'Results  {workdir}/results.nc (all regrets, by step and sequence)')
+  print(f'Summary  {workdir}/summary.csv')
+  print(f'Figures  {workdir}/figures')
+  print(f'Curves   {workdir}/curves')
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+  """Runs `main` as `absl.app.run` does, with our words for mistakes."""
+
+  def guarded(argv):
+    try:
+      main(argv)
+    except errors.UserError as error:
+      fail(error)
+
+  app.run(guarded, flags_parser=_parse)

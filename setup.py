@@ -1,0 +1,93 @@
+"""Metadata and dependencies of bayes_prompting.
+
+The ranges below say what the code is meant to work with; constraints.txt pins
+the versions that the tests run with.
+"""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).resolve().parent
+
+# One range for jax and for its accelerator extras. On Python 3.11 it resolves
+# to the 0.10 series, the last one made for that Python.
+_JAX_RANGE = '>=0.10,<0.13'
+
+
+def _read_version() -> str:
+  """Reads `__version__` from the source; importing it would need the deps."""
+  source = (_ROOT / 'bayes_prompting' / '__init__.py').read_text('utf-8')
+  match = re.search(
+    r"""^__version__\s*=\s*['"]([^'"]+)['"]""", source, re.MULTILINE
+  )
+  if match is None:
+    raise RuntimeError('No __version__ in bayes_prompting/__init__.py.')
+  return match.group(1)
+
+
+def _read_long_description() -> str:
+  readme = _ROOT / 'README.md'
+  return readme.read_text('utf-8') if readme.exists() else ''
+
+
+setuptools.setup(
+  name='bayes_prompting',
+  version=_read_version(),
+  description=(
+    'Prompt tuning seen as Bayesian inference: meta-trained sequence models, '
+    'tuners, and their regret against exact posterior predictives.'
+  ),
+  long_description=_read_long_description(),
+  long_description_content_type='text/markdown',
+  author='The bayes_prompting authors',
+  license_expression='Apache-2.0',
+  license_files=['LICENSE'],
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(
+    include=['bayes_prompting', 'bayes_prompting.*']
+  ),
+  install_requires=[
+    'absl-py>=2.3.1',
+    'chex>=0.1.91,<0.2',
+    'flax>=0.12.5,<0.13',
+    'h5netcdf[h5py]>=1.8',
+    f'jax{_JAX_RANGE}',
+    'matplotlib>=3.10',
+    'ml_collections>=1.0',
+    'numpy>=2.0,<3',
+    'optax>=0.2.6,<0.3',
+    'orbax-checkpoint>=0.12,<0.13',
+    'pandas>=2.2.3,<4',
+    'scipy>=1.14,<2',
+    'tensorboardX>=2.6.2.2',
+    'tqdm>=4.66',
+    'xarray>=2025.1',
+  ],
+  extras_require={
+    'cuda': [f'jax[cuda13]{_JAX_RANGE}'],
+    'tpu': [f'jax[tpu]{_JAX_RANGE}'],
+    'notebooks': [
+      'ipykernel>=6.29',
+      'jupyterlab>=4.2,<5',
+      'nbclient>=0.10',
+    ],
+    'dev': [
+      'hypothesis>=6.100',
+      'pytest>=8.3,<10',
+      'pytest-cov>=6.0',
+      'pytest-xdist>=3.6.1',
+      'ruff>=0.15',
+    ],
+  },
+  classifiers=[
+    'Development Status :: 4 - Beta',
+    'Intended Audience :: Science/Research',
+    'Programming Language :: Python :: 3',
+    'Programming Language :: Python :: 3.11',
+    'Programming Language :: Python :: 3.12',
+    'Programming Language :: Python :: 3.13',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+  ],
+)
