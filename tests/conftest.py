@@ -1,0 +1,43 @@
+"""Options that point the contract tests at a module of your own.
+
+    pytest tests/test_task_priors.py --task_priors=my_lab.priors.bursty
+
+The module needs `EXAMPLES`, as those of the package do.
+"""
+
+import hypothesis
+
+from bayes_prompting import registry
+
+# Compilation makes first calls slow, so no deadline; the same draws every time.
+hypothesis.settings.register_profile('package', deadline=None, derandomize=True)
+hypothesis.settings.load_profile('package')
+
+
+def pytest_addoption(parser):
+  for kind in registry.KINDS:
+    parser.addoption(
+      f'--{kind}',
+      action='append',
+      default=[],
+      help=f'Dotted name of a module to hold to the contract of {kind}.',
+    )
+
+
+def pytest_generate_tests(metafunc):
+  """Fills an argument `<kind>_spec` with every example of every module."""
+  for kind in registry.KINDS:
+    argument = f'{kind}_spec'
+    if argument not in metafunc.fixturenames:
+      continue
+    own = metafunc.config.getoption(kind)
+    specs = [
+      {'name': name, **example}
+      for name in own or registry.names(kind)
+      for example in registry.module(kind, name).EXAMPLES
+    ]
+    ids = [
+      '-'.join(str(value) for value in spec.values()).replace(' ', '')
+      for spec in specs
+    ]
+    metafunc.parametrize(argument, specs, ids=ids)

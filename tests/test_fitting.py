@@ -1,0 +1,259 @@
+"""The loop: what it minimises, what it leaves alone, what it repeats."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bayes_prompting import fitting
+from bayes_prompting import keys
+from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import registry
+from bayes_prompting import trees
+from tests import testing
+
+KEY = jax.random.key(5)
+SETTINGS = fitting.Settings(
+  num_steps=5, batch_size=4, length=3, learning_rate=0.05, chunk_size=2
+)
+
+
+def fit(tuner, repetitions=1, settings=SETTINGS, torso='lstm', **kwargs):
+  predictor, params = testing.network(torso)
+  return fitting.fit(
+    KEY,
+    predictor,
+    params,
+    tuner,
+    testing.single_coin(),
+    settings,
+    repetitions,
+    **kwargs,
+  )
+
+
+def repetition(tree, r):
+  return jax.tree.map(lambda leaf: leaf[r], tree)
+
+
+def test_is_adam_on_the_clipped_gradient_of_the_mean_summed_loss():
+  # The same updates by hand, one at a time, from the documented streams.
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner('prefix', length=2)
+  prior = testing.single_coin()
+  state, losses = fit(tuner, settings=SETTINGS)
+  transform = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.05))
+  tunable = tuner.init(keys.stream(KEY, 'init', 0), predictor, params)
+  opt_state = transform.init(tunable)
+  for step in range(SETTINGS.num_steps):
+    batch_keys = jax.random.split(keys.stream(KEY, 'data', 0, step), 4)
+    tokens = np.stack([prior.sample(k, 3).tokens for k in batch_keys])
+
+    def loss_fn(tunable, tokens=tokens):
+      bound, start = tuner.bind(predictor, params, tunable)
+      log_probs = predictor.predict(bound, start, tokens)
+      picked = jnp.take_along_axis(log_probs, tokens[..., None], -1)
+      return -picked.sum() / len(tokens)
+
+    loss, gradient = jax.value_and_grad(loss_fn)(tunable)
+    updates, opt_state = transform.update(gradient, opt_state)
+    tunable = optax.apply_updates(tunable, updates)
+    np.testing.assert_allclose(losses[step, 0], loss, rtol=1e-4)
+  np.testing.assert_allclose(state.tunable[0], tunable, atol=1e-4)
+
+
+def test_the_clip_takes_the_norm_of_what_is_tuned():
+  # With sgd in place of Adam the length of an update would be at most the rate;
+  # with Adam, compare with a run whose clip cannot bite.
+  tuner = testing.tuner('prefix', length=2)
+  loose = dataclasses.replace(SETTINGS, clip_norm=1e9)
+  tight = dataclasses.replace(SETTINGS, clip_norm=1e-3)
+  first, _ = fit(tuner, settings=loose)
+  second, _ = fit(tuner, settings=tight)
+  # Adam's first step does not depend on the scale; later ones do.
+  assert not np.allclose(first.tunable, second.tunable, atol=1e-6)
+
+
+def test_a_shorter_last_chunk_and_exactly_as_many_updates():
+  seen = []
+  state, losses = fit(
+    testing.tuner('prefix', length=1),
+    on_chunk=lambda done, chunk: seen.append((done, len(chunk))),
+  )
+  assert seen == [(2, 2), (4, 2), (5, 1)]
+  assert state.step == 5 and losses.shape == (5, 1)
+  assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize('chunk_size', [1, 3, 50])
+def test_chunks_make_no_difference(chunk_size):
+  tuner = testing.tuner('prefix', length=2)
+  expected, expected_losses = fit(tuner)
+  settings = dataclasses.replace(SETTINGS, chunk_size=chunk_size)
+  found, losses = fit(tuner, settings=settings)
+  testing.assert_trees_identical(found.tunable, expected.tunable)
+  np.testing.assert_array_equal(losses, expected_losses)
+
+
+@pytest.mark.parametrize('schedule', fitting.SCHEDULES)
+def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(schedule):
+  tuner = testing.tuner('lora', rank=1)
+  settings = dataclasses.replace(SETTINGS, schedule=schedule)
+  expected, expected_losses = fit(tuner, 2, settings)
+  state, first = fit(tuner, 2, settings, stop=3)
+  assert state.step == 3
+  state, second = fit(tuner, 2, settings, resume=state)
+  testing.assert_trees_identical(state, expected)
+  np.testing.assert_array_equal(
+    np.concatenate([first, second]), expected_losses
+  )
+
+
+def test_the_same_twice_is_the_same_bit_for_bit():
+  tuner = testing.tuner('weights')
+  first, second = fit(tuner, 2), fit(tuner, 2)
+  testing.assert_trees_identical(first[0], second[0])
+  np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_repetitions_do_not_depend_on_each_other():
+  tuner = testing.tuner('prefix', length=2)
+  alone, alone_losses = fit(tuner, 1)
+  three, three_losses = fit(tuner, 3)
+  last, last_losses = fit(tuner, [2])
+  np.testing.assert_allclose(three_losses[:, :1], alone_losses, rtol=1e-5)
+  np.testing.assert_allclose(three_losses[:, 2:], last_losses, rtol=1e-5)
+  # Compared by what they predict: weights may drift where nothing depends.
+  predictor, params = testing.network('lstm')
+  tokens = testing.all_sequences(2, 3)
+
+  def predictions(tunable):
+    return predictor.predict(*tuner.bind(predictor, params, tunable), tokens)
+
+  for one, other in (
+    (repetition(three.tunable, 0), repetition(alone.tunable, 0)),
+    (repetition(three.tunable, 2), repetition(last.tunable, 0)),
+  ):
+    np.testing.assert_allclose(predictions(one), predictions(other), atol=1e-4)
+  assert not np.allclose(three_losses[:, 0], three_losses[:, 1])
+
+
+def test_frozen_weights_are_bit_identical(tuners_spec):
+  tuner = registry.make('tuners', 'test', tuners_spec)
+  predictor, params = testing.network('lstm')
+  before = jax.tree.map(np.array, params)
+  state, _ = fitting.fit(
+    KEY, predictor, params, tuner, testing.single_coin(), SETTINGS, 2
+  )
+  testing.assert_trees_identical(params, before)
+  bound, _ = tuner.bind(predictor, params, repetition(state.tunable, 1))
+  tuned = state.tunable if isinstance(state.tunable, dict) else {}
+  frozen = trees.by_path(before)
+  for path, leaf in trees.by_path(bound).items():
+    if path not in tuned:
+      np.testing.assert_array_equal(leaf, frozen[path])
+
+
+def test_every_trainable_tuner_moves_and_others_do_not(tuners_spec):
+  tuner = registry.make('tuners', 'test', tuners_spec)
+  state, losses = fit(tuner)
+  predictor, params = testing.network('lstm')
+  start = tuner.init(keys.stream(KEY, 'init', 0), predictor, params)
+  moved = [
+    not np.allclose(a[0], b, atol=1e-4)
+    for a, b in zip(
+      jax.tree.leaves(state.tunable), jax.tree.leaves(start), strict=True
+    )
+  ]
+  assert any(moved) == tuner.trainable
+  assert len(losses) == (SETTINGS.num_steps if tuner.trainable else 0)
+
+
+def test_zero_steps_leave_everything_as_it_starts():
+  settings = dataclasses.replace(SETTINGS, num_steps=0)
+  state, losses = fit(testing.tuner('weights'), settings=settings)
+  _, params = testing.network('lstm')
+  assert losses.shape == (0, 1)
+  found = repetition(state.tunable, 0)
+  testing.assert_trees_identical(found, trees.by_path(params))
+
+
+def test_compiles_once_for_all_chunks_networks_and_resumptions():
+  tuner = testing.tuner('prefix', length=2)
+  predictor, params = testing.network('lstm')
+  before = fitting._run_chunk._cache_size()
+  for scale in (1.0, 0.5):
+    other = jax.tree.map(lambda leaf, s=scale: s * leaf, params)
+    args = (KEY, predictor, other, tuner, testing_prior(), SETTINGS, 2)
+    state, _ = fitting.fit(*args, stop=3)
+    fitting.fit(*args, resume=state)
+  assert fitting._run_chunk._cache_size() == before + 1
+
+
+PRIOR = testing.single_coin()
+
+
+def testing_prior():
+  """One object: functions of the prior are static arguments of jit."""
+  return PRIOR
+
+
+def test_meta_training_makes_a_bayesian_predictor():
+  # A coin is one of two that tell themselves apart at the first toss.
+  prior = testing.task_prior(
+    'categorical_mixture',
+    weights=(0.25, 0.75),
+    probabilities=((1.0, 0.0), (0.0, 1.0)),
+  )
+  predictor, params = testing.network('lstm')
+  settings = fitting.Settings(200, 32, 3, 0.03)
+  state, _ = fitting.fit(
+    KEY,
+    predictor,
+    params,
+    testing.tuner('weights', start='random'),
+    prior,
+    settings,
+    1,
+  )
+  trained = trees.replace(params, repetition(state.tunable, 0))
+  tokens = jnp.array([[0, 0, 0], [1, 1, 1]])
+  found = predictor.predict(trained, predictor.start(trained), tokens)
+  bayes = predictor_lib.bayesian(prior)
+  expected = bayes.predict({}, bayes.start({}), tokens)
+  np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=0.05)
+
+
+def test_tuning_the_counts_of_bayes_finds_the_coin():
+  # Beyond networks: the same loop on the exact predictor. The best state for
+  # a known coin is one with very many counts in its proportions.
+  predictor = predictor_lib.bayesian(testing.random_coins())
+  settings = fitting.Settings(300, 64, 5, 0.1)
+  state, _ = fitting.fit(
+    KEY,
+    predictor,
+    {},
+    testing.tuner('state', length=4),
+    testing.single_coin(),
+    settings,
+    1,
+  )
+  counts = np.asarray(state.tunable[0]) + 1
+  np.testing.assert_allclose(counts / counts.sum(), [0.2, 0.8], atol=0.05)
+  assert counts.sum() > 10
+
+
+def test_a_cosine_schedule_ends_at_zero():
+  settings = dataclasses.replace(SETTINGS, schedule='cosine', num_steps=4)
+  tuner = testing.tuner('prefix', length=2)
+  steps = [
+    np.asarray(fit(tuner, settings=settings, stop=k)[0].tunable)
+    for k in range(5)
+  ]
+  sizes = [np.abs(b - a).max() for a, b in zip(steps, steps[1:], strict=False)]
+  # Adam moves by about the rate: 0.05 times (1 + cos(pi k / 4)) / 2.
+  np.testing.assert_allclose(sizes[0], 0.05, rtol=0.05)
+  assert sizes[-1] < 0.4 * sizes[0]

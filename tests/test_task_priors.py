@@ -1,0 +1,235 @@
+"""Every task prior is held to its contract, and each to its mathematics."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+from scipy import stats
+
+from bayes_prompting import registry
+from bayes_prompting import types
+from tests import testing
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture
+def prior(task_priors_spec):
+  return registry.make('task_priors', 'test', task_priors_spec)
+
+
+def predictive(prior, tokens, prefix=None):
+  """Log predictive of a batch of sequences, after a prefix of tokens."""
+  prefix = np.zeros(0, int) if prefix is None else np.asarray(prefix)
+  rows = jax.nn.one_hot(prefix, prior.vocab_size)
+  predict = jax.vmap(prior.predict, in_axes=(None, 0))
+  return np.asarray(predict(prior.prefill(rows), jnp.asarray(tokens)))
+
+
+def mass(prior, tokens):
+  """Predictive mass of each sequence of a batch."""
+  log_probs = predictive(prior, tokens)
+  picked = np.take_along_axis(log_probs, tokens[..., None], -1)[..., 0]
+  return np.exp(picked.astype(np.float64).sum(-1))
+
+
+@pytest.mark.parametrize('length', [1, 4])
+def test_mass_over_all_sequences_is_one(prior, length):
+  tokens = testing.all_sequences(prior.vocab_size, length)
+  np.testing.assert_allclose(mass(prior, tokens).sum(), 1.0, atol=1e-5)
+
+
+def test_predictive_is_normalised_or_empty_and_never_nan(prior):
+  log_probs = predictive(prior, testing.all_sequences(prior.vocab_size, 4))
+  assert not np.isnan(log_probs).any()
+  sums = np.exp(log_probs.astype(np.float64)).sum(-1)
+  impossible = np.isneginf(log_probs).all(-1)
+  np.testing.assert_allclose(sums[~impossible], 1.0, atol=1e-5)
+
+
+def test_agrees_with_a_sum_over_sampled_sources(prior):
+  # The predictive mass of a sequence is the mean of its mass over sources.
+  length, num = 3, 20_000
+  episodes = jax.jit(jax.vmap(lambda k: prior.sample(k, length)))(
+    jax.random.split(KEY, num)
+  )
+  tokens = testing.all_sequences(prior.vocab_size, length)
+  codes = prior.vocab_size ** np.arange(length)
+  counts = np.bincount(
+    np.asarray(episodes.tokens) @ codes, minlength=len(tokens)
+  )
+  expected = mass(prior, tokens)[np.argsort(tokens @ codes)]
+  error = np.sqrt(expected * (1 - expected) / num)
+  assert np.all(np.abs(counts / num - expected) <= 5 * error)
+
+
+def test_prefill_then_predict_is_one_pass(prior):
+  tokens = testing.all_sequences(prior.vocab_size, 4)
+  whole = predictive(prior, tokens)
+  for sequence, expected in zip(tokens, whole, strict=True):
+    split = predictive(prior, sequence[None, 2:], prefix=sequence[:2])[0]
+    np.testing.assert_allclose(split, expected[2:], atol=1e-5)
+
+
+def test_is_causal(prior):
+  tokens = testing.all_sequences(prior.vocab_size, 3)
+  changed = tokens.copy()
+  changed[:, 1] = (changed[:, 1] + 1) % prior.vocab_size
+  np.testing.assert_array_equal(
+    predictive(prior, tokens)[:, :2], predictive(prior, changed)[:, :2]
+  )
+
+
+def test_sampler_and_oracle_fit_each_other(prior):
+  sample = jax.jit(jax.vmap(lambda k: prior.sample(k, 6)))
+  episode = sample(jax.random.split(KEY, 500))
+  assert isinstance(episode, types.Episode)
+  assert episode.tokens.shape == (500, 6)
+  assert episode.tokens.dtype == jnp.int32
+  assert episode.oracle_log_probs.shape == (500, 6, prior.vocab_size)
+  probs = np.exp(np.asarray(episode.oracle_log_probs, np.float64))
+  np.testing.assert_allclose(probs.sum(-1), 1.0, atol=1e-5)
+  picked = np.take_along_axis(
+    probs, np.asarray(episode.tokens)[..., None], axis=-1
+  )
+  assert picked.min() > 0  # What the oracle rules out is never drawn.
+  # Drawn frequencies agree with the oracle's own expectation of them.
+  drawn = jax.nn.one_hot(episode.tokens, prior.vocab_size).mean((0, 1))
+  np.testing.assert_allclose(drawn, probs.mean((0, 1)), atol=0.06)
+
+
+def test_same_under_jit_and_vmap(prior):
+  tokens = testing.all_sequences(prior.vocab_size, 3)
+  state = prior.prefill(jnp.zeros((0, prior.vocab_size)))
+  jitted = jax.jit(jax.vmap(prior.predict, in_axes=(None, 0)))
+  for one, row in zip(tokens, jitted(state, tokens), strict=True):
+    np.testing.assert_allclose(prior.predict(state, one), row, atol=1e-6)
+
+
+def test_source_entropy_is_the_mean_entropy_of_sampled_oracles(prior):
+  if prior.source_entropy is None:
+    assert prior.log_predictive is None or callable(prior.log_predictive)
+    return
+  episodes = jax.vmap(lambda k: prior.sample(k, 1))(
+    jax.random.split(KEY, 20_000)
+  )
+  probs = np.exp(np.asarray(episodes.oracle_log_probs[:, 0], np.float64))
+  entropies = special.entr(probs).sum(-1)
+  error = entropies.std() / math.sqrt(len(entropies))
+  assert abs(entropies.mean() - prior.source_entropy) <= 5 * error + 1e-5
+
+
+def test_counts_are_sufficient_where_it_says_so(prior):
+  if prior.log_predictive is None:
+    return
+  tokens = testing.all_sequences(prior.vocab_size, 3)
+  counts = jax.nn.one_hot(tokens[:, :2], prior.vocab_size).sum(1)
+  np.testing.assert_allclose(
+    prior.log_predictive(counts), predictive(prior, tokens)[:, 2], atol=1e-6
+  )
+
+
+# Each prior against independent mathematics.
+
+
+def test_dirichlet_against_its_closed_form_marginal():
+  alpha = np.array([0.5, 1.5, 3.0])
+  prior = testing.task_prior('dirichlet_categorical', concentration=alpha)
+  for tokens in testing.all_sequences(3, 4):
+    counts = np.bincount(tokens, minlength=3)
+    expected = special.gammaln(alpha.sum()) - special.gammaln(alpha.sum() + 4)
+    expected += np.sum(special.gammaln(alpha + counts) - special.gammaln(alpha))
+    found = np.log(mass(prior, tokens[None])[0])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_uniform_coin_against_quadrature():
+  prior = testing.random_coins()
+  nodes, weights = np.polynomial.legendre.leggauss(20)
+  theta, weights = (nodes + 1) / 2, weights / 2
+  for tokens in testing.all_sequences(2, 5):
+    ones = tokens.sum()
+    expected = np.sum(weights * theta**ones * (1 - theta) ** (5 - ones))
+    np.testing.assert_allclose(mass(prior, tokens[None])[0], expected, 1e-5)
+
+
+def test_dirichlet_samples_follow_its_marginals():
+  alpha = np.array([0.3, 2.0])
+  prior = testing.task_prior('dirichlet_categorical', concentration=alpha)
+  episodes = jax.vmap(lambda k: prior.sample(k, 1))(jax.random.split(KEY, 2000))
+  drawn = np.exp(np.asarray(episodes.oracle_log_probs[:, 0, 0], np.float64))
+  assert stats.kstest(drawn, stats.beta(0.3, 2.0).cdf).pvalue > 1e-3
+
+
+def test_mixture_against_enumeration_of_its_components():
+  weights = np.array([0.3, 0.0, 0.7])
+  probs = np.array([[0.1, 0.9, 0.0], [0.2, 0.2, 0.6], [0.0, 0.5, 0.5]])
+  prior = testing.task_prior(
+    'categorical_mixture', weights=weights, probabilities=probs
+  )
+  tokens = testing.all_sequences(3, 4)
+  expected = (weights * np.prod(probs[:, tokens], axis=-1).T).sum(-1)
+  np.testing.assert_allclose(mass(prior, tokens), expected, atol=1e-6)
+
+
+def test_impossible_histories_have_infinite_loss_and_no_nan():
+  die = testing.task_prior('categorical', probabilities=(0.5, 0.5, 0.0))
+  log_probs = predictive(die, np.array([[0, 2, 1]]))[0]
+  assert np.isneginf(log_probs[1, 2])  # The impossible token itself.
+  assert np.isneginf(log_probs[2]).all()  # And whatever follows it.
+  mixture = testing.task_prior(
+    'categorical_mixture',
+    weights=(0.5, 0.5),
+    probabilities=((1.0, 0.0), (0.0, 1.0)),
+  )
+  log_probs = predictive(mixture, np.array([[0, 1, 0]]))[0]
+  np.testing.assert_allclose(log_probs[0], np.log([0.5, 0.5]), atol=1e-6)
+  np.testing.assert_allclose(log_probs[1], [0.0, -np.inf], atol=1e-6)
+  assert np.isneginf(log_probs[2]).all()
+
+
+def test_categorical_is_a_mixture_of_one():
+  one = testing.single_coin()
+  mixture = testing.task_prior(
+    'categorical_mixture', weights=(1.0,), probabilities=((0.2, 0.8),)
+  )
+  tokens = testing.all_sequences(2, 4)
+  np.testing.assert_allclose(
+    predictive(one, tokens), predictive(mixture, tokens), atol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  ('name', 'kwargs', 'field'),
+  [
+    ('categorical', {'probabilities': (0.5, 0.6)}, 'probabilities'),
+    ('categorical', {'probabilities': (-0.5, 1.5)}, 'probabilities'),
+    ('categorical', {'probabilities': (1.0,)}, 'probabilities'),
+    ('dirichlet_categorical', {'concentration': (0.0, 0.0)}, 'above 0'),
+    ('dirichlet_categorical', {'concentration': (1.0, -1.0)}, 'negative'),
+    (
+      'categorical_mixture',
+      {'weights': (1.0,), 'probabilities': ((0.5, 0.5), (0.1, 0.9))},
+      'weights',
+    ),
+    (
+      'categorical_mixture',
+      {'weights': (0.5, 0.5), 'probabilities': ((0.5, 0.5), (0.1, 0.8))},
+      'probabilities',
+    ),
+  ],
+)
+def test_refuses_what_is_no_prior(name, kwargs, field):
+  with pytest.raises(ValueError, match=field) as info:
+    testing.task_prior(name, **kwargs)
+  assert '\n' not in str(info.value)
+
+
+def test_every_module_has_examples():
+  for name in registry.names('task_priors'):
+    examples = registry.module('task_priors', name).EXAMPLES
+    assert examples
+    assert all(isinstance(example, dict) for example in examples)

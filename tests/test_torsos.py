@@ -1,0 +1,215 @@
+"""Every torso is held to its contract, and each to its mathematics."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import registry
+from bayes_prompting.torsos import transformer
+from tests import testing
+
+WIDTH = 8
+LENGTH = 5
+
+
+@pytest.fixture
+def torso(torsos_spec):
+  return registry.make('torsos', 'test', torsos_spec)
+
+
+@pytest.fixture
+def x():
+  return jax.random.normal(jax.random.key(1), (LENGTH, WIDTH))
+
+
+def initialised(torso, x):
+  """Returns a jitted (x, state) -> (y, state), and the empty state."""
+  empty = torso.empty_state(WIDTH)
+  params = torso.init(jax.random.key(0), x, empty)
+  return jax.jit(lambda x, state: torso.apply(params, x, state)), empty
+
+
+def test_running_in_two_parts_is_running_once(torso, x):
+  run, empty = initialised(torso, x)
+  whole, end = run(x, empty)
+  for cut in (0, 1, 3, LENGTH):
+    first, middle = run(x[:cut], empty)
+    second, last = run(x[cut:], middle)
+    np.testing.assert_allclose(
+      np.concatenate([first, second]), whole, atol=1e-5
+    )
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), last, end
+    )
+
+
+def test_is_causal(torso, x):
+  run, empty = initialised(torso, x)
+  before, _ = run(x, empty)
+  # Not by a constant: LayerNorm does not see one.
+  after, _ = run(x.at[3].add(jnp.arange(WIDTH) % 3), empty)
+  np.testing.assert_allclose(after[:3], before[:3], atol=1e-6)
+  assert not np.allclose(after[3], before[3])
+
+
+def test_state_is_float_arrays(torso, x):
+  run, empty = initialised(torso, x)
+  _, state = run(x, empty)
+  for leaf in jax.tree.leaves((empty, state)):
+    assert leaf.dtype == jnp.float32
+
+
+def test_whole_predictor_is_causal(torso):
+  # Changing token t leaves predictions up to and including t unchanged.
+  predictor = predictor_lib.network(torso, 3, WIDTH)
+  params = predictor.init(jax.random.key(0))
+  predict = jax.jit(predictor.predict)
+  state = predictor.start(params)
+  tokens = np.array([[0, 1, 2, 0, 1]])
+  changed = tokens.copy()
+  changed[0, 2] = 0
+  before = predict(params, state, tokens)[0]
+  after = predict(params, state, changed)[0]
+  np.testing.assert_allclose(after[:3], before[:3], atol=1e-6)
+  assert not np.allclose(after[3], before[3])
+
+
+def test_prefill_then_predict_is_one_pass_over_both(torso):
+  predictor = predictor_lib.network(torso, 3, WIDTH)
+  params = predictor.init(jax.random.key(0))
+  tokens = np.array([[0, 1, 2, 2, 1, 0]])
+  whole = predictor.predict(params, predictor.start(params), tokens)[0]
+  rows = jax.nn.one_hot(tokens[0, :4], 3)
+  state = predictor.prefill(params, predictor.embed(params, rows))
+  split = predictor.predict(params, state, tokens[:, 4:])[0]
+  np.testing.assert_allclose(split, whole[4:], atol=1e-5)
+
+
+def lstm_by_hand(params, x):
+  """The equations of Hochreiter and Schmidhuber, one step at a time."""
+  width = params['hi']['bias'].shape[0]
+  c = h = np.zeros(width)
+  outputs = []
+  for row in np.asarray(x, np.float64):
+    gates = {
+      g: row @ params[f'i{g}']['kernel']
+      + h @ params[f'h{g}']['kernel']
+      + params[f'h{g}']['bias']
+      for g in 'ifgo'
+    }
+    sigmoid = {g: 1 / (1 + np.exp(-gates[g])) for g in 'ifo'}
+    c = sigmoid['f'] * c + sigmoid['i'] * np.tanh(gates['g'])
+    h = sigmoid['o'] * np.tanh(c)
+    outputs.append(h)
+  return np.stack(outputs), c
+
+
+def test_lstm_against_its_equations(x):
+  torso = registry.make('torsos', 'test', {'name': 'lstm', 'width': 6})
+  empty = torso.empty_state(WIDTH)
+  variables = torso.init(jax.random.key(0), x, empty)
+  found, ((cell, _),) = torso.apply(variables, x, empty)
+  params = jax.tree.map(
+    lambda leaf: np.asarray(leaf, np.float64), variables['params']['layer_0']
+  )
+  expected, expected_cell = lstm_by_hand(params, x)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(cell, expected_cell, atol=1e-5)
+
+
+def norm(x, scale=1.0, bias=0.0):
+  centred = x - x.mean(-1, keepdims=True)
+  variance = (centred**2).mean(-1, keepdims=True)
+  return centred / np.sqrt(variance + 1e-6) * scale + bias
+
+
+def block_by_hand(params, x, num_heads):
+  """One block, position by position and head by head."""
+
+  def dense(name, y):
+    return y @ params[name]['kernel']
+
+  y = norm(x, **params['attention_norm'])
+  query = norm(dense('query', y), **params['query_norm'])
+  key = norm(dense('key', y), **params['key_norm'])
+  value = dense('value', y)
+  size = x.shape[1] // num_heads
+  attended = np.zeros_like(x)
+  for n in range(len(x)):
+    for head in range(num_heads):
+      part = slice(head * size, (head + 1) * size)
+      scores = key[: n + 1, part] @ query[n, part] / np.sqrt(size)
+      weights = np.exp(scores - scores.max())
+      attended[n, part] = weights / weights.sum() @ value[: n + 1, part]
+  x = x + dense('attention_output', attended)
+  y = dense('mlp_in', norm(x, **params['mlp_norm']))
+  x = x + dense('mlp_out', np.asarray(nn.gelu(y)))
+  return norm(x, **params['output_norm'])
+
+
+def test_transformer_against_its_equations(x):
+  torso = registry.make(
+    'torsos', 'test', {'name': 'transformer', 'num_heads': 2}
+  )
+  empty = torso.empty_state(WIDTH)
+  variables = torso.init(jax.random.key(0), x, empty)
+  # Scales and biases away from one and zero, so that leaving one out shows.
+  variables = jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), variables)
+  found, _ = torso.apply(variables, x, empty)
+  params = jax.tree.map(
+    lambda leaf: np.asarray(leaf, np.float64), variables['params']['layer_0']
+  )
+  start = np.asarray(x) + transformer.sinusoids(0, LENGTH, WIDTH)
+  np.testing.assert_allclose(found, block_by_hand(params, start, 2), atol=1e-4)
+
+
+def test_sinusoids_have_sines_first_then_cosines():
+  waves = transformer.sinusoids(3, 4, 6)
+  for n, row in enumerate(waves, 3):
+    angles = [n, n / 1e4 ** (1 / 3), n / 1e4 ** (2 / 3)]
+    np.testing.assert_allclose(row[:3], np.sin(angles), atol=1e-6)
+    np.testing.assert_allclose(row[3:], np.cos(angles), atol=1e-6)
+
+
+def test_positions_go_on_after_a_prefix():
+  np.testing.assert_array_equal(
+    transformer.sinusoids(0, 7, 6)[4:], transformer.sinusoids(4, 3, 6)
+  )
+
+
+def test_default_initialisers():
+  # Flax's: the claims on untrained networks depend on them.
+  _, params = testing.network('lstm', embedding_dim=64, width=64)
+  cell = params['torso']['layer_0']
+  recurrent = np.asarray(cell['hi']['kernel'], np.float64)
+  np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(64), atol=1e-5)
+  for bias in ('hi', 'hf', 'hg', 'ho'):
+    assert not np.any(cell[bias]['bias'])
+  # LeCun normal: variance 1 / fan_in, truncated at two standard deviations.
+  kernel = np.asarray(cell['ii']['kernel'])
+  assert abs(kernel.std() * 8 - 1) < 0.05
+  assert not np.any(params['unembedding']['bias'])
+
+
+@pytest.mark.parametrize(
+  ('name', 'kwargs', 'field'),
+  [
+    ('lstm', {'width': 0}, 'width'),
+    ('lstm', {'num_layers': 0}, 'num_layers'),
+    ('transformer', {'num_heads': 1.5}, 'num_heads'),
+    ('transformer', {'widening': True}, 'widening'),
+    ('linear', {'width': -1}, 'width'),
+  ],
+)
+def test_refuses_sizes_that_make_no_sense(name, kwargs, field):
+  with pytest.raises(errors.UserError, match=field):
+    registry.make('torsos', 'test', {'name': name, **kwargs})
+
+
+def test_heads_must_divide_the_embedding():
+  with pytest.raises(errors.UserError, match='divide the embedding width 7'):
+    testing.network('transformer', embedding_dim=7, num_heads=2)

@@ -1,0 +1,62 @@
+"""What tests share: tiny predictors, and enumeration of all sequences."""
+
+import itertools
+
+import jax
+import numpy as np
+
+from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import registry
+
+
+def task_prior(name, **kwargs):
+  """Returns a task prior of the package."""
+  return registry.make('task_priors', 'test', {'name': name, **kwargs})
+
+
+def tuner(name, **kwargs):
+  """Returns a tuner of the package."""
+  return registry.make('tuners', 'test', {'name': name, **kwargs})
+
+
+def random_coins():
+  """Returns the uniform prior over coins."""
+  return task_prior('dirichlet_categorical', concentration=(1.0, 1.0))
+
+
+def single_coin():
+  """Returns the paper's single coin."""
+  return task_prior('categorical', probabilities=(0.2, 0.8))
+
+
+def two_coins():
+  """Returns the paper's mixture of two coins."""
+  return task_prior(
+    'categorical_mixture',
+    weights=(0.5, 0.5),
+    probabilities=((0.2, 0.8), (0.8, 0.2)),
+  )
+
+
+def network(torso='lstm', vocab_size=2, embedding_dim=4, seed=0, **kwargs):
+  """Returns a tiny network and its random weights."""
+  if torso in ('lstm', 'linear'):
+    kwargs.setdefault('width', 5)
+  if torso == 'transformer':
+    kwargs.setdefault('num_heads', 2)
+  module = registry.make('torsos', 'test', {'name': torso, **kwargs})
+  predictor = predictor_lib.network(module, vocab_size, embedding_dim)
+  return predictor, predictor.init(jax.random.key(seed))
+
+
+def all_sequences(vocab_size, length):
+  """Returns all V^N sequences, int32 [V^N, N]."""
+  tokens = itertools.product(range(vocab_size), repeat=length)
+  return np.asarray(list(tokens), np.int32).reshape(-1, length)
+
+
+def assert_trees_identical(one, other):
+  """Asserts that two trees are bit-identical."""
+  assert jax.tree.structure(one) == jax.tree.structure(other)
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
