@@ -1,7 +1,5 @@
 """The main job: meta-train, tune, evaluate; configuration in, results out."""
 
-import itertools
-import json
 import os
 import pathlib
 from typing import Any
@@ -9,24 +7,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import xarray as xr
 
 from bayes_prompting import checkpoints
 from bayes_prompting import checks
 from bayes_prompting import errors
-from bayes_prompting import evaluation
 from bayes_prompting import figures
 from bayes_prompting import fitting
+from bayes_prompting import judging
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import metrics
-from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
-from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import searching
 from bayes_prompting import settings
+from bayes_prompting import summary
 from bayes_prompting import types
 from bayes_prompting import workdir as workdir_lib
 
@@ -120,7 +116,7 @@ def meta_train(
   """
   trained = []
   for seed in range(lab.num_seeds):
-    template = _pretrained_template(lab)
+    template = lab_lib.pretrained_shapes(lab)
     name = network_hash(lab, seed)
     metadata = {'hash': name, 'config': lab.config, 'pretrain_seed': seed}
 
@@ -136,15 +132,6 @@ def meta_train(
     own = None if folder is None else folder.pretrained(seed)
     trained.append(_restore_or_make(own, template, metadata, train))
   return trained
-
-
-def _pretrained_template(lab):
-  """Returns shapes and dtypes of what `meta_train` gives for a seed."""
-  template = {'params': lab_lib.network_shapes(lab)}
-  if lab.pretraining.num_steps:
-    shape = (lab.pretraining.num_steps,)
-    template['losses'] = jax.ShapeDtypeStruct(shape, jnp.float32)
-  return template
 
 
 def _restore_or_make(path, template, metadata, make, require=False):
@@ -236,28 +223,12 @@ def tune(
       params = {} if method.is_bayes else networks[seed]['params']
       tuned[method.name, seed] = _restore_or_make(
         None if folder is None else folder.tuned(method.name, seed),
-        _tuned_template(lab, method),
+        lab_lib.tuned_shapes(lab, method),
         {'method': method.name, 'pretrain_seed': seed, 'config': lab.config},
         lambda m=method, s=seed, p=params: _tune_one(lab, m, s, p, folder),
         require,
       )
   return tuned
-
-
-def _tuned_template(lab, method):
-  """Returns shapes and dtypes of what `tune` gives for a method."""
-  count = lab.repetitions(method)
-  template = {'tunable': lab_lib.tunable_shapes(lab, method)}
-  if method.tuner.candidates is not None:
-    candidates = jax.eval_shape(
-      lambda: method.tuner.candidates(method.predictor)
-    )
-    shape = (count, len(jax.tree.leaves(candidates)[0]))
-    template['candidate_losses'] = jax.ShapeDtypeStruct(shape, jnp.float32)
-  elif method.tuner.trainable and lab.tuning.num_steps:
-    shape = (lab.tuning.num_steps, count)
-    template['losses'] = jax.ShapeDtypeStruct(shape, jnp.float32)
-  return template
 
 
 def _tune_one(lab, method, seed, params, folder):
@@ -293,109 +264,15 @@ def evaluate(
   networks: list[dict[str, Any]],
   tuned: dict[tuple[str, int], dict[str, Any]],
 ) -> xr.Dataset:
-  """Judges every method on every evaluation task by its regret.
-
-  Returns:
-    The results, see `bayes_prompting.results`.
-  """
-  sizes = lab.config['evaluation']
-  labels = {
-    name: _candidate_labels(method)
-    for name, method in lab.methods.items()
-    if method.tuner.candidates is not None
-  }
-  builder = results.Builder(
-    {
-      'method': [*settings.REFERENCES, *lab.methods],
-      'pretrain_seed': range(lab.num_seeds),
-      'repetition': range(lab.num_repetitions),
-      'eval_task': sizes['tasks'],
-      'reference': regret.REFERENCES,
-      'estimator': regret.ESTIMATORS,
-      'step': range(1, sizes['length'] + 1),
-      'report_step': lab.report_steps,
-      'sequence': range(sizes['num_sequences']),
-      'pretraining_step': range(1, lab.pretraining.num_steps + 1),
-      'tuning_step': range(1, lab.tuning.num_steps + 1),
-      'candidate': dict.fromkeys(itertools.chain(*labels.values())),
-    }
-  )
-  for seed, network in enumerate(networks):
-    if 'losses' in network:
-      builder.put('pretraining_loss', network['losses'], pretrain_seed=seed)
-  for (name, seed), found in tuned.items():
-    at = {'method': name, 'pretrain_seed': seed}
-    if 'losses' in found:
-      builder.put('tuning_loss', found['losses'].T, **at)
-    if 'candidate_losses' in found:
-      losses = found['candidate_losses']
-      builder.put('candidate_loss', losses, candidate=labels[name], **at)
-  with metrics.Progress('evaluation', len(sizes['tasks']), 'task') as progress:
-    for done, name in enumerate(sizes['tasks'], 1):
-      for method, seed, found in _judge_task(lab, networks, tuned, name):
-        builder.put_regrets(method, seed, name, found)
-      progress(done)
-  attributes = {
-    'config': json.dumps(lab.config),
-    'target': lab.target,
-    'pretraining_task': lab.pretraining_task,
-    'tuning_length': lab.tuning.length,
-    'pretraining_length': lab.pretraining.length,
-  }
-  return builder.build(attributes)
-
-
-def _judge_task(lab, networks, tuned, name):
-  """Yields (method, seed, regrets) of everything on one evaluation task."""
-  sizes = lab.config['evaluation']
-  prior = lab.priors[name]
-  task = evaluation.make_task(
-    evaluation.task_key(lab.root, name),
-    prior,
-    sizes['num_sequences'],
-    sizes['length'],
-  )
-  steps = lab.report_steps
-  yield 'Oracle', 0, evaluation.evaluate_oracle(task, steps)
-  untuned = registry.make('tuners', 'references', {'name': 'none'})
-  bayes = predictor_lib.bayesian(prior)
-  reference = 'TargetBayes' if name == lab.target else 'EvalBayes'
-  yield (
-    reference,
-    0,
-    evaluation.evaluate(bayes, {}, untuned, {}, task, steps),
-  )
-  for (method_name, seed), found in tuned.items():
-    method = lab.methods[method_name]
-    params = {} if method.is_bayes else networks[seed]['params']
-    yield (
-      method_name,
-      seed,
-      evaluation.evaluate(
-        method.predictor,
-        params,
-        method.tuner,
-        found['tunable'],
-        task,
-        steps,
-      ),
-    )
-
-
-def _candidate_labels(method):
-  """Returns a text for each candidate: its tokens in a row."""
-  rows = np.asarray(
-    jax.tree.leaves(method.tuner.candidates(method.predictor))[0]
-  )
-  separator = '' if method.predictor.vocab_size <= 10 else '-'
-  return [separator.join(map(str, row)) for row in rows.tolist()]
+  """Judges every method on every evaluation task, see `judging.judge`."""
+  return judging.judge(lab, networks, tuned)
 
 
 def write(dataset: xr.Dataset, folder: Workdir) -> None:
   """Writes results, summary and figures into a workdir."""
   if not folder.results.exists():
     results.save(dataset, folder.results)
-  results.save_summary(results.summarize(dataset), folder.summary)
+  summary.save(summary.summarize(dataset), folder.summary)
   figures.make_all(dataset, folder.figures)
 
 
@@ -427,7 +304,7 @@ def load_network(
   """
   lab, folder = load(path)
   found = checkpoints.restore(
-    folder.pretrained(seed), _pretrained_template(lab)
+    folder.pretrained(seed), lab_lib.pretrained_shapes(lab)
   )
   return lab.network, found['params']
 
@@ -452,6 +329,6 @@ def load_tuned(
   lab, folder = load(path)
   checks.one_of('method', method, lab.methods)
   found = checkpoints.restore(
-    folder.tuned(method, seed), _tuned_template(lab, lab.methods[method])
+    folder.tuned(method, seed), lab_lib.tuned_shapes(lab, lab.methods[method])
   )
   return lab.methods[method].tuner, found['tunable']

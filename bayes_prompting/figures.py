@@ -2,57 +2,66 @@
 
 Every function takes the Dataset of `results` and returns a new
 `matplotlib.figure.Figure`, without pyplot and its global state. A method looks
-the same in all of them. Medians and quartiles are over all repetitions of all
-pretraining seeds; a run that turned NaN on its way counts as infinite.
+the same in all of them. Regret is the paired one against the oracle. Medians
+and quartiles are over all repetitions of all pretraining seeds; a run that
+turned NaN on its way counts as infinite.
 """
 
 from collections.abc import Iterable
-import io
+import functools
 import math
 import os
 import pathlib
+import textwrap
 import zlib
 
 import matplotlib
+from matplotlib import cm as mpl_cm
+from matplotlib import colors as mpl_colors
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
+from matplotlib import ticker as mpl_ticker
 import numpy as np
 import xarray as xr
 
 from bayes_prompting import checks
-from bayes_prompting import types
+from bayes_prompting import errors
 
 _SOLID, _DASH, _DASHDOT, _DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
 # Colour, line and marker of the package's methods, in the order of legends:
 # references and untuned predictors black to grey, prefix tuners blue, StatePT
 # green, weight tuners yellow to brown, apart for colour-blind readers too.
 _LOOKS = {
-    'Oracle': ('#000000', _DOT, ''),
-    'TargetBayes': ('#000000', _DASH, ''),
-    'EvalBayes': ('#000000', _DASHDOT, ''),
-    'PreBayes': ('#7a7a7a', _DASH, ''),
-    'PreBayesPT': ('#7a7a7a', _DASHDOT, 'P'),
-    'NoTuning': ('#9a9a9a', _SOLID, 'X'),
-    'RandomPF': ('#7cc4ea', _DASHDOT, 'v'),
-    'HardPT': ('#4a9fe0', _SOLID, 's'),
-    'SimplexPT': ('#1f77c4', _DASH, '^'),
-    'RealPT': ('#2b4fb0', _SOLID, 'D'),
-    'SoftPT': ('#16206e', _SOLID, 'o'),
-    'StatePT': ('#009e73', _SOLID, '*'),
-    'EmbedWT': ('#f2b134', _DASHDOT, 'v'),
-    'UnembedWT': ('#ee8a00', _DASH, '^'),
-    'Un+EmbedWT': ('#d55e00', _SOLID, 'D'),
-    'LoRAWT': ('#a33515', _SOLID, 's'),
-    'FullWT': ('#5c1a06', _SOLID, 'o'),
+  'Oracle': ('#000000', _DOT, ''),
+  'TargetBayes': ('#000000', _DASH, ''),
+  'EvalBayes': ('#000000', _DASHDOT, ''),
+  'PreBayes': ('#4d4d4d', _DASH, ''),
+  'PreBayesPT': ('#6a6a6a', _DASHDOT, 'P'),
+  'NoTuning': ('#a3a3a3', _SOLID, 'X'),
+  'RandomPF': ('#7cc4ea', _DASHDOT, 'v'),
+  'HardPT': ('#4a9fe0', _SOLID, 's'),
+  'SimplexPT': ('#1f77c4', _DASH, '^'),
+  'RealPT': ('#2b4fb0', _SOLID, 'D'),
+  'SoftPT': ('#16206e', _SOLID, 'o'),
+  'StatePT': ('#009e73', _SOLID, '*'),
+  'EmbedWT': ('#f2b134', _DASHDOT, 'v'),
+  'UnembedWT': ('#ee8a00', _DASH, '^'),
+  'Un+EmbedWT': ('#d55e00', _SOLID, 'D'),
+  'LoRAWT': ('#a33515', _SOLID, 's'),
+  'FullWT': ('#5c1a06', _SOLID, 'o'),
 }
+_LINES = (_SOLID, _DASH, _DASHDOT, _SOLID, _DASH, _DASHDOT)
 _FURTHER = [  # For methods of your own.
-    (color, line, marker)
-    for line, marker in zip([_SOLID, _DASH, _DASHDOT] * 2, 'hpH<>d')
-    for color in ('#cc79a7', '#882255', '#7b4fb5', '#d64b8f')
+  (color, line, marker)
+  for line, marker in zip(_LINES, 'hp8<>d', strict=True)
+  for color in ('#cc79a7', '#882255', '#7b4fb5', '#d64b8f')
 ]
-_SMALL = 7
-_styled = matplotlib.rc_context({
-    'font.size': _SMALL,
+_FONT = 7
+_INFINITY = r'$\infty$'
+_EXCESS = 'loss above the best prefix\n(nats per sequence)'
+_styled = matplotlib.rc_context(
+  {
+    'font.size': _FONT,
     'axes.labelsize': 8,
     'axes.titlesize': 8,
     'axes.linewidth': 0.7,
@@ -60,10 +69,13 @@ _styled = matplotlib.rc_context({
     'axes.spines.right': False,
     'legend.frameon': False,
     'legend.handlelength': 3.5,
+    'legend.labelspacing': 0.3,
     'lines.linewidth': 1.2,
     'lines.markersize': 3.5,
+    'hatch.linewidth': 0.8,
     'pdf.fonttype': 42,  # Text stays text.
-})
+  }
+)
 
 
 def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
@@ -83,27 +95,42 @@ def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
   return {n: dict(zip(fields, x, strict=True)) for n, x in found.items()}
 
 
-def _ran(dataset, variable):
-  """Returns the looks of the methods of which a variable holds anything."""
-  if variable not in dataset:
-    return {}
-  dims = [dim for dim in dataset[variable].dims if dim != 'method']
-  ran = dataset.method.values[dataset[variable].notnull().any(dims).values]
-  every = looks(dataset.method.values.tolist())
-  return {name: look for name, look in every.items() if name in ran}
+def _holds(dataset, variable):
+  """Returns whether a variable is there and holds anything."""
+  return variable in dataset and bool(dataset[variable].notnull().any())
 
 
-def _runs(array):
-  """Returns float64 [runs, X], what was run, X the last dimension."""
-  runs = array.values.reshape(-1, array.shape[-1]).astype(np.float64)
-  runs = runs[~np.isnan(runs).all(-1)]
-  return np.where(np.isnan(runs), np.inf, runs)
+def _by_method(array):
+  """Returns the values of every method that was run, in the order of legends.
+
+  Args:
+    array: DataArray with a method; its last dimension is X.
+
+  Returns:
+    {method: float64 [runs, X]}.
+  """
+  found = {}
+  for method in looks(array.method.values.tolist()):
+    # `sel(method=...)` would be an option of xarray.
+    runs = array.sel({'method': method}).values.reshape(-1, array.shape[-1])
+    runs = runs[~np.isnan(runs).all(-1)].astype(np.float64)
+    if len(runs):
+      found[method] = np.where(np.isnan(runs), np.inf, runs)
+  return found
 
 
-def _regret(dataset, quantity, method, task):
-  """Returns [runs, step], regret against the oracle, paired."""
-  labels = dict(reference='oracle', estimator='paired')
-  return _runs(dataset[quantity].sel(method=method, eval_task=task, **labels))
+def _regret(dataset, quantity):
+  """Returns {task: {method: [runs, step]}}."""
+  labels = {'reference': 'oracle', 'estimator': 'paired'}
+  return {
+    task: _by_method(dataset[quantity].sel(labels | {'eval_task': task}))
+    for task in dataset.eval_task.values.tolist()
+  }
+
+
+def _legend_methods(by_task):
+  """Returns the looks of all methods that were run on any task."""
+  return looks(dict.fromkeys(m for found in by_task.values() for m in found))
 
 
 def _quartiles(runs):
@@ -124,18 +151,25 @@ def _limit(values):
   return usual.max(initial=0.0) or values.max()
 
 
-def _panels(count, height=2.6, **kwargs):
-  """Makes a figure of `count` panels, at most three in a row."""
-  columns = min(count, 3)
+def _panels(count, height=2.6, columns=3, **kwargs):
+  """Makes a figure of `count` panels, so many in a row at most."""
+  columns = min(count, columns)
   rows = math.ceil(count / columns)
-  size = (2.1 * columns + 1.5, height * rows)
+  size = (2.0 * columns + 1.6 + 0.8 * (columns == 1), height * rows)
   figure = mpl_figure.Figure(figsize=size, layout='constrained')
   axes = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel()
-  for ax in axes:
-    ax.tick_params(labelsize=_SMALL)
   for ax in axes[count:]:
     ax.remove()
+  for ax in axes:
+    ax.tick_params(labelsize=_FONT)
   return figure, axes[:count]
+
+
+def _legend(figure, handles):
+  """Puts a legend right of all panels, with room for every entry."""
+  need = 0.145 * len(handles) + 0.2
+  figure.set_figheight(max(figure.get_figheight(), need))
+  figure.legend(handles=handles, loc='outside right center')
 
 
 def _title(dataset, task):
@@ -143,16 +177,22 @@ def _title(dataset, task):
 
 
 def _curve(ax, x, quartiles, label, look):
-  """Draws a median and its quartile band, without what is infinite."""
+  """Draws a median and its quartile band, and where it becomes infinite."""
   low, median, high = quartiles
-  finite = np.isfinite(median)
-  ax.plot(
-      x, np.where(finite, median, np.nan), label=label, markevery=0.15, **look
-  )
+  finite, color = np.isfinite(median), look['color']
+  if finite.any():
+    median = np.where(finite, median, np.nan)
+    # Broken lines on top: where two coincide, both are seen.
+    order = 2 if look['linestyle'] == _SOLID else 3
+    ax.plot(x, median, label=label, markevery=0.15, zorder=order, **look)
   # An infinite quartile is drawn as one beyond any axis.
-  high = np.minimum(high, 1e12)
-  color = look['color']
-  ax.fill_between(x, low, high, where=finite, color=color, alpha=0.15, lw=0)
+  high, band = np.minimum(high, 1e12), {'alpha': 0.15, 'lw': 0}
+  ax.fill_between(x, low, high, where=finite, color=color, **band)
+  if not finite.all():
+    above = sum(line.get_marker() == _INFINITY for line in ax.lines)
+    look = {'color': color, 'marker': _INFINITY, 'markersize': 8}
+    across = ax.get_xaxis_transform()
+    ax.plot(x[~finite][0], 0.97 - 0.05 * above, transform=across, **look)
 
 
 def _smooth(runs):
@@ -175,48 +215,68 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
   Raises:
     UserError: If the Dataset has no losses (nothing was trained).
   """
-  methods = _ran(dataset, 'tuning_loss')
-  pretrained = 'pretraining_loss' in dataset
-  if not methods and not pretrained:
-    raise types.UserError('dataset: holds no losses; nothing was trained')
-  figure, axes = _panels(pretrained + 2 * bool(methods))
+  pretrained = _holds(dataset, 'pretraining_loss')
+  tuned = _holds(dataset, 'tuning_loss')
+  if not pretrained and not tuned:
+    raise errors.UserError('dataset: has no losses, nothing was trained')
+  figure, axes = _panels(pretrained + 2 * tuned)
   if pretrained:
-    seeds = dataset.pretrain_seed.values
-    colors = matplotlib.colormaps['cividis'](np.linspace(0, 0.8, len(seeds)))
-    steps = dataset.pretraining_step.values
-    for seed, color in zip(seeds, colors, strict=True):
-      runs = _runs(dataset.pretraining_loss.sel(pretrain_seed=[seed]))
-      index, smooth = _smooth(runs)
-      axes[0].plot(steps, runs[0], color=color, alpha=0.25, lw=0.5)
-      label = f'pretraining, seed {seed}'
-      axes[0].plot(steps[index], smooth[0], color=color, label=label)
-    axes[0].set_title('pretraining')
-  if methods:
-    _tuning_losses(dataset, methods, *axes[-2:])
-  for ax in axes:
-    ax.set(xscale='log', xlabel='update (log scale)')
+    _pretraining_losses(axes[0], dataset.pretraining_loss)
+  if tuned:
+    _tuning_losses(*axes[-2:], dataset.tuning_loss)
   axes[0].set_ylabel(
-      'loss (nats per sequence),\nrunning median over updates within 10%'
+    'loss (nats per sequence),\nrunning median (±10% of updates)'
   )
-  figure.legend(*axes[-1].get_legend_handles_labels(), loc='outside right')
+  handles = [
+    line
+    for ax in axes[: 1 + pretrained]
+    for line in ax.get_legend_handles_labels()[0]
+  ]
+  _legend(figure, handles)
   return figure
 
 
-def _tuning_losses(dataset, methods, ax, late):
-  """Draws tuning losses: all updates, and the last nine in ten closer up."""
-  steps = dataset.tuning_step.values
-  lowest, last = np.inf, []
-  for method, look in methods.items():
-    index, smooth = _smooth(_runs(dataset.tuning_loss.sel(method=method)))
-    quartiles = _quartiles(smooth)
+def _pretraining_losses(ax, loss):
+  """Draws one curve a seed, and what it is smoothed from."""
+  colors = matplotlib.colormaps['cividis'](np.linspace(0, 0.8, len(loss)))
+  steps = loss.pretraining_step.values
+  for one, color in zip(loss, colors, strict=True):
+    index, smooth = _smooth(one.values[None])
+    label = f'pretraining, seed {one.pretrain_seed.item()}'
+    ax.plot(steps, one, color=color, alpha=0.25, lw=0.5)
+    ax.plot(steps[index], smooth[0], color=color, label=label)
+  ax.set(title='pretraining', xscale='log', xlabel='update (log scale)')
+
+
+def _tuning_losses(ax, late, loss):
+  """Draws all updates of tuning, and the last nine tenths closer up."""
+  steps, tuned, curves = loss.tuning_step.values, _by_method(loss), {}
+  for method, look in looks(tuned).items():
+    index, smooth = _smooth(tuned[method])
+    curves[method] = _quartiles(smooth)
     for panel in (ax, late):
-      _curve(panel, steps[index], quartiles, method, look)
-  return lowest, last
+      _curve(panel, steps[index], curves[method], method, look)
+  first = np.searchsorted(index, len(steps) // 10)
+  ax.set(xscale='log', xlabel='update (log scale)')
+  late.set(xlabel='update')
+  late.set_xlim(left=steps[index[first]])
+  for panel, part, title in ((ax, 0, 'tuning'), (late, first, 'tuning, later')):
+    medians = np.stack([median[part:] for _, median, _ in curves.values()])
+    finite = medians[np.isfinite(medians)]
+    if not finite.size:
+      continue
+    top = finite.min() + _limit(finite - finite.min())
+    margin = 0.05 * (top - finite.min())
+    panel.set_ylim(finite.min() - margin, top + margin)
+    above = (medians > top).any(-1)
+    names = ', '.join(m for m, out in zip(curves, above, strict=True) if out)
+    note = textwrap.wrap(f'leaves the axis: {names}', 36) if names else []
+    panel.set_title('\n'.join([title, *note]))
 
 
 @_styled
 def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
-  """Draws paired regret against the oracle over the steps, task by task.
+  """Draws regret over the steps, task by task.
 
   Args:
     dataset: As loaded.
@@ -227,28 +287,235 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   """
   allowed = ('instantaneous_regret', 'cumulative_regret')
   checks.one_of('quantity', quantity, allowed)
-  tasks = dataset.eval_task.values.tolist()
-  methods = _ran(dataset, quantity)
-  curves = {}
-  for task in tasks:
-    for method in methods:
-      runs = _regret(dataset, quantity, method, task)
-      if len(runs):
-        curves[task, method] = _quartiles(runs)
-  figure, axes = _panels(len(tasks), sharey=True)
-  unit = 'nats per step' if quantity == 'instantaneous_regret' else 'nats'
-  scale = _symlog(axes[0], np.stack([q[1] for q in curves.values()]))
-  steps = dataset.step.values
-  for ax, task in zip(axes, tasks, strict=True):
-    for method, look in methods.items():
-      if (task, method) in curves:
-        _curve(ax, steps, curves[task, method], method, look)
+  curves = {
+    task: {method: _quartiles(runs) for method, runs in found.items()}
+    for task, found in _regret(dataset, quantity).items()
+  }
+  methods = _legend_methods(curves)
+  figure, axes = _panels(len(curves), sharey=True)
+  every = [(m, q[1]) for found in curves.values() for m, q in found.items()]
+  scale = _symlog(axes[0], np.concatenate([median for _, median in every]))
+  for ax, (task, found) in zip(axes, curves.items(), strict=True):
+    for method, quartiles in found.items():
+      _curve(ax, dataset.step.values, quartiles, method, methods[method])
     ax.set(title=_title(dataset, task), xlabel='step')
-  axes[0].set_ylabel(f'{quantity.replace("_", " ")} ({unit}){scale}')
-  handles = []
-  for method, look in methods.items():
-    drawn = [q[1] for (_, m), q in curves.items() if m == method]
-    label = method if np.isfinite(drawn).all() else f'{method} (infinite)'
-    handles.append(mpl_lines.Line2D([], [], label=label, **look))
-  figure.legend(handles=handles, loc='outside right')
+    guides = _lengths(ax, dataset)
+  unit = 'nats' if quantity == 'cumulative_regret' else 'nats per step'
+  for ax in axes[::3]:
+    ax.set_ylabel(f'{quantity.replace("_", " ")} ({unit}){scale}')
+  infinite = {method for method, median in every if np.isinf(median).any()}
+  handles = [
+    mpl_lines.Line2D([], [], label=m + ' (infinite)' * (m in infinite), **look)
+    for m, look in methods.items()
+  ]
+  _legend(figure, handles + guides)
   return figure
+
+
+def _symlog(ax, values):
+  """Scales an axis so that all values show; returns what its label must say."""
+  finite = values[np.isfinite(values)]
+  top = finite.max(initial=0.0)
+  if not top > 0:
+    return ''
+  small = max(np.quantile(finite[finite > 0], 0.05), top / 1e4)
+  linear = 10.0 ** np.floor(np.log10(small))
+  ax.set_yscale('symlog', linthresh=linear, linscale=0.5)
+  ax.set_ylim(min(finite.min(), -0.1 * linear), 2 * top)
+  return f',\nlog scale, linear below {linear:g}'
+
+
+def _lengths(ax, dataset):
+  """Marks the lengths of tuning and pretraining; returns their legend."""
+  handles = []
+  for name, line in (('tuning', _DASH), ('pretraining', _DOT)):
+    length = dataset.attrs.get(f'{name}_length')
+    if length is not None and length <= dataset.step.values[-1]:
+      look = {'color': '#b0b0b0', 'linestyle': line, 'lw': 0.9}
+      ax.axvline(length, zorder=0, **look)
+      label = f'{name} length ({length})'
+      handles.append(mpl_lines.Line2D([], [], label=label, **look))
+  return handles
+
+
+@_styled
+def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
+  """Draws cumulative regret after some steps, task by task.
+
+  Args:
+    dataset: As loaded.
+    step: After how many steps, counted from 1.
+
+  Raises:
+    UserError: If the Dataset has no such step.
+  """
+  steps = dataset.step.values
+  if step not in steps:
+    raise errors.UserError(
+      f'step: must be from {steps[0]} to {steps[-1]}, got {step!r}'
+    )
+  index = steps.tolist().index(step)
+  found = _regret(dataset, 'cumulative_regret')
+  methods = _legend_methods(found)
+  height = 0.16 * len(methods) + 1.1
+  figure, axes = _panels(len(found), height, sharey=True)
+  for ax, (task, runs) in zip(axes, found.items(), strict=True):
+    _bars(ax, {m: values[:, index] for m, values in runs.items()}, methods)
+    ax.set_title(_title(dataset, task))
+    ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats)')
+  axes[0].set_yticks(range(len(methods)), methods)
+  axes[0].invert_yaxis()
+  key = (
+    'Bar, number: median; black line: quartiles; dots: single runs; '
+    'dashed: Bayes-optimal; //: beyond the axis; hatched: infinite'
+  )
+  width = int(17 * figure.get_figwidth())
+  figure.supxlabel(textwrap.fill(key, width), fontsize=_FONT)
+  return figure
+
+
+def _bars(ax, runs, methods):
+  """Draws the bars of one task, of {method: [runs]}."""
+  quartiles = {m: _quartiles(x[:, None])[:, 0] for m, x in runs.items()}
+  limit = 1.1 * _limit([value for q in quartiles.values() for value in q])
+  right = {'transform': ax.get_yaxis_transform(), 'va': 'center'}
+  for row, method in enumerate(methods):
+    if method not in runs:
+      ax.text(1.02, row, '–', **right)
+      continue
+    low, median, high = quartiles[method]
+    bar = ax.barh(row, min(median, limit), 0.72, label=method, lw=0, alpha=0.8)
+    bar[0].set(facecolor=methods[method]['color'], edgecolor='white')
+    small = f'{round(median, 3) + 0.0:.3f}'  # Without a minus before zero.
+    value = small if median < 1 else f'{median:#.3g}'.rstrip('.')
+    ax.text(1.02, row, value, **right)
+    if np.isinf(median):
+      bar[0].set_hatch('////')
+    elif median > limit:
+      ax.text(0.9, row, '//', color='white', weight='bold', **right)
+    if len(runs[method]) > 1:
+      ends = np.minimum([low, high], limit)
+      ax.plot(ends, [row, row], color='black', lw=1)
+      jitter = row + np.linspace(-0.22, 0.22, len(runs[method]))
+      ax.plot(
+        runs[method], jitter, 'o', ms=2.2, mfc='white', mec='black', mew=0.5
+      )
+    if method in ('TargetBayes', 'EvalBayes'):
+      ax.axvline(median, color='black', linestyle=_DASH, lw=0.9)
+  ax.set_xlim(min(0.0, *(low for low, _, _ in quartiles.values())), limit)
+
+
+@_styled
+def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
+  """Draws the loss of every hard prefix by rank, and the best of them by name.
+
+  A prefix is coloured by how often it has the token that is the most frequent
+  in the best prefix of all.
+
+  Raises:
+    UserError: If the Dataset has no candidates (nothing was searched).
+  """
+  if not _holds(dataset, 'candidate_loss'):
+    raise errors.UserError('dataset: has no candidates, nothing was searched')
+  loss = dataset.candidate_loss
+  ranked = {method: _rank(loss, method) for method in _by_method(loss)}
+  tokens = {m: _tokens(labels) for m, (labels, _) in ranked.items()}
+  best = next(iter(tokens.values()))[0]
+  token = max(sorted(set(best)), key=best.count)
+  longest = max(len(row) for rows in tokens.values() for row in rows)
+  colors = mpl_colors.ListedColormap(
+    matplotlib.colormaps['viridis'](np.linspace(0, 0.92, longest + 1))
+  )
+  norm = mpl_colors.BoundaryNorm(np.arange(longest + 2) - 0.5, longest + 1)
+  figure, axes = _panels(2 * len(ranked), columns=2)
+  for i, (method, (labels, quartiles)) in enumerate(ranked.items()):
+    shades = colors([row.count(token) for row in tokens[method]])
+    _ranks(axes[2 * i], method, quartiles[1], shades)
+    _best(axes[2 * i + 1], method, labels[:12], quartiles[:, :12], shades)
+  figure.colorbar(
+    mpl_cm.ScalarMappable(norm, colors),
+    ax=axes,
+    label=f'number of tokens "{token}" in the prefix',
+    ticks=mpl_ticker.MaxNLocator(integer=True),
+    aspect=30,
+  )
+  return figure
+
+
+def _rank(loss, method):
+  """Returns labels [M] and quartiles [3, M] of excess loss, the best first."""
+  # The candidates of another method are not infinite, but absent.
+  loss = loss.sel({'method': [method]}).dropna('candidate', how='all')
+  runs = _by_method(loss)[method]
+  best = runs.min(-1, keepdims=True)
+  quartiles = _quartiles(runs - np.where(np.isinf(best), 0.0, best))
+  order = np.argsort(quartiles[1], kind='stable')
+  return loss.candidate.values[order].tolist(), quartiles[:, order]
+
+
+def _tokens(labels):
+  """Splits labels of candidates, '0110' or '0-11-10', into their tokens."""
+  # Labels of one token each may have more digits, but then not all as many.
+  digits = len({len(label) for label in labels}) == 1
+  dashes = any('-' in label for label in labels)
+  return [list(x) if digits and not dashes else x.split('-') for x in labels]
+
+
+def _ranks(ax, method, excess, shades):
+  """Draws excess losses [M] by rank, infinite ones as crosses at the top."""
+  rank, finite = np.arange(1, len(excess) + 1), np.isfinite(excess)
+  top = 1.1 * excess[finite].max(initial=0.0) or 1.0
+  ax.scatter(rank[finite], excess[finite], 9, shades[finite], lw=0)
+  heights = np.full((~finite).sum(), top)
+  crosses = {'marker': 'x', 'lw': 0.8}
+  ax.scatter(rank[~finite], heights, 9, shades[~finite], **crosses)
+  note = f' (×: {len(heights)} infinite)' if len(heights) else ''
+  ax.set_title(f'{method}, all {len(excess)} prefixes{note}')
+  ax.set(xlabel='rank', ylabel=_EXCESS)
+
+
+def _best(ax, method, labels, quartiles, shades):
+  """Draws the first few candidates, each with its tokens and quartiles."""
+  low, median, high = np.where(np.isfinite(quartiles), quartiles, np.nan)
+  rows = range(len(labels))
+  ax.hlines(rows, low, high, colors='black', lw=1)
+  ax.scatter(median, rows, 18, shades[: len(rows)], zorder=3)
+  ax.set_yticks(rows, labels, family='monospace')
+  ax.invert_yaxis()
+  ax.set(title=f'{method}, the best', xlabel=_EXCESS)
+
+
+@_styled
+def make_all(
+  dataset: xr.Dataset, folder: str | os.PathLike[str]
+) -> list[pathlib.Path]:
+  """Writes every figure that the Dataset allows, as PNG and as PDF.
+
+  Each file gets its name once it is whole. The same Dataset makes the same
+  bytes.
+
+  Returns:
+    The paths that were written.
+  """
+  makers = {}
+  if _holds(dataset, 'pretraining_loss') or _holds(dataset, 'tuning_loss'):
+    makers['losses'] = losses
+  for quantity in ('instantaneous_regret', 'cumulative_regret'):
+    makers[quantity] = functools.partial(regret_curves, quantity=quantity)
+  for step in dataset.report_step.values.tolist():
+    name = f'cumulative_regret_step{step}'
+    makers[name] = functools.partial(regret_bars, step=step)
+  if _holds(dataset, 'candidate_loss'):
+    makers['hard_prefix_ranking'] = hard_prefix_ranking
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  paths = []
+  for name, make in makers.items():
+    figure = make(dataset)
+    for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
+      path = folder / f'{name}.{suffix}'
+      temporary = folder / f'.{path.name}.part'
+      figure.savefig(temporary, format=suffix, dpi=150, metadata={dated: None})
+      temporary.replace(path)
+      paths.append(path)
+  return paths

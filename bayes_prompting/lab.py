@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 
 from bayes_prompting import errors
@@ -154,22 +155,45 @@ def _fit_settings(section) -> fitting.Settings:
   )
 
 
-def tunable_shapes(lab: Lab, method: Method) -> types.PyTree:
-  """Returns shapes and dtypes of what a method tunes, all R repetitions."""
+def network_shapes(lab: Lab) -> types.PyTree:
+  """Returns shapes and dtypes of the network's weights."""
+  return jax.eval_shape(lab.network.init, lab.root)
+
+
+def pretrained_shapes(lab: Lab) -> dict[str, types.PyTree]:
+  """Returns shapes and dtypes of what meta-training gives for a seed."""
+  shapes = {'params': network_shapes(lab)}
+  if lab.pretraining.num_steps:
+    shapes['losses'] = _float32(lab.pretraining.num_steps)
+  return shapes
+
+
+def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
+  """Returns shapes and dtypes of what tuning by a method gives for a seed."""
 
   def start(key):
     return method.tuner.init(key, method.predictor, method.predictor.init(key))
 
-  shapes = jax.eval_shape(start, lab.root)
   count = lab.repetitions(method)
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), shapes
-  )
+  shapes = {
+    'tunable': jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype),
+      jax.eval_shape(start, lab.root),
+    )
+  }
+  if method.tuner.candidates is not None:
+    candidates = jax.eval_shape(
+      lambda: method.tuner.candidates(method.predictor)
+    )
+    total = len(jax.tree.leaves(candidates)[0])
+    shapes['candidate_losses'] = _float32(count, total)
+  elif method.tuner.trainable and lab.tuning.num_steps:
+    shapes['losses'] = _float32(lab.tuning.num_steps, count)
+  return shapes
 
 
-def network_shapes(lab: Lab) -> types.PyTree:
-  """Returns shapes and dtypes of the network's weights."""
-  return jax.eval_shape(lab.network.init, lab.root)
+def _float32(*shape):
+  return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
 def _try_shapes(lab):

@@ -1,4 +1,4 @@
-"""The results file: an xarray Dataset with every regret, and its summaries.
+"""The results file: an xarray Dataset with every regret.
 
 Dimensions: `method`, `pretrain_seed`, `repetition`, `eval_task`, `reference`
 (oracle, bayes), `estimator` (sampled, exact, paired), `step` (from 1),
@@ -14,7 +14,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from bayes_prompting import checks
@@ -22,19 +21,6 @@ from bayes_prompting import errors
 from bayes_prompting import types
 
 SCHEMA_VERSION = 1
-SUMMARY_COLUMNS = (
-  'method',
-  'eval_task',
-  'step',
-  'reference',
-  'estimator',
-  'median',
-  'q25',
-  'q75',
-  'mean',
-  'sem',
-  'repetitions',
-)
 
 _RUN = ('method', 'pretrain_seed', 'repetition')
 _ESTIMATE = (*_RUN, 'eval_task', 'reference', 'estimator')
@@ -247,111 +233,3 @@ def sequence_regret(
   if not len(runs):
     raise errors.UserError(f'method: {method} was not run on {eval_task}')
   return runs
-
-
-def _mean_and_sem(runs: np.ndarray) -> tuple[float, float]:
-  """Mean over all, and its standard error over sequences, of [runs, S]."""
-  mean = runs.mean(0)
-  with np.errstate(invalid='ignore'):  # The error of an infinite mean is NaN.
-    sem = mean.std(ddof=1) / np.sqrt(len(mean)) if len(mean) > 1 else np.nan
-  return float(mean.mean()), float(sem)
-
-
-def compare(
-  dataset: xr.Dataset,
-  method: str,
-  other: str,
-  eval_task: str,
-  step: int,
-  reference: str = 'oracle',
-  estimator: str = 'paired',
-) -> tuple[float, float]:
-  """Compares two methods on the same sequences.
-
-  Args:
-    dataset: As loaded.
-    method: A name.
-    other: The name of what it is compared with.
-    eval_task: A name.
-    step: A report step.
-    reference: `oracle` or `bayes`.
-    estimator: `sampled`, `exact` or `paired`.
-
-  Returns:
-    Mean difference in cumulative regret, `method` minus `other`, in nats, each
-    averaged over its repetitions first, and its standard error over sequences.
-  """
-  args = (eval_task, step, reference, estimator)
-  first = sequence_regret(dataset, method, *args).mean(0)
-  second = sequence_regret(dataset, other, *args).mean(0)
-  return _mean_and_sem((first - second)[None])
-
-
-def summarize(dataset: xr.Dataset) -> pd.DataFrame:
-  """Returns the summary, one row for each method, task, step and estimate.
-
-  Median and quartiles are over repetitions (of all pretraining seeds) of the
-  mean over sequences; `sem` is the standard error, over sequences, of the mean
-  over repetitions.
-  """
-  rows = []
-  dims = ('method', 'eval_task', 'report_step', 'reference', 'estimator')
-  ran = dataset.cumulative_regret.notnull().any(
-    ('pretrain_seed', 'repetition', 'step', 'reference', 'estimator')
-  )
-  for values in np.ndindex(*(dataset.sizes[dim] for dim in dims)):
-    labels = [
-      dataset[dim].values[i].item() for dim, i in zip(dims, values, strict=True)
-    ]
-    if not select(ran, method=labels[0], eval_task=labels[1]):
-      continue
-    runs = sequence_regret(dataset, *labels)
-    q25, median, q75 = _quartiles(runs.mean(-1))
-    mean, sem = _mean_and_sem(runs)
-    row = (*labels, median, q25, q75, mean, sem, len(runs))
-    rows.append(dict(zip(SUMMARY_COLUMNS, row, strict=True)))
-  return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-
-
-def _quartiles(values: np.ndarray) -> np.ndarray:
-  """Quartiles over repetitions; with infinite ones, the nearest repetition."""
-  finite = np.isfinite(values).all()
-  method = 'linear' if finite else 'nearest'
-  return np.quantile(values, (0.25, 0.5, 0.75), method=method)
-
-
-def save_summary(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-  """Writes a summary as CSV, under its name once it is whole."""
-  path = pathlib.Path(path)
-  temporary = path.with_name(f'.{path.name}.part')
-  summary.to_csv(temporary, index=False, float_format='%.6g')
-  temporary.replace(path)
-
-
-def table(dataset: xr.Dataset, step: int | None = None) -> str:
-  """Returns the headline as text: paired regret against the oracle.
-
-  Args:
-    dataset: As built or loaded.
-    step: A report step; the first of them, the tuning length, by default.
-  """
-  step = int(dataset.report_step[0]) if step is None else step
-  summary = summarize(dataset)
-  summary = summary[
-    (summary.step == step)
-    & (summary.reference == 'oracle')
-    & (summary.estimator == 'paired')
-  ].copy()
-  summary['text'] = [
-    f'{row.mean:.3f} +- {row.sem:.3f}' for row in summary.itertuples()
-  ]
-  tasks = dataset.eval_task.values.tolist()
-  wide = summary.pivot(index='method', columns='eval_task', values='text')
-  order = [m for m in dataset.method.values if m in wide.index]
-  wide = wide.reindex(index=order, columns=tasks).fillna('')
-  wide.index.name = wide.columns.name = None
-  return (
-    f'Cumulative regret against the oracle after {step} steps, in nats '
-    '(mean +- standard error over sequences; paired):\n'
-    f'{wide.to_string()}'
-  )

@@ -98,9 +98,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def show(dataset, workdir: str) -> None:
   """Prints the headline table, and where everything is."""
-  from bayes_prompting import results
+  from bayes_prompting import summary
 
-  print(f'\n{results.table(dataset)}\n')
+  print(f'\n{summary.table(dataset)}\n')
   print(f'Results  {workdir}/results.nc (all regrets, by step and sequence)')
   print(f'Summary  {workdir}/summary.csv')
   print(f'Figures  {workdir}/figures')

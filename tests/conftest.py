@@ -6,12 +6,22 @@ The module needs `EXAMPLES`, as those of the package do.
 """
 
 import hypothesis
+import jax
 
 from bayes_prompting import registry
 
 # Compilation makes first calls slow, so no deadline; the same draws every time.
 hypothesis.settings.register_profile('package', deadline=None, derandomize=True)
 hypothesis.settings.load_profile('package')
+
+
+def pytest_configure(config):
+  """Keeps compiled programs: many tests build the same ones."""
+  if hasattr(config, 'cache'):
+    folder = config.cache.mkdir('compiled')
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 def pytest_addoption(parser):

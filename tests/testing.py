@@ -1,5 +1,10 @@
-"""What tests share: tiny predictors, and enumeration of all sequences."""
+"""What tests share: tiny predictors, and enumeration of all sequences.
 
+What is made here is immutable and kept: functions of predictors and priors are
+static arguments of jit, so that the same object is compiled for once.
+"""
+
+import functools
 import itertools
 
 import jax
@@ -19,16 +24,19 @@ def tuner(name, **kwargs):
   return registry.make('tuners', 'test', {'name': name, **kwargs})
 
 
+@functools.cache
 def random_coins():
   """Returns the uniform prior over coins."""
   return task_prior('dirichlet_categorical', concentration=(1.0, 1.0))
 
 
+@functools.cache
 def single_coin():
   """Returns the paper's single coin."""
   return task_prior('categorical', probabilities=(0.2, 0.8))
 
 
+@functools.cache
 def two_coins():
   """Returns the paper's mixture of two coins."""
   return task_prior(
@@ -38,6 +46,7 @@ def two_coins():
   )
 
 
+@functools.cache
 def network(torso='lstm', vocab_size=2, embedding_dim=4, seed=0, **kwargs):
   """Returns a tiny network and its random weights."""
   if torso in ('lstm', 'linear'):
@@ -46,7 +55,7 @@ def network(torso='lstm', vocab_size=2, embedding_dim=4, seed=0, **kwargs):
     kwargs.setdefault('num_heads', 2)
   module = registry.make('torsos', 'test', {'name': torso, **kwargs})
   predictor = predictor_lib.network(module, vocab_size, embedding_dim)
-  return predictor, predictor.init(jax.random.key(seed))
+  return predictor, jax.jit(predictor.init)(jax.random.key(seed))
 
 
 def all_sequences(vocab_size, length):

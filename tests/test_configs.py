@@ -1,0 +1,102 @@
+"""The configurations that come with the package can be built."""
+
+import itertools
+
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting import lab
+from bayes_prompting import settings
+from configs import paper
+from configs import quick
+
+TASKS = ('single_coin', 'two_coin_mixture', 'random_coins')
+TORSOS = ('lstm', 'transformer', 'lstm_untrained', 'transformer_untrained')
+PAIRS = list(itertools.product(TORSOS, TASKS))
+
+
+@pytest.mark.parametrize('torso, target', PAIRS)
+def test_every_paper_configuration_can_be_built(torso, target):
+  config = paper.get_config(f'{torso},{target}')
+  if target != TASKS[0]:
+    # A few of the methods: what they trace does not depend on the target.
+    config.tuning.methods = ('PreBayesPT', 'SoftPT', 'FullWT')
+  built = lab.build(config)
+  assert tuple(built.methods) == config.tuning.methods
+  assert built.target == target
+  assert built.pretraining_task == 'random_coins'
+  assert built.config['evaluation']['tasks'] == list(TASKS)
+  assert built.report_steps == (50, 100, 200)
+  assert built.num_repetitions == 10
+  assert (built.tuning.num_steps, built.tuning.length) == (1000, 50)
+
+
+@pytest.mark.parametrize('torso, target', PAIRS)
+def test_a_paper_configuration_differs_in_what_it_says(torso, target):
+  found = settings.plain(paper.get_config(f'{torso},{target}'))
+  wanted = settings.plain(settings.base())
+  wanted['tuning']['target'] = target
+  if torso.endswith('_untrained'):
+    wanted['pretraining']['num_steps'] = 0
+  if torso.startswith('transformer'):
+    wanted['network']['torso'] = {
+      'name': 'transformer',
+      'num_layers': 1,
+      'num_heads': 4,
+      'widening': 4,
+    }
+  assert settings.difference(found, wanted) is None
+
+
+def test_paper_without_argument_is_an_lstm_on_a_single_coin():
+  found = settings.plain(paper.get_config())
+  wanted = settings.plain(paper.get_config('lstm,single_coin'))
+  assert found == wanted
+
+
+def test_quick_can_be_built():
+  built = lab.build(quick.get_config())
+  base = settings.base()
+  assert tuple(built.methods) == base.tuning.methods
+  assert built.config['evaluation']['tasks'] == list(TASKS)
+  assert built.report_steps == (50, 100, 200)
+
+
+@pytest.mark.parametrize('get_config', [paper.get_config, quick.get_config])
+def test_an_override_does_not_reach_the_next_configuration(get_config):
+  before = settings.plain(get_config())
+  config = get_config()
+  config.network.torso.width = 3
+  config.tuning.prefix_length = 2
+  config.tasks.single_coin.probabilities = (0.5, 0.5)
+  assert settings.plain(get_config()) == before
+
+
+@pytest.mark.parametrize('get_config', [paper.get_config, quick.get_config])
+def test_configurations_are_locked(get_config):
+  with pytest.raises(AttributeError):
+    get_config().tuning.nun_steps = 3
+
+
+@pytest.mark.parametrize(
+  'argument, bad, hint',
+  [
+    ('lst,single_coin', "'lst'", 'lstm'),
+    ('lstm,single_con', "'single_con'", 'single_coin'),
+    ('lstm', "''", 'two_coin_mixture'),
+    ('', "''", 'transformer'),
+    (',single_coin', "''", 'transformer'),
+    ('single_coin,lstm', "'single_coin'", 'transformer'),
+    ('lstm, single_coin', "' single_coin'", 'single_coin'),
+    ('lstm,single_coin,3', "'single_coin,3'", 'single_coin'),
+    ('untrained,single_coin', "'untrained'", 'lstm_untrained'),
+    ('linear,single_coin', "'linear'", ''),
+  ],
+)
+def test_a_bad_argument_is_refused(argument, bad, hint):
+  with pytest.raises(errors.UserError) as caught:
+    paper.get_config(argument)
+  message = str(caught.value)
+  assert '\n' not in message
+  assert bad in message
+  assert hint in message

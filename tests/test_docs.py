@@ -1,0 +1,93 @@
+"""What the documents tell a user to do is done here, as they say it."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bayes_prompting import experiment
+from bayes_prompting import settings
+from tests import test_experiment
+
+ROOT = pathlib.Path(__file__).parent.parent
+BLOCKS = re.findall(
+  r'```python\n(.*?)```',
+  (ROOT / 'docs' / 'architecture.md').read_text(),
+  re.DOTALL,
+)
+
+
+@pytest.fixture
+def own_modules(tmp_path, monkeypatch):
+  """A user's folder with the prior and the tuner of the document."""
+  prior, _, tuner, _ = BLOCKS
+  (tmp_path / 'my_lab').mkdir()
+  (tmp_path / 'my_lab' / '__init__.py').touch()
+  (tmp_path / 'my_lab' / 'sticky_coin.py').write_text(prior)
+  (tmp_path / 'my_lab' / 'biases.py').write_text(tuner)
+  monkeypatch.syspath_prepend(tmp_path)
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  ('kind', 'name'),
+  [('task_priors', 'sticky_coin'), ('tuners', 'biases')],
+)
+def test_own_modules_pass_the_contract_tests(own_modules, kind, name):
+  found = subprocess.run(
+    [
+      *(sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
+      *(f'tests/test_{kind}.py', '-k', f'my_lab.{name}'),
+      f'--{kind}=my_lab.{name}',
+    ],
+    cwd=ROOT,
+    env={'PYTHONPATH': str(own_modules), 'JAX_PLATFORMS': 'cpu', 'PATH': ''},
+    capture_output=True,
+    text=True,
+  )
+  assert found.returncode == 0, found.stdout + found.stderr
+  passed = re.search(r'(\d+) passed', found.stdout)
+  assert passed and int(passed[1]) >= 4
+
+
+def test_own_modules_run_by_their_dotted_names(own_modules):
+  config = test_experiment.tiny()
+  with config.unlocked():
+    config.tasks.sticky = settings.spec('my_lab.sticky_coin', stay=(0.2, 0.8))
+    config.methods.BitFit = settings.spec('my_lab.biases')
+    config.pretraining.task = 'sticky'
+    config.evaluation.tasks = ('sticky', 'single_coin')
+    config.tuning.methods = ('PreBayes', 'BitFit')
+  dataset = experiment.run(config)
+  regrets = dataset.cumulative_regret.sel(
+    {'method': 'BitFit', 'pretrain_seed': 0}
+  )
+  assert regrets.notnull().all()
+
+
+def test_a_file_in_the_package_is_found_without_another_edit(
+  own_modules, monkeypatch
+):
+  # As if it had been put beside the others: the folder joins the package.
+  from bayes_prompting import task_priors
+
+  monkeypatch.setattr(
+    task_priors,
+    '__path__',
+    [*task_priors.__path__, str(own_modules / 'my_lab')],
+  )
+  namespace = {}
+  exec(BLOCKS[1], namespace)  # The document's own get_config.
+  config = namespace['get_config']()
+  assert config.tasks.sticky.name == 'sticky_coin'
+  try:
+    small = test_experiment.tiny(**{'tuning.methods': ('PreBayes',)})
+    with small.unlocked():
+      small.tasks.sticky = config.tasks.sticky
+      small.pretraining.task = config.pretraining.task
+      small.evaluation.tasks = config.evaluation.tasks
+    assert 'sticky' in experiment.run(small).eval_task
+  finally:
+    sys.modules.pop('bayes_prompting.task_priors.sticky_coin', None)

@@ -1,0 +1,348 @@
+"""The whole job in miniature, from configuration to files."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from bayes_prompting import checkpoints
+from bayes_prompting import errors
+from bayes_prompting import evaluation
+from bayes_prompting import experiment
+from bayes_prompting import lab as lab_lib
+from bayes_prompting import results
+from bayes_prompting import settings
+from bayes_prompting import summary
+from tests import testing
+
+
+def tiny(**overrides):
+  """A configuration that runs in seconds; fields by dotted name.
+
+  With the linear torso: what is tested here does not depend on the network, and
+  compiling a recurrence takes longer than all the rest.
+  """
+  config = settings.base()
+  with config.unlocked():
+    config.network.torso = settings.spec('linear', width=4)
+  values = {
+    'network.embedding_dim': 4,
+    'pretraining.num_steps': 4,
+    'pretraining.batch_size': 4,
+    'pretraining.length': 6,
+    'tuning.num_steps': 3,
+    'tuning.batch_size': 4,
+    'tuning.length': 4,
+    'tuning.num_repetitions': 2,
+    'tuning.prefix_length': 2,
+    'tuning.search_draws': 16,
+    'tuning.methods': ('PreBayes', 'PreBayesPT', 'NoTuning', 'SoftPT'),
+    'evaluation.num_sequences': 8,
+    'evaluation.length': 8,
+    **overrides,
+  }
+  config.update_from_flattened_dict(values)
+  return config
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """A workdir after a whole run of every method, and what the run returned."""
+  path = tmp_path_factory.mktemp('lab') / 'run'
+  config = tiny(**{'tuning.methods': settings.base().tuning.methods})
+  return path, config, experiment.run(config, path)
+
+
+def test_a_finished_workdir_holds_everything(finished):
+  path, config, dataset = finished
+  record = json.loads((path / 'config.json').read_text())
+  assert record['seed'] == 0
+  assert record['config'] == settings.plain(config)
+  assert record['numerical']['jax'] == jax.__version__
+  assert record['numerical']['backend'] == jax.default_backend()
+  assert record['other']['device']
+  assert results.load(path).identical(dataset)
+  table = pd.read_csv(path / 'summary.csv')
+  assert tuple(table.columns) == summary.COLUMNS
+  assert set(table.method) == {
+    'Oracle',
+    'TargetBayes',
+    'EvalBayes',
+    *config.tuning.methods,
+  }
+  assert set(table.step) == {4, 6, 8}
+  assert set(table.eval_task) == set(config.evaluation.tasks)
+  kinds = table.groupby(['reference', 'estimator']).size()
+  assert len(kinds) == 6 and kinds.nunique() == 1
+  figures = {p.suffix for p in (path / 'figures').iterdir()}
+  assert figures == {'.png', '.pdf'}
+  lines = (path / 'curves' / 'SoftPT-seed0.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [row['step'] for row in rows] == [1, 2, 3]
+  assert all(len(row['loss']) == 2 for row in rows)
+  np.testing.assert_allclose(
+    [row['loss'] for row in rows],
+    results.select(dataset.tuning_loss, method='SoftPT')[0].T,
+    rtol=1e-4,
+  )
+
+
+def test_bayes_has_two_names(finished):
+  _, _, dataset = finished
+  ran = dataset.cumulative_regret.notnull().any(
+    set(dataset.cumulative_regret.dims) - {'method', 'eval_task'}
+  )
+  for method, expected in (
+    ('TargetBayes', [True, False, False]),
+    ('EvalBayes', [False, True, True]),
+  ):
+    at = results.select(ran, method=method)
+    assert at.values.tolist() == expected
+
+
+def test_repetitions_are_where_there_is_randomness(finished):
+  _, config, _ = finished
+  table = summary.summarize(finished[2])
+  counts = table.groupby('method').repetitions.unique().map(list)
+  once = {'Oracle', 'TargetBayes', 'EvalBayes', 'PreBayes', 'NoTuning'}
+  for method, found in counts.items():
+    assert found == [1 if method in once else config.tuning.num_repetitions]
+
+
+def test_what_was_tuned_can_be_loaded_and_has_the_same_regret(finished):
+  path, config, dataset = finished
+  lab, _ = experiment.load(path)
+  predictor, params = experiment.load_network(path)
+  for method in ('SoftPT', 'LoRAWT', 'HardPT'):
+    tuner, tunable = experiment.load_tuned(path, method)
+    task = evaluation.make_task(
+      evaluation.task_key(lab.root, 'random_coins'),
+      lab.priors['random_coins'],
+      config.evaluation.num_sequences,
+      config.evaluation.length,
+    )
+    again = evaluation.evaluate(
+      predictor, params, tuner, tunable, task, lab.report_steps
+    )
+    stored = results.select(
+      dataset.cumulative_regret,
+      method=method,
+      eval_task='random_coins',
+      pretrain_seed=0,
+    )
+    np.testing.assert_allclose(again.cumulative, stored, atol=1e-5)
+
+
+def test_loading_what_is_not_there_is_one_line(finished, tmp_path):
+  path, _, _ = finished
+  with pytest.raises(errors.UserError, match='SoftPT'):
+    experiment.load_tuned(path, 'SofPT')
+  with pytest.raises(errors.UserError, match='none at'):
+    experiment.load_network(path, seed=3)
+  with pytest.raises(errors.UserError, match='no run'):
+    experiment.load_network(tmp_path)
+
+
+def test_the_same_configuration_gives_identical_files(tmp_path):
+  config = tiny()
+  paths = [tmp_path / 'one' / 'run', tmp_path / 'other' / 'run']
+  for path in paths:
+    experiment.run(config, path)
+  assert (paths[0] / 'results.nc').read_bytes() == (
+    paths[1] / 'results.nc'
+  ).read_bytes()
+
+
+def test_a_workdir_makes_no_difference_to_the_results(tmp_path):
+  config = tiny()
+  assert experiment.run(config).identical(
+    experiment.run(config, tmp_path / 'run')
+  )
+
+
+def test_the_first_repetition_does_not_depend_on_how_many_run():
+  methods = ('RandomPF', 'HardPT', 'SoftPT', 'FullWT')
+  one, three = (
+    experiment.run(
+      tiny(**{'tuning.methods': methods, 'tuning.num_repetitions': count})
+    )
+    for count in (1, 3)
+  )
+  for name in ('tuning_loss', 'candidate_loss', 'cumulative_regret'):
+    xr.testing.assert_allclose(
+      one[name], three[name].isel(repetition=[0]), atol=1e-3
+    )
+
+
+def test_pretraining_seeds_are_an_axis_of_their_own():
+  config = tiny(**{'pretraining.num_seeds': 2})
+  dataset = experiment.run(config)
+  assert dataset.sizes['pretrain_seed'] == 2
+  losses = dataset.pretraining_loss.values
+  assert not np.allclose(losses[0], losses[1])
+  untuned = results.select(
+    dataset.cumulative_regret,
+    method='NoTuning',
+    reference='bayes',
+    estimator='exact',
+    eval_task='random_coins',
+    repetition=0,
+  )
+  assert not np.allclose(untuned[0], untuned[1])
+  # The first network is the one that a run with one seed has.
+  alone = experiment.run(tiny())
+  np.testing.assert_allclose(alone.pretraining_loss[0], losses[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'torso',
+  [
+    settings.spec('lstm', width=4),
+    settings.spec('transformer', num_heads=2, num_layers=2),
+  ],
+)
+def test_real_torsos(torso):
+  config = tiny(**{'tuning.methods': ('SoftPT', 'LoRAWT')})
+  with config.unlocked():
+    config.network.torso = torso
+  dataset = experiment.run(config)
+  for method in config.tuning.methods:
+    regrets = results.select(dataset.cumulative_regret, method=method)
+    assert np.isfinite(regrets).all()
+    # A prefix of tokens or some updates: not the same on all repetitions.
+    assert not np.allclose(regrets[0, 0], regrets[0, 1])
+
+
+def test_untrained_networks_are_a_setting():
+  config = tiny(**{'pretraining.num_steps': 0})
+  lab = lab_lib.build(config)
+  (network,) = experiment.meta_train(lab)
+  assert set(network) == {'params'}
+  dataset = experiment.run(config)
+  assert 'pretraining_loss' not in dataset
+  assert np.isfinite(
+    results.select(dataset.cumulative_regret, method='SoftPT')
+  ).all()
+
+
+def test_a_network_is_trained_once_and_reused(tmp_path, monkeypatch):
+  experiment.run(tiny(), tmp_path / 'first')
+
+  def fail(*args):
+    raise AssertionError('trained again')
+
+  monkeypatch.setattr(experiment, '_meta_train_one', fail)
+  # Another target, other methods, other repetitions: the same network.
+  other = tiny(
+    **{'tuning.target': 'two_coin_mixture', 'tuning.methods': ('NoTuning',)}
+  )
+  experiment.run(other, tmp_path / 'second')
+  for change in (
+    {'seed': 1},
+    {'pretraining.num_steps': 5},
+    {'network.torso.width': 5},
+    {'tasks.random_coins.concentration': (1.0, 2.0)},
+  ):
+    with pytest.raises(AssertionError, match='trained again'):
+      experiment.run(tiny(**change), tmp_path / 'third', overwrite=True)
+
+
+def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
+  config, path = tiny(), tmp_path / 'run'
+  expected = experiment.run(config)
+  calls = []
+  tune_one = experiment._tune_one
+
+  def interrupted(lab, method, *args):
+    calls.append(method.name)
+    if len(calls) == 4:
+      raise KeyboardInterrupt
+    return tune_one(lab, method, *args)
+
+  monkeypatch.setattr(experiment, '_tune_one', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    experiment.run(config, path)
+  assert calls == ['PreBayes', 'PreBayesPT', 'NoTuning', 'SoftPT']
+  calls[:] = [None] * 4
+  dataset = experiment.run(config, path)
+  # What holds no array is made anew; the search is not run again.
+  assert calls[4:] == ['PreBayes', 'NoTuning', 'SoftPT']
+  assert dataset.identical(expected)
+
+
+def test_a_finished_run_is_not_run_again(finished, monkeypatch):
+  path, config, dataset = finished
+  monkeypatch.setattr(experiment, 'meta_train', None)
+  assert experiment.run(config, path).identical(dataset)
+
+
+def test_parts_want_what_stands_before_them(tmp_path):
+  lab, folder = experiment.open_run(tiny(), tmp_path / 'run')
+  with pytest.raises(errors.UserError, match='no checkpoint'):
+    experiment.meta_train(lab, folder, require=True)
+  networks = experiment.meta_train(lab, folder)
+  with pytest.raises(errors.UserError, match='PreBayesPT'):
+    experiment.tune(lab, networks, folder, require=True)
+  tuned = experiment.tune(lab, networks, folder)
+  again = experiment.tune(lab, networks, folder, require=True)
+  testing.assert_trees_identical(again, tuned)
+
+
+def test_mistakes_are_found_before_anything_is_written(tmp_path):
+  for change, field in (
+    ({'tuning.prefix_length': 13}, '8192'),
+    ({'tasks.single_coin.probabilities': (0.2, 0.7, 0.1)}, 'vocabulary'),
+    ({'methods.LoRAWT.patterns': ('nothing',)}, 'LoRAWT'),
+    ({'tuning.num_steps': -1}, 'tuning.num_steps'),
+  ):
+    config = tiny(**{'tuning.methods': settings.base().tuning.methods})
+    if 'patterns' in next(iter(change)):
+      with config.methods.LoRAWT.unlocked():
+        config.methods.LoRAWT.patterns = change['methods.LoRAWT.patterns']
+    else:
+      with config.unlocked():
+        config.update_from_flattened_dict(change)
+    with pytest.raises(errors.UserError, match=field):
+      experiment.run(config, tmp_path / 'run')
+  assert not list(tmp_path.iterdir())
+
+
+def test_dice_and_a_user_s_own_method():
+  config = tiny(**{'tuning.methods': ('NoTuning',)})
+  with config.unlocked():
+    config.tasks.dice = settings.spec(
+      'dirichlet_categorical', concentration=(1.0, 1.0, 1.0)
+    )
+    config.tasks.die = settings.spec(
+      'categorical', probabilities=(0.5, 0.5, 0.0)
+    )
+    config.methods.BayesStatePT = settings.spec(
+      'state', predictor='bayes', length=2
+    )
+    config.pretraining.task = 'dice'
+    config.tuning.target = 'die'
+    config.evaluation.tasks = ('die', 'dice')
+    config.tuning.methods = ('NoTuning', 'HardPT', 'BayesStatePT')
+  dataset = experiment.run(config)
+  assert (
+    dataset.cumulative_regret.notnull()
+    .any(('step', 'repetition'))
+    .all(('reference', 'estimator'))
+    .sel(method=['HardPT', 'BayesStatePT'], pretrain_seed=0)
+    .all()
+  )
+  assert dataset.sizes['candidate'] == 9
+
+
+def test_networks_of_one_hash_are_the_same_network(tmp_path):
+  lab, folder = experiment.open_run(tiny(), tmp_path / 'run')
+  (network,) = experiment.meta_train(lab, folder)
+  name = experiment.network_hash(lab, 0)
+  kept = checkpoints.metadata(folder.networks / name)
+  assert kept['hash'] == name and kept['config'] == lab.config
+  stored = checkpoints.restore(folder.networks / name, network)
+  testing.assert_trees_identical(stored, jax.tree.map(jnp.asarray, network))
