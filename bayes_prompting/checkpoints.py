@@ -44,8 +44,8 @@ def save(
   whole.
 
   Args:
-    path: A folder of its own; made if missing.
-    tree: Not empty.
+    path: A folder of its own; made if missing. What it holds already stays.
+    tree: Holds at least one array, and none of size zero.
     metadata: Plain values, kept as JSON.
   """
   with _manager(pathlib.Path(path), create=True) as manager:
@@ -95,9 +95,13 @@ def restore(
           f'checkpoint: {str(path)!r} has {leaf} = {saved.get(leaf)}, wanted '
           f'is {wanted.get(leaf)}'
         )
-    return manager.restore(
-      0, args=ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
-    )['tree']
+    arguments = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
+    try:
+      return manager.restore(0, args=arguments)['tree']
+    except ValueError as error:
+      # The same leaves in another structure, e.g. a tuple for a dict.
+      line = ' '.join(str(error).split())
+      raise errors.UserError(f'checkpoint: {str(path)!r}: {line}') from None
 
 
 def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

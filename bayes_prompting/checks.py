@@ -22,12 +22,17 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
   return f'allowed: {", ".join(allowed) or "nothing"}'
 
 
+def show(value: object) -> str:
+  """Returns `repr(value)` in one line; that of an array has more."""
+  return ' '.join(repr(value).split())
+
+
 def one_of(field: str, value: object, allowed: Iterable[str]) -> str:
   """Returns `value` if it is one of the allowed names."""
   allowed = tuple(allowed)
   if not isinstance(value, str) or value not in allowed:
     raise errors.UserError(
-      f'{field}: unknown {value!r}; {nearest(str(value), allowed)}'
+      f'{field}: unknown {show(value)}; {nearest(str(value), allowed)}'
     )
   return value
 
@@ -40,7 +45,8 @@ def integer(field: str, value: object, minimum: int) -> int:
     or value < minimum
   ):
     raise errors.UserError(
-      f'{field}: must be a whole number of at least {minimum}, got {value!r}'
+      f'{field}: must be a whole number of at least {minimum}, got '
+      f'{show(value)}'
     )
   return int(value)
 
@@ -50,11 +56,10 @@ def positive(field: str, value: object) -> float:
   if (
     isinstance(value, bool)
     or not isinstance(value, numbers.Real)
-    or not math.isfinite(value)
-    or value <= 0
+    or not 0 < value < math.inf
   ):
     raise errors.UserError(
-      f'{field}: must be a finite number above 0, got {value!r}'
+      f'{field}: must be a finite number above 0, got {show(value)}'
     )
   return float(value)
 
@@ -62,8 +67,17 @@ def positive(field: str, value: object) -> float:
 def boolean(field: str, value: object) -> bool:
   """Returns `value` if it is True or False."""
   if not isinstance(value, bool):
-    raise errors.UserError(f'{field}: must be True or False, got {value!r}')
+    raise errors.UserError(f'{field}: must be True or False, got {show(value)}')
   return value
+
+
+def _numbers(value: object) -> np.ndarray | None:
+  """Returns float64 numbers; None for text, bools, ragged rows and the like."""
+  try:
+    array = np.asarray(value)
+  except ValueError:
+    return None
+  return array.astype(np.float64) if array.dtype.kind in 'iuf' else None
 
 
 def non_negative_array(field: str, value: object, ndim: int) -> np.ndarray:
@@ -75,19 +89,18 @@ def non_negative_array(field: str, value: object, ndim: int) -> np.ndarray:
     ndim: 1 for [V] with V >= 2, 2 for [M, V] with M >= 1 and V >= 2.
   """
   shape = {1: '[V] with V >= 2', 2: '[M, V] with M >= 1 and V >= 2'}[ndim]
-  try:
-    array = np.asarray(value, np.float64)
-  except (TypeError, ValueError):
+  array = _numbers(value)
+  if array is None:
     raise errors.UserError(
-      f'{field}: must be numbers of shape {shape}, got {value!r}'
-    ) from None
+      f'{field}: must be numbers of shape {shape}, got {show(value)}'
+    )
   if array.ndim != ndim or array.size == 0 or array.shape[-1] < 2:
     raise errors.UserError(
       f'{field}: must have shape {shape}, got shape {array.shape}'
     )
   if not np.all(np.isfinite(array)) or np.any(array < 0):
     raise errors.UserError(
-      f'{field}: must be finite and not negative, got {value!r}'
+      f'{field}: must be finite and not negative, got {show(value)}'
     )
   return array
 
@@ -101,7 +114,7 @@ def probabilities(field: str, value: object, ndim: int) -> np.ndarray:
   sums = array.sum(-1)
   if np.any(np.abs(sums - 1) > _SUM_TOLERANCE):
     raise errors.UserError(
-      f'{field}: must sum to 1 over the vocabulary, got {value!r} with sum '
+      f'{field}: must sum to 1 over the vocabulary, got {show(value)} with sum '
       f'{sums.tolist()}'
     )
   return array / sums[..., None]
@@ -109,19 +122,17 @@ def probabilities(field: str, value: object, ndim: int) -> np.ndarray:
 
 def weights(field: str, value: object, size: int) -> np.ndarray:
   """Returns `value` as `size` weights that sum to 1. Zeros are legal."""
-  try:
-    array = np.asarray(value, np.float64)
-  except (TypeError, ValueError):
-    array = np.asarray([np.nan])
+  array = _numbers(value)
   if (
-    array.shape != (size,)
+    array is None
+    or array.shape != (size,)
     or not np.all(np.isfinite(array))
     or np.any(array < 0)
     or abs(array.sum() - 1) > _SUM_TOLERANCE
   ):
     raise errors.UserError(
       f'{field}: must be {size} numbers, one a component, not negative, that '
-      f'sum to 1, got {value!r}'
+      f'sum to 1, got {show(value)}'
     )
   return array / array.sum()
 
@@ -136,6 +147,7 @@ def strings(field: str, value: object) -> tuple[str, ...]:
     or len(set(value)) != len(value)
   ):
     raise errors.UserError(
-      f'{field}: must be a tuple of one or more distinct names, got {value!r}'
+      f'{field}: must be a tuple of one or more distinct names, got '
+      f'{show(value)}'
     )
   return tuple(value)

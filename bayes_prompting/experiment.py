@@ -68,17 +68,35 @@ def open_run(
   config: ml_collections.ConfigDict,
   workdir: str | os.PathLike[str] | None,
   overwrite: bool = False,
+  pretrained: bool = False,
 ) -> tuple[Lab, Workdir | None]:
-  """Builds what a configuration describes, then claims its workdir."""
+  """Builds what a configuration describes, then claims its workdir.
+
+  With `pretrained` it raises UserError, before anything is written, where a
+  network would have to be trained.
+  """
   lab = lab_lib.build(config)
   if workdir is None:
     return lab, None
+  path = pathlib.Path(workdir).absolute()
+  if pretrained and not (path / 'config.json').exists():
+    _check_pretrained(lab, Workdir(path))
   record = {
     'config': lab.config,
     'seed': lab.config['seed'],
     **workdir_lib.provenance(),
   }
   return lab, workdir_lib.claim(workdir, record, overwrite)
+
+
+def _check_pretrained(lab, folder):
+  for seed in range(lab.num_seeds):
+    shared = folder.networks / network_hash(lab, seed)
+    if not checkpoints.exists(shared):
+      raise errors.UserError(
+        f'workdir: no run at {str(folder.path)!r}, and no network of this '
+        f'configuration beside it ({str(shared)!r}); pretrain first'
+      )
 
 
 def network_hash(lab: Lab, seed: int) -> str:

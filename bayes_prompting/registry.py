@@ -29,22 +29,31 @@ def names(kind: str) -> list[str]:
   return sorted(name for name in found if not name.startswith('_'))
 
 
-def module(kind: str, name: str) -> python_types.ModuleType:
+def module(
+  kind: str, name: str, field: str | None = None
+) -> python_types.ModuleType:
   """Returns the module that a name stands for.
 
   Args:
     kind: One of `KINDS`.
     name: A module of the package, or a dotted path to the user's own.
+    field: Where the name stands in the configuration, for error messages.
 
   Raises:
     UserError: If there is no such module, or if it has no `make`.
   """
+  field = field or kind
   if not isinstance(name, str):
-    raise errors.UserError(f'{kind}: a name must be a string, got {name!r}')
+    raise errors.UserError(f'{field}: a name must be a string, got {name!r}')
   known = names(kind)
   if '.' not in name:
-    checks.one_of(kind, name, known)
+    checks.one_of(field, name, known)
     path = f'bayes_prompting.{kind}.{name}'
+  elif not all(part.isidentifier() for part in name.split('.')):
+    raise errors.UserError(
+      f'{field}: {name!r} is no dotted path of a module; known: '
+      f'{", ".join(known)}'
+    )
   else:
     path = name
   try:
@@ -55,11 +64,11 @@ def module(kind: str, name: str) -> python_types.ModuleType:
     if not (path == missing or path.startswith(f'{missing}.')):
       raise
     raise errors.UserError(
-      f'{kind}: cannot import {name!r} (no module named {missing!r}); known: '
+      f'{field}: cannot import {name!r} (no module named {missing!r}); known: '
       f'{", ".join(known)}'
     ) from None
   if not callable(getattr(found, 'make', None)):
-    raise errors.UserError(f'{kind}: module {name!r} has no function make()')
+    raise errors.UserError(f'{field}: module {name!r} has no function make()')
   return found
 
 
@@ -77,9 +86,11 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
   """
   kwargs = dict(spec)
   if 'name' not in kwargs:
-    raise errors.UserError(f'{field}.name: missing; allowed: {names(kind)}')
+    raise errors.UserError(
+      f'{field}.name: missing; allowed: {", ".join(names(kind))}'
+    )
   name = kwargs.pop('name')
-  builder = module(kind, name).make
+  builder = module(kind, name, f'{field}.name').make
   signature = inspect.signature(builder)
   parameters = signature.parameters.values()
   if not any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -16,6 +16,8 @@ from bayes_prompting import errors
 
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
+# A method's name is that of files, beside those of pretraining.
+_RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
 SCHEDULES = ('constant', 'cosine')
 
@@ -145,7 +147,7 @@ def _check_fields(config, wanted, path=''):
       continue
     if not isinstance(config[name], Mapping | ml_collections.ConfigDict):
       raise errors.UserError(
-        f'{field}: must be a section, got {config[name]!r}'
+        f'{field}: must be a section, got {checks.show(config[name])}'
       )
     if field not in ('tasks', 'methods', 'network.torso'):
       _check_fields(config[name], value, field)
@@ -157,12 +159,24 @@ def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
   Raises:
     UserError: If it holds something that JSON cannot, such as an array.
   """
+  values = config.to_dict()
+  _check_plain(values, 'configuration')
+  return json.loads(json.dumps(values, allow_nan=False))
+
+
+def _check_plain(value, field):
+  """Checks that JSON can hold a value; else says which field."""
+  if isinstance(value, Mapping):
+    for name, item in value.items():
+      _check_plain(
+        item, name if field == 'configuration' else f'{field}.{name}'
+      )
+    return
   try:
-    values = config.to_dict()
-    return json.loads(json.dumps(values, allow_nan=False))
+    json.dumps(value, allow_nan=False)
   except (TypeError, ValueError) as error:
     raise errors.UserError(
-      f'configuration: must hold plain values only ({error})'
+      f'{field}: must be a plain value, got {checks.show(value)} ({error})'
     ) from None
 
 
@@ -192,7 +206,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
     UserError: One line that names the field, its value and what is allowed.
   """
   _check_fields(config, base())
-  plain(config)
   checks.integer('seed', config.seed, 0)
   if config.seed >= 2**63:
     raise errors.UserError(f'seed: must be below 2**63, got {config.seed}')
@@ -222,6 +235,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'got {evaluation.length}'
     )
   _check_names(config)
+  plain(config)
 
 
 def _check_names(config):
@@ -246,10 +260,10 @@ def _check_names(config):
   for name, value in config.methods.items():
     predictor = value.get('predictor', 'network')
     checks.one_of(f'methods.{name}.predictor', predictor, PREDICTORS)
-    if set(name) & set('/\\') or name.startswith('.') or name in REFERENCES:
+    if set(name) & set('/\\') or name.startswith('.') or name in _RESERVED:
       raise errors.UserError(
         f'methods: a method cannot be called {name!r}; its name becomes a '
-        'file name, and is not one of a reference'
+        'file name, and is not one of a reference or of pretraining'
       )
 
 

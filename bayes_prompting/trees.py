@@ -65,8 +65,18 @@ def select(
 def replace(
   tree: types.PyTree, leaves_by_path: dict[str, types.Array]
 ) -> types.PyTree:
-  """Returns the tree with the leaves at the given paths exchanged."""
+  """Returns the tree with the leaves at the given paths exchanged.
+
+  Raises:
+    UserError: If the tree has no such path (a tunable of another network).
+  """
   paths, leaves, treedef = _paths(tree)
+  for path in leaves_by_path:
+    if path not in paths:
+      raise errors.UserError(
+        f'tunable: {path!r} is no weight of this network; '
+        f'{checks.nearest(path, paths)}'
+      )
   return jax.tree_util.tree_unflatten(
     treedef,
     [

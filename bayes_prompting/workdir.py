@@ -113,7 +113,9 @@ def _claim(path, record, overwrite):
     raise errors.UserError(
       f'workdir: {str(path)!r} is a file, it must be a folder'
     )
-  if path.is_dir() and any(path.iterdir()):
+  temporary = path / '.config.json.part'
+  # A claim that was killed leaves no more than its temporary file.
+  if path.is_dir() and set(path.iterdir()) - {temporary}:
     held = read_record(path)
     if overwrite:
       now = datetime.datetime.now().strftime('%Y-%m-%d-%H%M%S-%f')
@@ -126,7 +128,6 @@ def _claim(path, record, overwrite):
       return
   path.mkdir(parents=True, exist_ok=True)
   _check_writable(path)
-  temporary = path / '.config.json.part'
   temporary.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
   temporary.replace(path / 'config.json')
 
@@ -137,8 +138,8 @@ def _check_same(path, held, record):
     if found:
       raise errors.UserError(
         f'workdir: {str(path)!r} holds a run of another configuration '
-        f'(there and here, {found}); choose another folder, or --overwrite '
-        'to move the old one aside'
+        f'(there and here, {found}); choose another folder, or let '
+        'launch.experiment --overwrite move the old one aside'
       )
 
 
@@ -156,10 +157,14 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
   path = pathlib.Path(path) / 'config.json'
   try:
     record = json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     raise errors.UserError(
       f'workdir: {str(path.parent)!r} holds no run (no config.json); choose '
       'a new or empty folder'
+    ) from None
+  except OSError as error:
+    raise errors.UserError(
+      f'workdir: cannot read {str(path)!r} ({error.strerror or error})'
     ) from None
   except ValueError:
     raise errors.UserError(

@@ -39,7 +39,9 @@ def get_config(arguments: str = 'lstm,single_coin'):
   checks.one_of('paper.py:TORSO', torso, NAMES)
   checks.one_of('paper.py:TORSO,TARGET', target, TARGETS)
   config = settings.base()
-  config.network.torso = TORSOS[torso.removesuffix('_untrained')]
+  # A copy, so that an override does not reach the next configuration.
+  torso_spec = TORSOS[torso.removesuffix('_untrained')]
+  config.network.torso = torso_spec.copy_and_resolve_references()
   if torso.endswith('_untrained'):
     config.pretraining.num_steps = 0
   config.tuning.target = target

@@ -7,6 +7,7 @@ traceback is a bug of ours.
 from collections.abc import Callable, Sequence
 import re
 import sys
+import traceback
 
 from absl import app
 from absl import flags
@@ -46,51 +47,56 @@ def fail(message: object) -> None:
   sys.exit(_EXIT_CODE)
 
 
-def _of_config(error: Exception) -> str:
+def _of_config(error: BaseException) -> str:
   """Says in one line what config_flags or a configuration file raised."""
-  if isinstance(error, AttributeError | KeyError):
-    # ml_collections quotes the name, and adds a hint on a line of its own.
-    text = re.sub(r'["\\\']', '', str(error.args[0]).replace('\\n', '\n'))
-    return '; '.join(
-      ['--config: unknown field ' + text.split('\n')[0], *text.split('\n')[1:]]
-    )
-  lines = [line for line in str(error).splitlines() if line.strip()]
-  # A traceback as text: what was raised stands in its last line, after a type.
-  last = re.sub(r'^[\w.]+(Error|Exception): ', '', lines[-1].strip())
-  if 'Traceback' in str(error) or isinstance(error, OSError):
-    return f'--config: {last}'
-  return ' '.join(lines)
+  # config_flags gives a traceback as text; what the file raised is its context.
+  while 'Traceback' in str(error) and error.__context__ is not None:
+    error = error.__context__
+  if isinstance(error, flags.Error):
+    return str(error)  # Names its flag.
+  if isinstance(error, errors.UserError):
+    return f'--config: {error}'
+  # ml_collections quotes the name, lists all fields, and adds a hint on a line
+  # of its own.
+  text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+  text = re.sub(r'["\\\']', '', text.replace('\\n', '\n'))
+  text = re.sub(r' Other fields present: {.*}', '', text, flags=re.DOTALL)
+  text = '; '.join(line for line in text.splitlines() if line.strip())
+  if isinstance(error, OSError):
+    return f'--config: {text}'
+  frames = traceback.extract_tb(error.__traceback__)
+  loader = config_flags.config_flags.__file__
+  names = [(frame.filename, frame.name) for frame in frames]
+  if (loader, 'parse') not in names:
+    return f'--config: unknown field {text}'
+  place = ''
+  for frame in frames[names.index((loader, 'parse')) + 1 :]:
+    if frame.filename != loader and not frame.filename.startswith('<'):
+      place = f' ({frame.filename}, line {frame.lineno})'
+      break
+  return f'--config: {type(error).__name__}: {text}{place}'
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
   """Parses flags; what absl and config_flags raise becomes one line."""
+  logging.set_verbosity(logging.ERROR)  # config_flags warns beside its errors.
   try:
     rest = flags.FLAGS(argv)
     config = CONFIG.value
-    if config is not None and not isinstance(config, ml_collections.ConfigDict):
-      dict(config)  # Raises what loading the file raised.
+    if CONFIG.present and not isinstance(config, ml_collections.ConfigDict):
+      getattr(config, 'keys', None)  # Raises what reading the file raised.
       fail(f'--config: get_config() must return a ConfigDict, got {config!r}')
   except SystemExit:
     if any(arg.replace('--', '-', 1) in _HELP for arg in argv[1:]):
       sys.exit(0)  # absl itself leaves with 1 after help.
     raise
-  except (
-    flags.Error,
-    AttributeError,
-    ImportError,
-    KeyError,
-    NameError,
-    OSError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-  ) as error:
+  except Exception as error:
     # config_flags runs the configuration file and applies overrides in here.
     fail(_of_config(error))
   if len(rest) > 1:
     fail(f'unknown argument {rest[1]!r}; flags start with --')
   for flag in (CONFIG, WORKDIR):
-    if not flag.value:
+    if flag.value is None or flag.value == '':
       fail(f'--{flag.name}: missing')
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest

@@ -16,7 +16,9 @@ def main(argv):
   del argv
   from bayes_prompting import experiment
 
-  lab, folder = experiment.open_run(cli.CONFIG.value, cli.WORKDIR.value)
+  lab, folder = experiment.open_run(
+    cli.CONFIG.value, cli.WORKDIR.value, pretrained=True
+  )
   networks = experiment.meta_train(lab, folder, require=True)
   tuned = experiment.tune(lab, networks, folder, require=True)
   dataset = experiment.evaluate(lab, networks, tuned)
