@@ -462,6 +462,14 @@ def test_losses_of_one_kind_only(dataset):
   _render(figures.losses(short))
 
 
+def test_room_for_losses_that_nobody_filled_is_no_loss(dataset):
+  # As of a file with hard prefixes alone, on a network that was not trained.
+  empty = dataset.drop_vars('pretraining_loss')
+  empty['tuning_loss'] = empty.tuning_loss * np.nan
+  with pytest.raises(errors.UserError, match='dataset: has no losses'):
+    figures.losses(empty)
+
+
 def test_mistakes_are_named(dataset):
   with pytest.raises(errors.UserError, match="quantity: unknown 'regret'"):
     figures.regret_curves(dataset, 'regret')

@@ -1,0 +1,1 @@
+"""What measures speed; see each module's docstring for its command."""
