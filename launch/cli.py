@@ -5,6 +5,7 @@ traceback is a bug of ours.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 import re
 import sys
 import traceback
@@ -77,7 +78,7 @@ def _of_config(error: BaseException) -> str:
   return f'--config: {type(error).__name__}: {text}{place}'
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   """Parses flags; what absl and config_flags raise becomes one line."""
   logging.set_verbosity(logging.ERROR)  # config_flags warns beside its errors.
   try:
@@ -95,9 +96,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
     fail(_of_config(error))
   if len(rest) > 1:
     fail(f'unknown argument {rest[1]!r}; flags start with --')
-  for flag in (CONFIG, WORKDIR):
-    if flag.value is None or flag.value == '':
-      fail(f'--{flag.name}: missing')
+  for name in required:
+    if flags.FLAGS[name].value in (None, ''):
+      fail(f'--{name}: missing')
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
 
@@ -113,7 +114,10 @@ def show(dataset, workdir: str) -> None:
   print(f'Curves   {workdir}/curves')
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
+def run(
+  main: Callable[[Sequence[str]], None],
+  required: Sequence[str] = ('config', 'workdir'),
+) -> None:
   """Runs `main` as `absl.app.run` does, with our words for mistakes."""
 
   def guarded(argv):
@@ -122,4 +126,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except errors.UserError as error:
       fail(error)
 
-  app.run(guarded, flags_parser=_parse)
+  app.run(
+    guarded,
+    flags_parser=functools.partial(_parse, required=required),
+  )
