@@ -7,13 +7,10 @@ and quartiles are over all repetitions of all pretraining seeds; a run that
 turned NaN on its way counts as infinite.
 """
 
-from collections.abc import Iterable
 import functools
-import math
 import os
 import pathlib
 import textwrap
-import zlib
 
 import matplotlib
 from matplotlib import cm as mpl_cm
@@ -25,201 +22,24 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import checks
+from bayes_prompting import drawing
 from bayes_prompting import errors
 
-_SOLID, _DASH, _DASHDOT, _DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
-# Colour, line and marker of the package's methods, in the order of legends:
-# references and untuned predictors black to grey, prefix tuners blue, StatePT
-# green, weight tuners yellow to brown, apart for colour-blind readers too.
-_LOOKS = {
-  'Oracle': ('#000000', _DOT, ''),
-  'TargetBayes': ('#000000', _DASH, ''),
-  'EvalBayes': ('#000000', _DASHDOT, ''),
-  'PreBayes': ('#4d4d4d', _DASH, ''),
-  'PreBayesPT': ('#6a6a6a', _DASHDOT, 'P'),
-  'NoTuning': ('#a3a3a3', _SOLID, 'X'),
-  'RandomPF': ('#7cc4ea', _DASHDOT, 'v'),
-  'HardPT': ('#4a9fe0', _SOLID, 's'),
-  'SimplexPT': ('#1f77c4', _DASH, '^'),
-  'RealPT': ('#2b4fb0', _SOLID, 'D'),
-  'SoftPT': ('#16206e', _SOLID, 'o'),
-  'StatePT': ('#009e73', _SOLID, '*'),
-  'EmbedWT': ('#f2b134', _DASHDOT, 'v'),
-  'UnembedWT': ('#ee8a00', _DASH, '^'),
-  'Un+EmbedWT': ('#d55e00', _SOLID, 'D'),
-  'LoRAWT': ('#a33515', _SOLID, 's'),
-  'FullWT': ('#5c1a06', _SOLID, 'o'),
-}
-_LINES = (_SOLID, _DASH, _DASHDOT, _SOLID, _DASH, _DASHDOT)
-_FURTHER = [  # For methods of your own.
-  (color, line, marker)
-  for line, marker in zip(_LINES, 'hp8<>d', strict=True)
-  for color in ('#cc79a7', '#882255', '#7b4fb5', '#d64b8f')
-]
-_FONT = 7
-_INFINITY = r'$\infty$'
 _EXCESS = 'loss above the best prefix\n(nats per sequence)'
-_styled = matplotlib.rc_context(
-  {
-    'font.size': _FONT,
-    'axes.labelsize': 8,
-    'axes.titlesize': 8,
-    'axes.linewidth': 0.7,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'legend.frameon': False,
-    'legend.handlelength': 3.5,
-    'legend.labelspacing': 0.3,
-    'lines.linewidth': 1.2,
-    'lines.markersize': 3.5,
-    'hatch.linewidth': 0.8,
-    'pdf.fonttype': 42,  # Text stays text.
-  }
-)
 
 
-def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
-  """Returns how a line of each method is drawn, in the order of legends.
-
-  Methods of your own come last, with a look that depends on their name (and,
-  where two would look the same, on their order).
-  """
-  methods = list(methods)
-  found = {name: _LOOKS[name] for name in _LOOKS if name in methods}
-  for name in methods:
-    first = zlib.crc32(name.encode()) % len(_FURTHER)
-    nearest = _FURTHER[first:] + _FURTHER[:first]
-    free = [look for look in nearest if look not in found.values()]
-    found.setdefault(name, (free or nearest)[0])
-  fields = ('color', 'linestyle', 'marker')
-  return {n: dict(zip(fields, x, strict=True)) for n, x in found.items()}
-
-
-def _holds(dataset, variable):
-  """Returns whether a variable is there and holds anything."""
-  return variable in dataset and bool(dataset[variable].notnull().any())
-
-
-def _by_method(array):
-  """Returns the values of every method that was run, in the order of legends.
-
-  Args:
-    array: DataArray with a method; its last dimension is X.
-
-  Returns:
-    {method: float64 [runs, X]}.
-  """
-  found = {}
-  for method in looks(array.method.values.tolist()):
-    # `sel(method=...)` would be an option of xarray.
-    runs = array.sel({'method': method}).values.reshape(-1, array.shape[-1])
-    runs = runs[~np.isnan(runs).all(-1)].astype(np.float64)
-    if len(runs):
-      found[method] = np.where(np.isnan(runs), np.inf, runs)
-  return found
-
-
-def _regret(dataset, quantity):
-  """Returns {task: {method: [runs, step]}}."""
-  labels = {'reference': 'oracle', 'estimator': 'paired'}
-  return {
-    task: _by_method(dataset[quantity].sel(labels | {'eval_task': task}))
-    for task in dataset.eval_task.values.tolist()
-  }
-
-
-def _legend_methods(by_task):
-  """Returns the looks of all methods that were run on any task."""
-  return looks(dict.fromkeys(m for found in by_task.values() for m in found))
-
-
-def _quartiles(runs):
-  """Quartiles [3, X] of [runs, X]; where some are infinite, the nearest run."""
-  levels = (0.25, 0.5, 0.75)
-  finite = np.isfinite(runs).all(0)
-  linear = np.quantile(np.where(finite, runs, 0.0), levels, axis=0)
-  nearest = np.quantile(runs, levels, axis=0, method='nearest')
-  return np.where(finite, linear, nearest)
-
-
-def _limit(values):
-  """Returns where an axis from 0 ends, so that few outliers do not rule it."""
-  values = np.asarray(values)[np.isfinite(values)]
-  if not values.max(initial=0.0) > 0:
-    return 1.0
-  usual = values[values <= 5 * np.quantile(values, 0.75)]
-  return usual.max(initial=0.0) or values.max()
-
-
-def _panels(count, height=2.6, columns=3, **kwargs):
-  """Makes a figure of `count` panels, so many in a row at most."""
-  columns = min(count, columns)
-  rows = math.ceil(count / columns)
-  size = (2.0 * columns + 1.6 + 0.8 * (columns == 1), height * rows)
-  figure = mpl_figure.Figure(figsize=size, layout='constrained')
-  axes = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel()
-  for ax in axes[count:]:
-    ax.remove()
-  for ax in axes:
-    ax.tick_params(labelsize=_FONT)
-  return figure, axes[:count]
-
-
-def _legend(figure, handles):
-  """Puts a legend right of all panels, with room for every entry."""
-  need = 0.145 * len(handles) + 0.2
-  figure.set_figheight(max(figure.get_figheight(), need))
-  figure.legend(handles=handles, loc='outside right center')
-
-
-def _title(dataset, task):
-  return f'{task} (target)' if dataset.attrs.get('target') == task else task
-
-
-def _curve(ax, x, quartiles, label, look):
-  """Draws a median and its quartile band, and where it becomes infinite."""
-  low, median, high = quartiles
-  finite, color = np.isfinite(median), look['color']
-  if finite.any():
-    median = np.where(finite, median, np.nan)
-    # Broken lines on top: where two coincide, both are seen.
-    order = 2 if look['linestyle'] == _SOLID else 3
-    ax.plot(x, median, label=label, markevery=0.15, zorder=order, **look)
-  # An infinite quartile is drawn as one beyond any axis.
-  high, band = np.minimum(high, 1e12), {'alpha': 0.15, 'lw': 0}
-  ax.fill_between(x, low, high, where=finite, color=color, **band)
-  if not finite.all():
-    above = sum(line.get_marker() == _INFINITY for line in ax.lines)
-    look = {'color': color, 'marker': _INFINITY, 'markersize': 8}
-    across = ax.get_xaxis_transform()
-    ax.plot(x[~finite][0], 0.97 - 0.05 * above, transform=across, **look)
-
-
-def _smooth(runs):
-  """Running median of [runs, T] over the updates within 10%.
-
-  Returns:
-    Indices [P], evenly spread over a log axis, and the medians [runs, P].
-  """
-  total = runs.shape[-1]
-  updates = np.geomspace(1, total, min(total, 300)).round().astype(int)
-  updates = np.unique(updates)
-  windows = [runs[:, u - 1 - u // 10 : u + u // 10] for u in updates]
-  return updates - 1, np.stack([np.median(w, -1) for w in windows], -1)
-
-
-@_styled
+@drawing.styled
 def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
   """Draws the loss of pretraining by seed, and that of tuning by method.
 
   Raises:
     UserError: If the Dataset has no losses (nothing was trained).
   """
-  pretrained = _holds(dataset, 'pretraining_loss')
-  tuned = _holds(dataset, 'tuning_loss')
+  pretrained = drawing.holds(dataset, 'pretraining_loss')
+  tuned = drawing.holds(dataset, 'tuning_loss')
   if not pretrained and not tuned:
     raise errors.UserError('dataset: has no losses, nothing was trained')
-  figure, axes = _panels(pretrained + 2 * tuned)
+  figure, axes = drawing.panels(pretrained + 2 * tuned)
   if pretrained:
     _pretraining_losses(axes[0], dataset.pretraining_loss)
   if tuned:
@@ -232,7 +52,7 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
     for ax in axes[: 1 + pretrained]
     for line in ax.get_legend_handles_labels()[0]
   ]
-  _legend(figure, handles)
+  drawing.legend(figure, handles)
   return figure
 
 
@@ -241,7 +61,7 @@ def _pretraining_losses(ax, loss):
   colors = matplotlib.colormaps['cividis'](np.linspace(0, 0.8, len(loss)))
   steps = loss.pretraining_step.values
   for one, color in zip(loss, colors, strict=True):
-    index, smooth = _smooth(one.values[None])
+    index, smooth = drawing.smooth(one.values[None])
     label = f'pretraining, seed {one.pretrain_seed.item()}'
     ax.plot(steps, one, color=color, alpha=0.25, lw=0.5)
     ax.plot(steps[index], smooth[0], color=color, label=label)
@@ -250,12 +70,12 @@ def _pretraining_losses(ax, loss):
 
 def _tuning_losses(ax, late, loss):
   """Draws all updates of tuning, and the last nine tenths closer up."""
-  steps, tuned, curves = loss.tuning_step.values, _by_method(loss), {}
-  for method, look in looks(tuned).items():
-    index, smooth = _smooth(tuned[method])
-    curves[method] = _quartiles(smooth)
+  steps, tuned, curves = loss.tuning_step.values, drawing.by_method(loss), {}
+  for method, look in drawing.looks(tuned).items():
+    index, smooth = drawing.smooth(tuned[method])
+    curves[method] = drawing.quartiles(smooth)
     for panel in (ax, late):
-      _curve(panel, steps[index], curves[method], method, look)
+      drawing.curve(panel, steps[index], curves[method], method, look)
   first = np.searchsorted(index, len(steps) // 10)
   ax.set(xscale='log', xlabel='update (log scale)')
   late.set(xlabel='update')
@@ -265,7 +85,7 @@ def _tuning_losses(ax, late, loss):
     finite = medians[np.isfinite(medians)]
     if not finite.size:
       continue
-    top = finite.min() + _limit(finite - finite.min())
+    top = finite.min() + drawing.limit(finite - finite.min())
     margin = 0.05 * (top - finite.min())
     panel.set_ylim(finite.min() - margin, top + margin)
     above = (medians > top).any(-1)
@@ -274,7 +94,7 @@ def _tuning_losses(ax, late, loss):
     panel.set_title('\n'.join([title, *note]))
 
 
-@_styled
+@drawing.styled
 def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   """Draws regret over the steps, task by task.
 
@@ -288,17 +108,17 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   allowed = ('instantaneous_regret', 'cumulative_regret')
   checks.one_of('quantity', quantity, allowed)
   curves = {
-    task: {method: _quartiles(runs) for method, runs in found.items()}
-    for task, found in _regret(dataset, quantity).items()
+    task: {method: drawing.quartiles(runs) for method, runs in found.items()}
+    for task, found in drawing.regret_by_task(dataset, quantity).items()
   }
-  methods = _legend_methods(curves)
-  figure, axes = _panels(len(curves), sharey=True)
+  methods = drawing.legend_methods(curves)
+  figure, axes = drawing.panels(len(curves), sharey=True)
   every = [(m, q[1]) for found in curves.values() for m, q in found.items()]
   scale = _symlog(axes[0], np.concatenate([median for _, median in every]))
   for ax, (task, found) in zip(axes, curves.items(), strict=True):
     for method, quartiles in found.items():
-      _curve(ax, dataset.step.values, quartiles, method, methods[method])
-    ax.set(title=_title(dataset, task), xlabel='step')
+      drawing.curve(ax, dataset.step.values, quartiles, method, methods[method])
+    ax.set(title=drawing.title(dataset, task), xlabel='step')
     guides = _lengths(ax, dataset)
   unit = 'nats' if quantity == 'cumulative_regret' else 'nats per step'
   for ax in axes[::3]:
@@ -308,7 +128,7 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
     mpl_lines.Line2D([], [], label=m + ' (infinite)' * (m in infinite), **look)
     for m, look in methods.items()
   ]
-  _legend(figure, handles + guides)
+  drawing.legend(figure, handles + guides)
   return figure
 
 
@@ -328,7 +148,7 @@ def _symlog(ax, values):
 def _lengths(ax, dataset):
   """Marks the lengths of tuning and pretraining; returns their legend."""
   handles = []
-  for name, line in (('tuning', _DASH), ('pretraining', _DOT)):
+  for name, line in (('tuning', drawing.DASH), ('pretraining', drawing.DOT)):
     length = dataset.attrs.get(f'{name}_length')
     if length is not None and length <= dataset.step.values[-1]:
       look = {'color': '#b0b0b0', 'linestyle': line, 'lw': 0.9}
@@ -338,7 +158,7 @@ def _lengths(ax, dataset):
   return handles
 
 
-@_styled
+@drawing.styled
 def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
   """Draws cumulative regret after some steps, task by task.
 
@@ -355,13 +175,13 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
       f'step: must be from {steps[0]} to {steps[-1]}, got {step!r}'
     )
   index = steps.tolist().index(step)
-  found = _regret(dataset, 'cumulative_regret')
-  methods = _legend_methods(found)
+  found = drawing.regret_by_task(dataset, 'cumulative_regret')
+  methods = drawing.legend_methods(found)
   height = 0.16 * len(methods) + 1.1
-  figure, axes = _panels(len(found), height, sharey=True)
+  figure, axes = drawing.panels(len(found), height, sharey=True)
   for ax, (task, runs) in zip(axes, found.items(), strict=True):
     _bars(ax, {m: values[:, index] for m, values in runs.items()}, methods)
-    ax.set_title(_title(dataset, task))
+    ax.set_title(drawing.title(dataset, task))
     ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats)')
   axes[0].set_yticks(range(len(methods)), methods)
   axes[0].invert_yaxis()
@@ -370,14 +190,16 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
     'dashed: Bayes-optimal; //: beyond the axis; hatched: infinite'
   )
   width = int(17 * figure.get_figwidth())
-  figure.supxlabel(textwrap.fill(key, width), fontsize=_FONT)
+  figure.supxlabel(textwrap.fill(key, width), fontsize=drawing.FONT)
   return figure
 
 
 def _bars(ax, runs, methods):
   """Draws the bars of one task, of {method: [runs]}."""
-  quartiles = {m: _quartiles(x[:, None])[:, 0] for m, x in runs.items()}
-  limit = 1.1 * _limit([value for q in quartiles.values() for value in q])
+  quartiles = {m: drawing.quartiles(x[:, None])[:, 0] for m, x in runs.items()}
+  limit = 1.1 * drawing.limit(
+    [value for q in quartiles.values() for value in q]
+  )
   right = {'transform': ax.get_yaxis_transform(), 'va': 'center'}
   for row, method in enumerate(methods):
     if method not in runs:
@@ -401,11 +223,11 @@ def _bars(ax, runs, methods):
         runs[method], jitter, 'o', ms=2.2, mfc='white', mec='black', mew=0.5
       )
     if method in ('TargetBayes', 'EvalBayes'):
-      ax.axvline(median, color='black', linestyle=_DASH, lw=0.9)
+      ax.axvline(median, color='black', linestyle=drawing.DASH, lw=0.9)
   ax.set_xlim(min(0.0, *(low for low, _, _ in quartiles.values())), limit)
 
 
-@_styled
+@drawing.styled
 def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
   """Draws the loss of every hard prefix by rank, and the best of them by name.
 
@@ -415,10 +237,10 @@ def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
   Raises:
     UserError: If the Dataset has no candidates (nothing was searched).
   """
-  if not _holds(dataset, 'candidate_loss'):
+  if not drawing.holds(dataset, 'candidate_loss'):
     raise errors.UserError('dataset: has no candidates, nothing was searched')
   loss = dataset.candidate_loss
-  ranked = {method: _rank(loss, method) for method in _by_method(loss)}
+  ranked = {method: _rank(loss, method) for method in drawing.by_method(loss)}
   tokens = {m: _tokens(labels) for m, (labels, _) in ranked.items()}
   best = next(iter(tokens.values()))[0]
   token = max(sorted(set(best)), key=best.count)
@@ -427,7 +249,7 @@ def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
     matplotlib.colormaps['viridis'](np.linspace(0, 0.92, longest + 1))
   )
   norm = mpl_colors.BoundaryNorm(np.arange(longest + 2) - 0.5, longest + 1)
-  figure, axes = _panels(2 * len(ranked), columns=2)
+  figure, axes = drawing.panels(2 * len(ranked), columns=2)
   for i, (method, (labels, quartiles)) in enumerate(ranked.items()):
     shades = colors([row.count(token) for row in tokens[method]])
     _ranks(axes[2 * i], method, quartiles[1], shades)
@@ -446,9 +268,9 @@ def _rank(loss, method):
   """Returns labels [M] and quartiles [3, M] of excess loss, the best first."""
   # The candidates of another method are not infinite, but absent.
   loss = loss.sel({'method': [method]}).dropna('candidate', how='all')
-  runs = _by_method(loss)[method]
+  runs = drawing.by_method(loss)[method]
   best = runs.min(-1, keepdims=True)
-  quartiles = _quartiles(runs - np.where(np.isinf(best), 0.0, best))
+  quartiles = drawing.quartiles(runs - np.where(np.isinf(best), 0.0, best))
   order = np.argsort(quartiles[1], kind='stable')
   return loss.candidate.values[order].tolist(), quartiles[:, order]
 
@@ -485,7 +307,7 @@ def _best(ax, method, labels, quartiles, shades):
   ax.set(title=f'{method}, the best', xlabel=_EXCESS)
 
 
-@_styled
+@drawing.styled
 def make_all(
   dataset: xr.Dataset, folder: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
@@ -498,14 +320,16 @@ def make_all(
     The paths that were written.
   """
   makers = {}
-  if _holds(dataset, 'pretraining_loss') or _holds(dataset, 'tuning_loss'):
+  if drawing.holds(dataset, 'pretraining_loss') or drawing.holds(
+    dataset, 'tuning_loss'
+  ):
     makers['losses'] = losses
   for quantity in ('instantaneous_regret', 'cumulative_regret'):
     makers[quantity] = functools.partial(regret_curves, quantity=quantity)
   for step in dataset.report_step.values.tolist():
     name = f'cumulative_regret_step{step}'
     makers[name] = functools.partial(regret_bars, step=step)
-  if _holds(dataset, 'candidate_loss'):
+  if drawing.holds(dataset, 'candidate_loss'):
     makers['hard_prefix_ranking'] = hard_prefix_ranking
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayes_prompting import drawing
 from bayes_prompting import errors
 from bayes_prompting import figures
 from bayes_prompting import results
@@ -279,7 +280,7 @@ def test_an_infinite_curve_is_marked_where_it_leaves(dataset):
     for line in ax.lines
     if line.get_marker() == r'$\infty$'
   ]
-  color = figures.looks(['HardPT'])['HardPT']['color']
+  color = drawing.looks(['HardPT'])['HardPT']['color']
   assert marks == [(1, 31, color)]
 
 
@@ -480,11 +481,11 @@ def test_mistakes_are_named(dataset):
 def test_looks_differ_and_do_not_depend_on_company():
   own = ['bits_back', 'my_lab.tuner', *(f'Own{i}' for i in range(10))]
   methods = [*reversed(RATES), *own]
-  every = figures.looks(methods)
+  every = drawing.looks(methods)
   assert list(every)[:17] == [m for m in RATES if m != 'bits_back']
   distinct = {str(look) for look in every.values()}
   assert len(distinct) == len(every)
   for method in [*RATES, 'my_lab.tuner']:
-    assert figures.looks([method])[method] == every[method]
+    assert drawing.looks([method])[method] == every[method]
   # More than there are looks is no error.
-  assert len(figures.looks(f'Own{i}' for i in range(99))) == 99
+  assert len(drawing.looks(f'Own{i}' for i in range(99))) == 99
