@@ -69,7 +69,7 @@ demo: $(STAMP)
 
 # Coverage's own table is long; its total is what a reader of the log wants.
 test: $(STAMP)
-	@$(PY) -m pytest -n $(PYTEST_WORKERS) --cov=bayes_prompting --cov-report= \
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --cov=bayes_prompting --cov-report= \
 	  $(PYTEST_ARGS)
 	@total=$$($(PY) -m coverage report --format=total) && \
 	  echo "Coverage of bayes_prompting: $$total%"

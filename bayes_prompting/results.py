@@ -46,6 +46,10 @@ VARIABLES = {
     (*_ESTIMATE, 'report_step', 'sequence'),
     'regret of each sequence, summed up to this step',
   ),
+  'judged': (
+    (*_RUN, 'eval_task'),
+    '1 where a run was evaluated: its regrets count, NaN and all',
+  ),
   'pretraining_loss': (
     ('pretrain_seed', 'pretraining_step'),
     'log loss summed over a sequence, mean over the batch',
@@ -108,6 +112,7 @@ class Builder:
   ) -> None:
     """Stores the `evaluation.Regrets` of one method on one task."""
     for name, values in (
+      ('judged', np.ones(len(regrets.cumulative))),
       ('instantaneous_regret', regrets.instantaneous),
       ('instantaneous_regret_sem', regrets.instantaneous_sem),
       ('cumulative_regret', regrets.cumulative),
@@ -128,7 +133,10 @@ class Builder:
       name: (
         VARIABLES[name][0],
         array,
-        {'units': 'nats', 'long_name': VARIABLES[name][1]},
+        {
+          'units': '1' if name == 'judged' else 'nats',
+          'long_name': VARIABLES[name][1],
+        },
       )
       for name, array in self._arrays.items()
     }
@@ -228,8 +236,8 @@ def sequence_regret(
     reference=reference,
     estimator=estimator,
   )
-  runs = chosen.values.reshape(-1, dataset.sizes['sequence'])
-  runs = runs[~np.isnan(runs).all(-1)].astype(np.float64)
+  judged = select(dataset.judged, method=method, eval_task=eval_task)
+  runs = chosen.values[judged.values == 1].astype(np.float64)
   if not len(runs):
     raise errors.UserError(f'method: {method} was not run on {eval_task}')
   return runs

@@ -59,7 +59,8 @@ def compare(
   args = (eval_task, step, reference, estimator)
   first = results.sequence_regret(dataset, method, *args).mean(0)
   second = results.sequence_regret(dataset, other, *args).mean(0)
-  return _mean_and_sem((first - second)[None])
+  with np.errstate(invalid='ignore'):  # Of two infinities, NaN.
+    return _mean_and_sem((first - second)[None])
 
 
 def summarize(dataset: xr.Dataset) -> pd.DataFrame:
@@ -71,9 +72,7 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   """
   rows = []
   dims = ('method', 'eval_task', 'report_step', 'reference', 'estimator')
-  ran = dataset.cumulative_regret.notnull().any(
-    ('pretrain_seed', 'repetition', 'step', 'reference', 'estimator')
-  )
+  ran = (dataset.judged == 1).any(('pretrain_seed', 'repetition'))
   for values in np.ndindex(*(dataset.sizes[dim] for dim in dims)):
     labels = [
       dataset[dim].values[i].item() for dim, i in zip(dims, values, strict=True)

@@ -184,6 +184,16 @@ def test_infinite_regrets_stay_infinite(found):
   assert np.isposinf(table['q75']).sum() in (0, len(table))
 
 
+def test_a_run_that_turned_nan_is_not_dropped(found):
+  builder = results.Builder(coords())
+  regrets = found['SoftPT', 0]
+  regrets.sequences[1] = np.nan
+  builder.put_regrets('SoftPT', 0, 'home', regrets)
+  table = summary.summarize(builder.build({}))
+  assert (table.repetitions == 3).all()
+  assert table['mean'].isna().all()
+
+
 @pytest.mark.parametrize(
   ('kwargs', 'field'),
   [
