@@ -45,6 +45,9 @@ setuptools.setup(
   license_expression='Apache-2.0',
   license_files=['LICENSE'],
   python_requires='>=3.11',
+  # With it, an editable install is a line in a .pth file, and the package is
+  # found from a folder that holds a clone of the same name.
+  package_dir={'': '.'},
   packages=setuptools.find_packages(
     include=['bayes_prompting', 'bayes_prompting.*']
   ),

@@ -80,11 +80,13 @@ def holds(dataset, variable):
   return variable in dataset and bool(dataset[variable].notnull().any())
 
 
-def by_method(array):
+def by_method(array, judged=None):
   """Returns the values of every method that was run, in the order of legends.
 
   Args:
     array: DataArray with a method; its last dimension is X.
+    judged: DataArray of the dimensions before it, 1 where a run counts; without
+      it, those count that hold a number.
 
   Returns:
     {method: float64 [runs, X]}.
@@ -92,8 +94,12 @@ def by_method(array):
   found = {}
   for method in looks(array.method.values.tolist()):
     # `sel(method=...)` would be an option of xarray.
-    runs = array.sel({'method': method}).values.reshape(-1, array.shape[-1])
-    runs = runs[~np.isnan(runs).all(-1)].astype(np.float64)
+    runs = array.sel({'method': method}).values
+    if judged is None:
+      ran = ~np.isnan(runs).all(-1)
+    else:
+      ran = judged.sel({'method': method}).values == 1
+    runs = runs[ran].astype(np.float64)
     if len(runs):
       found[method] = np.where(np.isnan(runs), np.inf, runs)
   return found
@@ -103,7 +109,10 @@ def regret_by_task(dataset, quantity):
   """Returns {task: {method: [runs, step]}}."""
   labels = {'reference': 'oracle', 'estimator': 'paired'}
   return {
-    task: by_method(dataset[quantity].sel(labels | {'eval_task': task}))
+    task: by_method(
+      dataset[quantity].sel(labels | {'eval_task': task}),
+      dataset.judged.sel(eval_task=task),
+    )
     for task in dataset.eval_task.values.tolist()
   }
 

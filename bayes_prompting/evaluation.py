@@ -45,6 +45,21 @@ class Regrets(NamedTuple):
   sequences: types.Array  # [R, 2, 3, T, S], cumulative at the report steps.
 
 
+@functools.partial(jax.jit, static_argnames=('task_prior', 'num', 'length'))
+def _sample(key, task_prior, num, length):
+  """Samples episodes, what Bayes predicts, and its regret to the oracle."""
+  episodes = jax.vmap(lambda k: task_prior.sample(k, length))(
+    jax.random.split(key, num)
+  )
+  predict = jax.vmap(task_prior.predict, in_axes=(None, 0))
+  none = jnp.zeros((0, task_prior.vocab_size), jnp.float32)
+  bayes = predict(task_prior.prefill(none), episodes.tokens)
+  oracle = episodes.oracle_log_probs
+  own = regret.token_log_probs(oracle, episodes.tokens)
+  own = own - regret.token_log_probs(bayes, episodes.tokens)
+  return episodes, bayes, own
+
+
 def make_task(
   key: types.Key, task_prior: types.TaskPrior, num_sequences: int, length: int
 ) -> Task:
@@ -57,23 +72,11 @@ def make_task(
     length: N.
   """
   expected = theory.expected_regret(task_prior, task_prior, length)
-
-  @jax.jit
-  def sample(key):
-    episodes = jax.vmap(lambda k: task_prior.sample(k, length))(
-      jax.random.split(key, num_sequences)
-    )
-    predict = jax.vmap(task_prior.predict, in_axes=(None, 0))
-    none = jnp.zeros((0, task_prior.vocab_size), jnp.float32)
-    bayes = predict(task_prior.prefill(none), episodes.tokens)
-    sampled = regret.token_log_probs(
-      episodes.oracle_log_probs, episodes.tokens
-    ) - regret.token_log_probs(bayes, episodes.tokens)
-    return episodes, bayes, sampled
-
-  episodes, bayes, own = sample(key)
+  episodes, bayes, own = _sample(key, task_prior, num_sequences, length)
   if expected is not None:
-    own = jnp.broadcast_to(jnp.asarray(expected, jnp.float32), own.shape)
+    # Never negative; what is came from predictions rounded to float32.
+    expected = jnp.maximum(jnp.asarray(expected, jnp.float32), 0.0)
+    own = jnp.broadcast_to(expected, own.shape)
   return Task(episodes.tokens, episodes.oracle_log_probs, bayes, own)
 
 

@@ -10,7 +10,6 @@ import ml_collections
 import xarray as xr
 
 from bayes_prompting import checkpoints
-from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import figures
 from bayes_prompting import fitting
@@ -18,16 +17,16 @@ from bayes_prompting import judging
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import metrics
+from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
+from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import searching
 from bayes_prompting import settings
 from bayes_prompting import summary
+from bayes_prompting import trees
 from bayes_prompting import types
 from bayes_prompting import workdir as workdir_lib
-
-# Part of a network's hash: raised when the same settings give other networks.
-_NETWORK_FORMAT = 1
 
 Lab = lab_lib.Lab
 Workdir = workdir_lib.Workdir
@@ -53,14 +52,31 @@ def run(
       is written.
   """
   lab, folder = open_run(config, workdir, overwrite)
+  return finish(lab, folder)
+
+
+def finish(
+  lab: Lab, folder: Workdir | None, require: bool = False
+) -> xr.Dataset:
+  """Does what is left of a run, and writes results, summary and figures.
+
+  Args:
+    lab: What to do.
+    folder: Where everything is kept; nothing is written with None.
+    require: Raise UserError where something would have to be trained or tuned.
+  """
   if folder is not None and folder.results.exists():
+    print(f'Finished already: {folder.path}')
     dataset = results.load(folder.results)
   else:
-    networks = meta_train(lab, folder)
-    tuned = tune(lab, networks, folder)
+    networks = meta_train(lab, folder, require)
+    tuned = tune(lab, networks, folder, require)
     dataset = evaluate(lab, networks, tuned)
   if folder is not None:
-    write(dataset, folder)
+    if not folder.results.exists():
+      results.save(dataset, folder.results)
+    summary.save(summary.summarize(dataset), folder.summary)
+    figures.make_all(dataset, folder.figures)
   return dataset
 
 
@@ -78,7 +94,7 @@ def open_run(
   lab = lab_lib.build(config)
   if workdir is None:
     return lab, None
-  path = pathlib.Path(workdir).absolute()
+  path = pathlib.Path(workdir).expanduser().absolute()
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
   record = {
@@ -101,13 +117,21 @@ def _check_pretrained(lab, folder):
 
 def network_hash(lab: Lab, seed: int) -> str:
   """Returns the hash of everything that a pretrained network depends on."""
+  task = lab.pretraining_task
   pretraining = dict(lab.config['pretraining'])
   del pretraining['num_seeds']
   return settings.fingerprint(
     {
-      'format': _NETWORK_FORMAT,
+      'code': registry.code(
+        [
+          *(fitting, keys, predictor_lib, regret, trees, types),
+          registry.module('task_priors', lab.config['tasks'][task]['name']),
+          registry.module('torsos', lab.config['network']['torso']['name']),
+          registry.module('tuners', 'weights'),
+        ]
+      ),
       'network': lab.config['network'],
-      'task': lab.config['tasks'][lab.pretraining_task],
+      'task': lab.config['tasks'][task],
       'pretraining': pretraining,
       'seed': lab.config['seed'],
       'pretrain_seed': seed,
@@ -284,69 +308,3 @@ def evaluate(
 ) -> xr.Dataset:
   """Judges every method on every evaluation task, see `judging.judge`."""
   return judging.judge(lab, networks, tuned)
-
-
-def write(dataset: xr.Dataset, folder: Workdir) -> None:
-  """Writes results, summary and figures into a workdir."""
-  if not folder.results.exists():
-    results.save(dataset, folder.results)
-  summary.save(summary.summarize(dataset), folder.summary)
-  figures.make_all(dataset, folder.figures)
-
-
-def load(path: str | os.PathLike[str]) -> tuple[Lab, Workdir]:
-  """Opens a run by its folder alone, to read it.
-
-  Raises:
-    UserError: If the folder holds no run.
-  """
-  record = workdir_lib.read_record(path)
-  lab = lab_lib.build(settings.from_plain(record['config']))
-  return lab, Workdir(pathlib.Path(path).absolute())
-
-
-def load_network(
-  path: str | os.PathLike[str], seed: int = 0
-) -> tuple[types.Predictor, types.Params]:
-  """Loads a pretrained network from a workdir.
-
-  Args:
-    path: The workdir.
-    seed: The pretraining seed.
-
-  Returns:
-    The predictor and its weights.
-
-  Raises:
-    UserError: If there is no such run or seed.
-  """
-  lab, folder = load(path)
-  found = checkpoints.restore(
-    folder.pretrained(seed), lab_lib.pretrained_shapes(lab)
-  )
-  return lab.network, found['params']
-
-
-def load_tuned(
-  path: str | os.PathLike[str], method: str, seed: int = 0
-) -> tuple[types.Tuner, types.Tunable]:
-  """Loads what a method tuned from a workdir.
-
-  Args:
-    path: The workdir.
-    method: Its name, e.g. `SoftPT`.
-    seed: The pretraining seed.
-
-  Returns:
-    The tuner, and its tunable with a leading axis [R]. With the network,
-    `tuner.bind(predictor, params, one_of_them)` gives what ran.
-
-  Raises:
-    UserError: If there is no such run, method or seed.
-  """
-  lab, folder = load(path)
-  checks.one_of('method', method, lab.methods)
-  found = checkpoints.restore(
-    folder.tuned(method, seed), lab_lib.tuned_shapes(lab, lab.methods[method])
-  )
-  return lab.methods[method].tuner, found['tunable']

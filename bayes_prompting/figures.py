@@ -218,6 +218,8 @@ def _bars(ax, runs, methods):
     if len(runs[method]) > 1:
       ends = np.minimum([low, high], limit)
       ax.plot(ends, [row, row], color='black', lw=1)
+      if max(runs[method]) > limit >= median:  # A single run is beyond.
+        ax.text(0.97, row, '//', color='black', ha='right', **right)
       jitter = row + np.linspace(-0.22, 0.22, len(runs[method]))
       ax.plot(
         runs[method], jitter, 'o', ms=2.2, mfc='white', mec='black', mew=0.5

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bayes_prompting import checks
+from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import regret
+from bayes_prompting import settings as settings_lib
 from bayes_prompting import types
-
-SCHEDULES = ('constant', 'cosine')
 
 OnChunk = Callable[[int, np.ndarray], None]
 
@@ -67,10 +68,15 @@ class FitState:
 def optimizer(settings: Settings) -> optax.GradientTransformation:
   """Returns Adam with clipped gradients and the schedule of the settings."""
   rate = settings.learning_rate
-  if settings.schedule == 'cosine':
-    rate = optax.cosine_decay_schedule(rate, max(settings.num_steps, 1))
+  match settings.schedule:
+    case 'constant':
+      schedule = optax.constant_schedule(rate)
+    case 'cosine':
+      schedule = optax.cosine_decay_schedule(rate, max(settings.num_steps, 1))
+    case other:
+      checks.one_of('schedule', other, settings_lib.SCHEDULES)
   return optax.chain(
-    optax.clip_by_global_norm(settings.clip_norm), optax.adam(rate)
+    optax.clip_by_global_norm(settings.clip_norm), optax.adam(schedule)
   )
 
 
@@ -169,7 +175,14 @@ def fit(
 
   Returns:
     The state at the end, and losses [steps done now, R].
+
+  Raises:
+    UserError: If the tuner has candidates, which are for `searching.search`.
   """
+  if tuner.candidates is not None:
+    raise errors.UserError(
+      'tuner: it chooses among candidates; use searching.search'
+    )
   if isinstance(repetitions, int):
     repetitions = range(repetitions)
   repetitions = jnp.asarray(list(repetitions), jnp.uint32)
@@ -182,7 +195,13 @@ def fit(
     tunable, opt_state, step = resume.tunable, resume.opt_state, resume.step
   num_steps = settings.num_steps if tuner.trainable else 0
   stop = num_steps if stop is None else min(stop, num_steps)
-  losses = []
+  losses, pending = [], None
+
+  def report(done, todo, chunk):
+    losses.append(np.asarray(chunk)[:todo])
+    if on_chunk is not None:
+      on_chunk(done, losses[-1])
+
   while step < stop:
     todo = min(settings.chunk_size, stop - step)
     tunable, opt_state, chunk = _run_chunk(
@@ -199,8 +218,11 @@ def fit(
       todo,
     )
     step += todo
-    losses.append(np.asarray(chunk)[:todo])
-    if on_chunk is not None:
-      on_chunk(step, losses[-1])
+    # Reported one chunk late: the device goes on while the host writes.
+    if pending is not None:
+      report(*pending)
+    pending = (step, todo, chunk)
+  if pending is not None:
+    report(*pending)
   none = np.zeros((0, len(repetitions)), np.float32)
   return FitState(tunable, opt_state, step), np.concatenate([none, *losses])

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import time
 
 import numpy as np
 import tensorboardX
@@ -64,7 +63,6 @@ class Progress:
       mininterval=0.5,
       dynamic_ncols=True,
     )
-    self._started = time.monotonic()
 
   def __call__(self, done: int, loss: float | None = None) -> None:
     """Shows that `done` units are finished, with the latest loss in nats."""
@@ -72,10 +70,9 @@ class Progress:
       self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
     self._bar.update(done - self._bar.n)
 
-  def close(self) -> float:
-    """Closes the bar and returns the seconds since it was opened."""
+  def close(self) -> None:
+    """Closes the bar."""
     self._bar.close()
-    return time.monotonic() - self._started
 
   def __enter__(self):
     return self

@@ -6,6 +6,8 @@ token is never fed. The state carries the last output of the torso, which makes
 the first prediction.
 """
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -49,13 +51,15 @@ class _Network(nn.Module):
     return self.predict(self.prefill(empty), tokens)
 
 
+@functools.lru_cache(maxsize=64)
 def network(
   torso: nn.Module, vocab_size: int, embedding_dim: int
 ) -> types.Predictor:
   """Returns the neural predictor around a torso.
 
   Its `prefill` raises UserError for a prefix of another width than
-  `embedding_dim`.
+  `embedding_dim`. The same arguments give the same object, so that what was
+  compiled for it serves again.
 
   Args:
     torso: A module by the contract of `bayes_prompting.torsos`.
@@ -87,6 +91,7 @@ def network(
   return types.Predictor(vocab_size, init, embed, prefill, predict)
 
 
+@functools.lru_cache(maxsize=64)
 def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
   """Returns the exact Bayesian predictor of a task prior.
 

@@ -5,15 +5,21 @@ A *spec* is a mapping with a `name` and the keyword arguments of that module's
 dotted one is any module that can be imported (`my_lab.priors.bursty`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+import hashlib
 import importlib
 import inspect
+import json
 import pkgutil
 import types as python_types
 from typing import Any
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+
+# What `make` built, by its arguments; the oldest goes first.
+_BUILT = {}
+_MOST_BUILT = 256
 
 KINDS = ('task_priors', 'torsos', 'tuners')
 
@@ -58,15 +64,22 @@ def module(
     path = name
   try:
     found = importlib.import_module(path)
-  except ModuleNotFoundError as error:
-    # A module that is there but misses one of its own imports is not unknown.
-    missing = error.name or ''
-    if not (path == missing or path.startswith(f'{missing}.')):
-      raise
+  except Exception as error:
+    if '.' not in name:
+      raise  # One of ours.
+    missing = getattr(error, 'name', None) or ''
+    if isinstance(error, ModuleNotFoundError) and (
+      path == missing or path.startswith(f'{missing}.')
+    ):
+      raise errors.UserError(
+        f'{field}: cannot import {name!r} (no module named {missing!r}); '
+        f'known: {", ".join(known)}'
+      ) from None
+    # It is there, and fails: what failed is the cause, for a traceback.
+    line = ' '.join(f'{type(error).__name__}: {error}'.split())
     raise errors.UserError(
-      f'{field}: cannot import {name!r} (no module named {missing!r}); known: '
-      f'{", ".join(known)}'
-    ) from None
+      f'{field}: importing {name!r} failed ({line})'
+    ) from error
   if not callable(getattr(found, 'make', None)):
     raise errors.UserError(f'{field}: module {name!r} has no function make()')
   return found
@@ -104,6 +117,41 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
     ):
       raise errors.UserError(f'{field}.{parameter.name}: missing for {name!r}')
   try:
-    return builder(**kwargs)
+    return _build(builder, kwargs)
   except errors.UserError as error:
     raise errors.UserError(f'{field}.{error}') from None
+
+
+def code(modules: Iterable[python_types.ModuleType]) -> str:
+  """Returns a hash of the source of modules, and of what helps them.
+
+  What they import from their own folder counts as theirs where its name starts
+  with `_`.
+  """
+  digest = hashlib.sha256()
+  for found in modules:
+    helpers = [
+      value
+      for name, value in sorted(vars(found).items())
+      if name.startswith('_') and inspect.ismodule(value)
+    ]
+    for part in (found, *helpers):
+      digest.update(inspect.getsource(part).encode())
+  return digest.hexdigest()
+
+
+def _build(builder, kwargs):
+  """Calls `make`; the same arguments give the same object.
+
+  Its functions are static arguments of jit: what was compiled for one run of a
+  configuration serves the next in the same process.
+  """
+  try:
+    text = json.dumps(kwargs, sort_keys=True)
+  except TypeError:  # Arrays and the like, which only Python callers give.
+    return builder(**kwargs)
+  if (builder, text) not in _BUILT:
+    if len(_BUILT) >= _MOST_BUILT:
+      _BUILT.pop(next(iter(_BUILT)))
+    _BUILT[builder, text] = builder(**kwargs)
+  return _BUILT[builder, text]

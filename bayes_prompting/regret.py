@@ -60,12 +60,19 @@ def kl(log_p: types.Array, log_q: types.Array) -> types.Array:
     [...], in [0, inf].
   """
   allowed = log_p > -jnp.inf
+  p, q = jnp.exp(log_p), jnp.exp(log_q)
   # A finite stand-in keeps -inf - -inf out of the branch that is not taken.
   difference = jnp.where(allowed, log_p, 0.0) - log_q
   difference = jnp.where(allowed, difference, 0.0)
-  # expm1(-inf) + inf = inf, as it should be.
-  summand = jnp.exp(log_p) * (difference + jnp.expm1(-difference))
-  return jnp.where(allowed, summand, jnp.exp(log_q)).sum(-1)
+  # expm1 keeps the digits of near equals (and inf + expm1(-inf) is inf); where
+  # q is far above p it would overflow, and the plain form loses nothing.
+  near = difference > -1
+  summand = jnp.where(
+    near,
+    p * (difference + jnp.expm1(-jnp.maximum(difference, -1.0))),
+    p * difference + (q - p),
+  )
+  return jnp.where(allowed, summand, q).sum(-1)
 
 
 def regrets(

@@ -112,5 +112,6 @@ def search(
     if on_block is not None:
       on_block(min(first + candidate_block, total), total)
   losses = np.concatenate(losses).T
-  best = np.argmin(losses, axis=-1)
+  # What cannot be scored ranks last.
+  best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=-1)
   return Ranking(jax.tree.map(lambda leaf: leaf[best], candidates), losses)

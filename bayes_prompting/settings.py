@@ -76,8 +76,10 @@ def base() -> ml_collections.ConfigDict:
   c.tuning.schedule = 'constant'
   c.tuning.num_repetitions = 10
   c.tuning.prefix_length = 6
-  # 'random_token', 'zeros', 'normal' or 'uniform'.
-  c.tuning.prefix_init = 'random_token'
+  # 'random_token', 'zeros', 'normal' or 'uniform'. From normal numbers SoftPT
+  # and StatePT converge within the paper's 1000 updates; from random tokens,
+  # where the network's state is already far out, often not.
+  c.tuning.prefix_init = 'normal'
   c.tuning.lora_rank = 4
   # A search over all hard prefixes: the sequences that all are scored on, and
   # the most prefixes that it may score.
@@ -245,6 +247,11 @@ def _check_names(config):
   checks.one_of('tuning.target', config.tuning.target, tasks)
   for task in checks.strings('evaluation.tasks', config.evaluation.tasks):
     checks.one_of('evaluation.tasks', task, tasks)
+  if config.tuning.target not in config.evaluation.tasks:
+    raise errors.UserError(
+      f'evaluation.tasks: must hold the target {config.tuning.target!r}, got '
+      f'{config.evaluation.tasks!r}'
+    )
   for name in checks.strings('tuning.methods', config.tuning.methods):
     if name in REFERENCES:
       raise errors.UserError(

@@ -117,7 +117,10 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
     & (summary.estimator == 'paired')
   ].copy()
   summary['text'] = [
-    f'{row.mean:.3f} +- {row.sem:.3f}' for row in summary.itertuples()
+    f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
+    if row.repetitions > 1
+    else f'{row.mean:.3f} +- {row.sem:.3f}'
+    for row in summary.itertuples()
   ]
   tasks = dataset.eval_task.values.tolist()
   wide = summary.pivot(index='method', columns='eval_task', values='text')
@@ -126,6 +129,9 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
   wide.index.name = wide.columns.name = None
   return (
     f'Cumulative regret against the oracle after {step} steps, in nats '
-    '(mean +- standard error over sequences; paired):\n'
+    '(paired; lower is better).\n'
+    f'Target: {dataset.attrs.get("target", "not said")}. Median [quartiles] '
+    'over repetitions; of a single run\n'
+    'mean +- standard error over sequences.\n'
     f'{wide.to_string()}'
   )

@@ -33,9 +33,9 @@ def expected_regret(
 
   Returns:
     float64 [N], expected regret at each step in nats (its sum over n is the
-    cumulative one; inf where `prior` rules out what occurs), or None where the
-    sums are not finite or not cheap: a prior that is not exchangeable, a target
-    whose source entropy has no closed form, or too many counts.
+    cumulative one; inf where `prior` rules out what occurs), or None where
+    there is no such sum, or no cheap one: a prior that is not exchangeable, a
+    target whose source entropy has no closed form, too many counts.
   """
   if None in (
     prior.log_predictive,

@@ -102,7 +102,8 @@ class Tuner:
       the ones that it was given.
     candidates: (predictor) -> tunables with a leading axis [M], for tuners that
       choose the best of a finite set instead of following a gradient.
-    trainable: False if `init` is already the result (NoTuning, RandomPF).
+    trainable: False if no gradient is followed: `init` is already the result
+      (NoTuning, RandomPF), or one of the candidates is.
     random: False if the key makes no difference, so that one repetition says
       all there is to say.
   """

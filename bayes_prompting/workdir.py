@@ -17,6 +17,12 @@ from bayes_prompting import settings
 
 # What numbers depend on, beside the configuration.
 _NUMERICAL = ('jax', 'jaxlib', 'flax', 'optax')
+_FLAGS = (
+  'jax_default_matmul_precision',
+  'jax_default_prng_impl',
+  'jax_enable_x64',
+  'jax_threefry_partitionable',
+)
 _OTHERS = ('chex', 'orbax-checkpoint', 'numpy', 'scipy', 'xarray')
 
 
@@ -28,12 +34,12 @@ def provenance() -> dict[str, Any]:
     'numerical': {
       'bayes_prompting': bayes_prompting.__version__,
       'backend': device.platform,
-      'enable_x64': bool(jax.config.jax_enable_x64),
+      'device': device.device_kind,
+      **{name: getattr(jax.config, name) for name in _FLAGS},
       **{name: version(name) for name in _NUMERICAL},
     },
     'other': {
       'python': platform.python_version(),
-      'device': device.device_kind,
       'device_count': jax.device_count(),
       'cores': os.cpu_count(),
       **{name: version(name) for name in _OTHERS},
@@ -98,9 +104,12 @@ def claim(
   Raises:
     UserError: If the folder cannot be written, or holds something else.
   """
-  folder = Workdir(pathlib.Path(path).absolute())
+  folder = Workdir(pathlib.Path(path).expanduser().absolute())
   try:
     _claim(folder.path, record, overwrite)
+    # Before hours of training end in a folder that cannot be written.
+    shared = folder.networks
+    _check_writable(shared if shared.exists() else shared.parent)
   except OSError as error:
     raise errors.UserError(
       f'workdir: cannot write {str(folder.path)!r} ({error.strerror or error})'
@@ -144,8 +153,10 @@ def _check_same(path, held, record):
 
 
 def _check_writable(path):
+  if not path.is_dir():
+    raise NotADirectoryError(None, 'it must be a folder', str(path))
   if not os.access(path, os.W_OK | os.X_OK):
-    raise PermissionError(None, 'no permission to write')
+    raise PermissionError(None, 'no permission to write', str(path))
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:

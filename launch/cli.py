@@ -30,7 +30,10 @@ CONFIG = config_flags.DEFINE_config_file(
   lock_config=True,
 )
 WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder for everything that the run makes.'
+  'workdir',
+  None,
+  'Folder for what the run makes. Pretrained networks are kept beside it too, '
+  'in networks/, for later runs.',
 )
 
 
@@ -125,6 +128,9 @@ def run(
       main(argv)
     except errors.UserError as error:
       fail(error)
+    except KeyboardInterrupt:
+      print('Interrupted; the same command goes on from here.', file=sys.stderr)
+      sys.exit(130)
 
   app.run(
     guarded,

@@ -19,10 +19,7 @@ def main(argv):
   lab, folder = experiment.open_run(
     cli.CONFIG.value, cli.WORKDIR.value, pretrained=True
   )
-  networks = experiment.meta_train(lab, folder, require=True)
-  tuned = experiment.tune(lab, networks, folder, require=True)
-  dataset = experiment.evaluate(lab, networks, tuned)
-  experiment.write(dataset, folder)
+  dataset = experiment.finish(lab, folder, require=True)
   cli.show(dataset, cli.WORKDIR.value)
 
 

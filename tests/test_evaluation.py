@@ -138,3 +138,13 @@ def test_infinite_regret_is_shown_as_such():
   assert np.isposinf(cumulative[..., -1]).all()
   assert not np.isnan(cumulative).any()
   assert jnp.isposinf(found.sequences[0, 0, 1]).all()
+
+
+def test_tiny_concentrations_give_no_nan():
+  # Sources whose rarer token has a log probability of hundreds of nats.
+  prior = testing.task_prior(
+    'dirichlet_categorical', concentration=(0.01, 0.01)
+  )
+  found = judge_bayes(prior, prior, num=2000)
+  for leaf in jax.tree.leaves(found):
+    assert np.isfinite(leaf).all()

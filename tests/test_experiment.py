@@ -1,22 +1,29 @@
 """The whole job in miniature, from configuration to files."""
 
+import importlib
 import json
+import linecache
+import pathlib
+import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
-from bayes_prompting import checkpoints
 from bayes_prompting import errors
 from bayes_prompting import evaluation
 from bayes_prompting import experiment
+from bayes_prompting import fitting
 from bayes_prompting import lab as lab_lib
+from bayes_prompting import loading
+from bayes_prompting import regret
 from bayes_prompting import results
+from bayes_prompting import searching
 from bayes_prompting import settings
 from bayes_prompting import summary
+from bayes_prompting.torsos import linear
 from tests import testing
 
 
@@ -64,7 +71,7 @@ def test_a_finished_workdir_holds_everything(finished):
   assert record['config'] == settings.plain(config)
   assert record['numerical']['jax'] == jax.__version__
   assert record['numerical']['backend'] == jax.default_backend()
-  assert record['other']['device']
+  assert record['numerical']['device']
   assert results.load(path).identical(dataset)
   table = pd.read_csv(path / 'summary.csv')
   assert tuple(table.columns) == summary.COLUMNS
@@ -115,10 +122,10 @@ def test_repetitions_are_where_there_is_randomness(finished):
 
 def test_what_was_tuned_can_be_loaded_and_has_the_same_regret(finished):
   path, config, dataset = finished
-  lab, _ = experiment.load(path)
-  predictor, params = experiment.load_network(path)
+  lab, _ = loading.load(path)
+  predictor, params = loading.load_network(path)
   for method in ('SoftPT', 'LoRAWT', 'HardPT'):
-    tuner, tunable = experiment.load_tuned(path, method)
+    tuner, tunable = loading.load_tuned(path, method)
     task = evaluation.make_task(
       evaluation.task_key(lab.root, 'random_coins'),
       lab.priors['random_coins'],
@@ -137,14 +144,38 @@ def test_what_was_tuned_can_be_loaded_and_has_the_same_regret(finished):
     np.testing.assert_allclose(again.cumulative, stored, atol=1e-5)
 
 
+def test_every_method_can_be_loaded_as_it_ran(finished):
+  path, config, dataset = finished
+  lab, _ = loading.load(path)
+  task = evaluation.make_task(
+    evaluation.task_key(lab.root, 'single_coin'),
+    lab.priors['single_coin'],
+    config.evaluation.num_sequences,
+    config.evaluation.length,
+  )
+  for method in config.tuning.methods:
+    loaded = loading.load_predictor(path, method)
+    log_probs = loaded[0].predict(*loaded[1:], task.tokens)
+    loss = regret.log_loss(log_probs, task.tokens)
+    oracle = regret.log_loss(task.oracle_log_probs, task.tokens)
+    stored = results.sequence_regret(
+      dataset, method, 'single_coin', 8, 'oracle', 'sampled'
+    )
+    np.testing.assert_allclose(loss - oracle, stored[0], atol=1e-4)
+
+
 def test_loading_what_is_not_there_is_one_line(finished, tmp_path):
   path, _, _ = finished
   with pytest.raises(errors.UserError, match='SoftPT'):
-    experiment.load_tuned(path, 'SofPT')
-  with pytest.raises(errors.UserError, match='none at'):
-    experiment.load_network(path, seed=3)
+    loading.load_tuned(path, 'SofPT')
+  with pytest.raises(errors.UserError, match='seed.*3'):
+    loading.load_network(path, seed=3)
+  with pytest.raises(errors.UserError, match='seed.*3'):
+    loading.load_tuned(path, 'SoftPT', seed=3)
+  with pytest.raises(errors.UserError, match='repetition.*2'):
+    loading.load_predictor(path, 'SoftPT', repetition=2)
   with pytest.raises(errors.UserError, match='no run'):
-    experiment.load_network(tmp_path)
+    loading.load_network(tmp_path)
 
 
 def test_the_same_configuration_gives_identical_files(tmp_path):
@@ -334,11 +365,47 @@ def test_dice_and_a_user_s_own_method():
   assert dataset.sizes['candidate'] == 9
 
 
-def test_networks_of_one_hash_are_the_same_network(tmp_path):
-  lab, folder = experiment.open_run(tiny(), tmp_path / 'run')
-  (network,) = experiment.meta_train(lab, folder)
-  name = experiment.network_hash(lab, 0)
-  kept = checkpoints.metadata(folder.networks / name)
-  assert kept['hash'] == name and kept['config'] == lab.config
-  stored = checkpoints.restore(folder.networks / name, network)
-  testing.assert_trees_identical(stored, jax.tree.map(jnp.asarray, network))
+def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
+  def hashed(**overrides):
+    return experiment.network_hash(lab_lib.build(tiny(**overrides)), 0)
+
+  first = hashed()
+  assert hashed(**{'tuning.num_steps': 7, 'pretraining.num_seeds': 3}) == first
+  others = {
+    hashed(seed=1),
+    hashed(**{'pretraining.batch_size': 5}),
+    hashed(**{'network.embedding_dim': 5}),
+    experiment.network_hash(lab_lib.build(tiny()), 1),
+  }
+  with jax.default_matmul_precision('bfloat16'):
+    others.add(hashed())
+  # The source of a user's own torso, though its name and sizes are the same.
+  monkeypatch.syspath_prepend(tmp_path)
+  source = pathlib.Path(linear.__file__).read_text()
+  for text in (source, source.replace('(x), state', '(x) * 2, state')):
+    sys.modules.pop('lab_of.own_torso', None)
+    (tmp_path / 'lab_of').mkdir(exist_ok=True)
+    (tmp_path / 'lab_of' / '__init__.py').touch()
+    (tmp_path / 'lab_of' / 'own_torso.py').write_text(text)
+    linecache.clearcache()
+    importlib.invalidate_caches()
+    config = tiny()
+    with config.unlocked():
+      config.network.torso = settings.spec('lab_of.own_torso', width=4)
+    others.add(experiment.network_hash(lab_lib.build(config), 0))
+  assert len(others - {first}) == 7
+
+
+def test_a_second_run_in_one_process_compiles_nothing():
+  def programs():
+    return (
+      fitting._run_chunk._cache_size(),
+      searching._score._cache_size(),
+      evaluation.evaluate._cache_size(),
+      evaluation._sample._cache_size(),
+    )
+
+  experiment.run(tiny())
+  before = programs()
+  experiment.run(tiny())
+  assert programs() == before

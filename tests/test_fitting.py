@@ -8,10 +8,12 @@ import numpy as np
 import optax
 import pytest
 
+from bayes_prompting import errors
 from bayes_prompting import fitting
 from bayes_prompting import keys
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
+from bayes_prompting import settings as settings_lib
 from bayes_prompting import trees
 from tests import testing
 
@@ -44,8 +46,10 @@ def test_is_adam_on_the_clipped_gradient_of_the_mean_summed_loss():
   predictor, params = testing.network('lstm')
   tuner = testing.tuner('prefix', length=2)
   prior = testing.single_coin()
-  state, losses = fit(tuner, settings=SETTINGS)
-  transform = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.05))
+  # A clip that bites, in every step, on the norm of what is tuned.
+  settings = dataclasses.replace(SETTINGS, clip_norm=0.01)
+  state, losses = fit(tuner, settings=settings)
+  transform = optax.chain(optax.clip_by_global_norm(0.01), optax.adam(0.05))
   tunable = tuner.init(keys.stream(KEY, 'init', 0), predictor, params)
   opt_state = transform.init(tunable)
   for step in range(SETTINGS.num_steps):
@@ -59,22 +63,11 @@ def test_is_adam_on_the_clipped_gradient_of_the_mean_summed_loss():
       return -picked.sum() / len(tokens)
 
     loss, gradient = jax.value_and_grad(loss_fn)(tunable)
+    assert jnp.linalg.norm(gradient) > 0.01
     updates, opt_state = transform.update(gradient, opt_state)
     tunable = optax.apply_updates(tunable, updates)
     np.testing.assert_allclose(losses[step, 0], loss, rtol=1e-4)
   np.testing.assert_allclose(state.tunable[0], tunable, atol=1e-4)
-
-
-def test_the_clip_takes_the_norm_of_what_is_tuned():
-  # With sgd in place of Adam the length of an update would be at most the rate;
-  # with Adam, compare with a run whose clip cannot bite.
-  tuner = testing.tuner('prefix', length=2)
-  loose = dataclasses.replace(SETTINGS, clip_norm=1e9)
-  tight = dataclasses.replace(SETTINGS, clip_norm=1e-3)
-  first, _ = fit(tuner, settings=loose)
-  second, _ = fit(tuner, settings=tight)
-  # Adam's first step does not depend on the scale; later ones do.
-  assert not np.allclose(first.tunable, second.tunable, atol=1e-6)
 
 
 def test_a_shorter_last_chunk_and_exactly_as_many_updates():
@@ -98,7 +91,7 @@ def test_chunks_make_no_difference(chunk_size):
   np.testing.assert_array_equal(losses, expected_losses)
 
 
-@pytest.mark.parametrize('schedule', fitting.SCHEDULES)
+@pytest.mark.parametrize('schedule', settings_lib.SCHEDULES)
 def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(schedule):
   tuner = testing.tuner('lora', rank=1)
   settings = dataclasses.replace(SETTINGS, schedule=schedule)
@@ -145,6 +138,10 @@ def test_repetitions_do_not_depend_on_each_other():
 
 def test_every_tuner_tunes_its_tunable_and_nothing_else(tuners_spec):
   tuner = registry.make('tuners', 'test', tuners_spec)
+  if tuner.candidates is not None:
+    with pytest.raises(errors.UserError, match='search'):
+      fit(tuner)
+    return
   predictor, params = testing.network('lstm')
   before = jax.tree.map(np.array, params)
   state, losses = fit(tuner, 2)

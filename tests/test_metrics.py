@@ -124,11 +124,3 @@ def test_progress_is_shown_on_standard_error(capsys, loss):
   assert 'SoftPT-seed0' in last
   assert '10/10' in last
   assert ('loss=34.657' in last) == (loss is not None)
-
-
-def test_progress_tells_the_seconds_that_it_took(monkeypatch):
-  now = [100.0]
-  monkeypatch.setattr(metrics.time, 'monotonic', lambda: now[0])
-  progress = metrics.Progress('evaluation', 2, 'task')
-  now[0] = 103.5
-  assert progress.close() == 3.5

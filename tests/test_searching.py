@@ -1,5 +1,7 @@
 """The search over all hard prefixes, against theory."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +100,27 @@ def test_an_impossible_prefix_ranks_last():
   impossible = (testing.all_sequences(3, 2) == 2).any(-1)
   assert np.isposinf(found.losses[0, impossible]).all()
   assert np.isfinite(found.losses[0, ~impossible]).all()
+
+
+def test_what_gives_nan_ranks_last():
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner('hard_prefix', length=2)
+  outputs = [
+    tuner.bind(predictor, params, candidate)[1]['output'][0]
+    for candidate in tuner.candidates(predictor)
+  ]
+  middle = jnp.median(jnp.stack(outputs))
+
+  def predict(params, state, tokens):
+    log_probs = predictor.predict(params, state, tokens)
+    broken = state['output'][0] > middle
+    return jnp.where(broken, jnp.nan, log_probs)
+
+  broken = dataclasses.replace(predictor, predict=predict)
+  found = search(broken, params, testing.single_coin())
+  assert np.isnan(found.losses).any() and not np.isnan(found.losses).all()
+  best = testing.all_sequences(2, 2).tolist().index(found.tunable[0].tolist())
+  assert found.losses[0, best] == np.nanmin(found.losses[0])
 
 
 def test_reports_progress():

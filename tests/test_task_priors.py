@@ -111,8 +111,7 @@ def test_same_under_jit_and_vmap(prior):
 
 def test_source_entropy_is_the_mean_entropy_of_sampled_oracles(prior):
   if prior.source_entropy is None:
-    assert prior.log_predictive is None or callable(prior.log_predictive)
-    return
+    pytest.skip('has no closed form')
   episodes = jax.vmap(lambda k: prior.sample(k, 1))(
     jax.random.split(KEY, 20_000)
   )
@@ -124,7 +123,7 @@ def test_source_entropy_is_the_mean_entropy_of_sampled_oracles(prior):
 
 def test_counts_are_sufficient_where_it_says_so(prior):
   if prior.log_predictive is None:
-    return
+    pytest.skip('is not exchangeable')
   tokens = testing.all_sequences(prior.vocab_size, 3)
   counts = jax.nn.one_hot(tokens[:, :2], prior.vocab_size).sum(1)
   np.testing.assert_allclose(

@@ -48,7 +48,9 @@ def make(concentration: Sequence[float]) -> types.TaskPrior:
 
   def sample_source(key):
     # In log space: gammas of a small shape underflow to zero.
-    gammas = jax.random.loggamma(key, np.where(occurs, alpha, 1.0))
+    gammas = jax.random.loggamma(
+      key, np.where(occurs, alpha, np.float32(1)), dtype=jnp.float32
+    )
     return jax.nn.log_softmax(jnp.where(occurs, gammas, -jnp.inf))
 
   def log_predictive(counts):

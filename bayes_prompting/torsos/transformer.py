@@ -1,5 +1,7 @@
 """Decoder-only Transformer; its state is the keys and values seen so far."""
 
+import math
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -63,7 +65,7 @@ class Block(nn.Module):
     key = jnp.concatenate([past['key'], key])
     value = jnp.concatenate([past['value'], value])
 
-    scores = jnp.einsum('qhd,khd->hqk', query, key) / np.sqrt(query.shape[-1])
+    scores = jnp.einsum('qhd,khd->hqk', query, key) / math.sqrt(query.shape[-1])
     # Query n stands at position P + n, and sees all up to itself.
     seen = np.tri(len(query), len(key), len(key) - len(query), dtype=bool)
     scores = jnp.where(seen, scores, -jnp.inf)

@@ -43,7 +43,8 @@ def make(
       raise errors.UserError(
         f'length: a hard prefix of length {length} over {predictor.vocab_size}'
         f' tokens has {count} candidates, more than max_candidates='
-        f'{max_candidates}; shorten it or raise max_candidates'
+        f'{max_candidates}; shorten it, raise max_candidates, or leave the '
+        'search out of tuning.methods'
       )
     # The base-V digits of 0 ... V^K - 1, the most significant first.
     place = predictor.vocab_size ** jnp.arange(length - 1, -1, -1)

@@ -25,8 +25,8 @@ def make(
   """Builds a tuner that adds (alpha / rank) A B to every matching matrix.
 
   A [in, rank] starts normal with variance 1 / in, B [rank, out] at zero, so
-  that the predictor is unchanged at the start. Only two-dimensional weights are
-  adapted; the network does not know about it, and any torso will do.
+  that the predictor is unchanged at the start. Only matrices are adapted, not
+  biases; the network does not know about it.
 
   Args:
     rank: Rank of the update.
@@ -35,8 +35,8 @@ def make(
     patterns: Which weights, see `trees`.
 
   Raises:
-    UserError: From `init`, if a pattern matches no weight, or only weights
-      that are no matrices.
+    UserError: From `init`, if a pattern matches no weight matrix, or one of
+      more than two dimensions.
   """
   rank = checks.integer('rank', rank, 1)
   scale = 1.0 if alpha is None else checks.positive('alpha', alpha) / rank
@@ -45,19 +45,26 @@ def make(
   def init(key, predictor, params):
     del predictor
     factors = {}
-    for path, kernel in trees.select(params, patterns).items():
-      if kernel.ndim != 2:
-        continue
-      fan_in, fan_out = kernel.shape
-      a = jax.random.normal(keys.stream(key, path), (fan_in, rank), jnp.float32)
-      factors[path] = {
-        'a': a / jnp.sqrt(jnp.float32(fan_in)),
-        'b': jnp.zeros((rank, fan_out), jnp.float32),
-      }
-    if not factors:
-      raise errors.UserError(
-        f'patterns: {patterns!r} match no weight matrix (two-dimensional)'
-      )
+    for pattern in patterns:
+      found = trees.select(params, (pattern,))
+      matrices = {path: x for path, x in found.items() if x.ndim >= 2}
+      if not matrices:
+        raise errors.UserError(
+          f'patterns: {pattern!r} matches no weight matrix (two-dimensional)'
+        )
+      for path, kernel in matrices.items():
+        if kernel.ndim > 2:
+          raise errors.UserError(
+            f'patterns: {pattern!r} matches {path} of shape '
+            f'{list(kernel.shape)}; only two-dimensional weights have a LoRA'
+          )
+        fan_in, fan_out = kernel.shape
+        shape = (fan_in, rank)
+        a = jax.random.normal(keys.stream(key, path), shape, jnp.float32)
+        factors[path] = {
+          'a': a / jnp.sqrt(jnp.float32(fan_in)),
+          'b': jnp.zeros((rank, fan_out), jnp.float32),
+        }
     return factors
 
   def bind(predictor, params, tunable):

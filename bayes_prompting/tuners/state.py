@@ -3,7 +3,8 @@
 Beyond the paper. A prompt acts only through the state that it leaves, so this
 bounds from below what is lost with any prompt: of the same length for a
 Transformer, whose state grows with the prompt (keys and values at its
-positions); of any length for an LSTM.
+positions, and at the beginning of sequence, which no prompt can set); of any
+length for an LSTM.
 """
 
 import jax

@@ -1,0 +1,114 @@
+"""What a run left in its workdir, loaded: networks, and what was tuned."""
+
+import os
+import pathlib
+
+import jax
+
+from bayes_prompting import checkpoints
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import lab as lab_lib
+from bayes_prompting import settings
+from bayes_prompting import types
+from bayes_prompting import workdir as workdir_lib
+
+
+def load(
+  path: str | os.PathLike[str],
+) -> tuple[lab_lib.Lab, workdir_lib.Workdir]:
+  """Opens a run by its folder alone, to read it.
+
+  Raises:
+    UserError: If the folder holds no run.
+  """
+  record = workdir_lib.read_record(path)
+  lab = lab_lib.build(settings.from_plain(record['config']))
+  return lab, workdir_lib.Workdir(pathlib.Path(path).absolute())
+
+
+def load_network(
+  path: str | os.PathLike[str], seed: int = 0
+) -> tuple[types.Predictor, types.Params]:
+  """Loads a pretrained network from a workdir.
+
+  Args:
+    path: The workdir.
+    seed: The pretraining seed.
+
+  Returns:
+    The predictor and its weights.
+
+  Raises:
+    UserError: If there is no such run or seed.
+  """
+  lab, folder = load(path)
+  if seed not in range(lab.num_seeds):
+    raise errors.UserError(f'seed: must be below {lab.num_seeds}, got {seed!r}')
+  found = checkpoints.restore(
+    folder.pretrained(seed), lab_lib.pretrained_shapes(lab)
+  )
+  return lab.network, found['params']
+
+
+def load_tuned(
+  path: str | os.PathLike[str], method: str, seed: int = 0
+) -> tuple[types.Tuner, types.Tunable]:
+  """Loads what a method tuned from a workdir.
+
+  Args:
+    path: The workdir.
+    method: Its name, e.g. `SoftPT`.
+    seed: The pretraining seed.
+
+  Returns:
+    The tuner, and its tunable with a leading axis [R].
+
+  Raises:
+    UserError: If there is no such run, method or seed, or it is not finished.
+  """
+  lab, folder = load(path)
+  found = lab.methods[checks.one_of('method', method, lab.methods)]
+  if seed not in lab.seeds(found):
+    raise errors.UserError(
+      f'seed: {method} ran on {len(lab.seeds(found))}, from 0; got {seed!r}'
+    )
+  shapes = lab_lib.tuned_shapes(lab, found)
+  if not jax.tree.leaves(shapes):
+    return found.tuner, shapes['tunable']  # NoTuning: nothing is tuned.
+  tuned = checkpoints.restore(folder.tuned(method, seed), shapes)
+  return found.tuner, tuned['tunable']
+
+
+def load_predictor(
+  path: str | os.PathLike[str],
+  method: str,
+  seed: int = 0,
+  repetition: int = 0,
+) -> tuple[types.Predictor, types.Params, types.State]:
+  """Loads what ran: a predictor as a method left it.
+
+  Args:
+    path: The workdir.
+    method: Its name, e.g. `SoftPT` or `PreBayesPT`.
+    seed: The pretraining seed.
+    repetition: The tuning repetition.
+
+  Returns:
+    Predictor, weights and state, so that `predictor.predict(params, state,
+    tokens)` are its log probabilities [B, N, V].
+
+  Raises:
+    UserError: If there is no such run, method, seed or repetition.
+  """
+  tuner, tunable = load_tuned(path, method, seed)
+  lab, _ = load(path)
+  found = lab.methods[method]
+  if repetition not in range(lab.repetitions(found)):
+    raise errors.UserError(
+      f'repetition: {method} has {lab.repetitions(found)}, from 0; got '
+      f'{repetition!r}'
+    )
+  params = {} if found.is_bayes else load_network(path, seed)[1]
+  one = jax.tree.map(lambda leaf: leaf[repetition], tunable)
+  return found.predictor, *tuner.bind(found.predictor, params, one)
