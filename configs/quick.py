@@ -19,7 +19,7 @@ def get_config():
   config.pretraining.batch_size = 128
   config.pretraining.learning_rate = 3e-3
   config.pretraining.schedule = 'cosine'
-  config.tuning.num_steps = 300
+  config.tuning.num_steps = 600
   config.tuning.batch_size = 128
   config.tuning.num_repetitions = 3
   return config
