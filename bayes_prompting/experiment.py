@@ -72,9 +72,9 @@ def finish(
     networks = meta_train(lab, folder, require)
     tuned = tune(lab, networks, folder, require)
     dataset = evaluate(lab, networks, tuned)
-  if folder is not None:
-    if not folder.results.exists():
+    if folder is not None:
       results.save(dataset, folder.results)
+  if folder is not None:
     summary.save(summary.summarize(dataset), folder.summary)
     figures.make_all(dataset, folder.figures)
   return dataset

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import pathlib
 import pkgutil
 import types as python_types
 from typing import Any
@@ -123,7 +124,7 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
 
 
 def code(modules: Iterable[python_types.ModuleType]) -> str:
-  """Returns a hash of the source of modules, and of what helps them.
+  """Returns a hash of the files of modules, and of what helps them.
 
   What they import from their own folder counts as theirs where its name starts
   with `_`.
@@ -136,7 +137,7 @@ def code(modules: Iterable[python_types.ModuleType]) -> str:
       if name.startswith('_') and inspect.ismodule(value)
     ]
     for part in (found, *helpers):
-      digest.update(inspect.getsource(part).encode())
+      digest.update(pathlib.Path(part.__file__).read_bytes())
   return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from bayes_prompting import experiment
+from bayes_prompting import lab as lab_lib
 from bayes_prompting import settings
 from tests import test_experiment
 
@@ -91,3 +92,31 @@ def test_a_file_in_the_package_is_found_without_another_edit(
     assert 'sticky' in experiment.run(small).eval_task
   finally:
     sys.modules.pop('bayes_prompting.task_priors.sticky_coin', None)
+
+
+def test_the_readme_s_first_experiment_builds():
+  readme = (ROOT / 'README.md').read_text()
+  blocks = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
+  (block,) = (block for block in blocks if 'def get_config' in block)
+  namespace = {}
+  exec(block, namespace)
+  lab = lab_lib.build(namespace['get_config']())
+  assert lab.pretraining_task == 'fair_coins'
+  # And its snippet, in smaller still.
+  (snippet,) = (block for block in blocks if 'experiment.run' in block)
+  lines = snippet.splitlines()
+  start = next(i for i, line in enumerate(lines) if 'experiment.run' in line)
+  lines.insert(start, 'config = small(config)')
+  names = ('num_steps', 'batch_size')
+
+  def small(config):
+    for section in ('pretraining', 'tuning'):
+      for name in names:
+        config[section][name] = 2
+    config.tuning.search_draws = 8
+    config.evaluation.num_sequences = 4
+    return config
+
+  namespace = {'small': small}
+  exec('\n'.join(lines), namespace)
+  assert namespace['curve'].sizes['step'] == 200

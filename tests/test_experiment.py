@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import linecache
 import pathlib
 import sys
 
@@ -387,7 +386,6 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
     (tmp_path / 'lab_of').mkdir(exist_ok=True)
     (tmp_path / 'lab_of' / '__init__.py').touch()
     (tmp_path / 'lab_of' / 'own_torso.py').write_text(text)
-    linecache.clearcache()
     importlib.invalidate_caches()
     config = tiny()
     with config.unlocked():
