@@ -62,6 +62,7 @@ def _put_regrets(builder, rng, method, seed, runs):
     at = {'method': method, 'pretrain_seed': seed, 'eval_task': task}
     builder.put('instantaneous_regret', now, **at)
     builder.put('cumulative_regret', now.cumsum(-1), **at)
+    builder.put('judged', np.ones(runs), **at)
 
 
 def _put_losses(builder, rng, method, seed):
