@@ -64,13 +64,6 @@ def positive(field: str, value: object) -> float:
   return float(value)
 
 
-def boolean(field: str, value: object) -> bool:
-  """Returns `value` if it is True or False."""
-  if not isinstance(value, bool):
-    raise errors.UserError(f'{field}: must be True or False, got {show(value)}')
-  return value
-
-
 def _numbers(value: object) -> np.ndarray | None:
   """Returns float64 numbers; None for text, bools, ragged rows and the like."""
   try:

@@ -10,14 +10,14 @@ What to expect, in nats at step 50 (cumulative regret against the oracle,
 paired), for a pretrained LSTM:
 
 * single_coin: PreBayes 1.477 and PreBayesPT 0.571 exactly; SoftPT and FullWT
-  under 0.05; HardPT and SimplexPT 0.6 to 0.8.
+  under 0.05; HardPT and SimplexPT 0.5 to 0.7.
 * two_coin_mixture: TargetBayes ln 2 = 0.693 and FullWT close to it; no prefix
-  tuner reaches it, SoftPT about 1.1; StatePT about 0.9.
+  tuner reaches it, SoftPT about 1.1; StatePT about 1.0, and still falling (0.92
+  after 4000 updates).
 
 Untrained networks are the same with `pretraining.num_steps=0`.
 
-Any field can be overridden, e.g. `--config.tuning.num_repetitions=1`: with one
-repetition, the LSTM takes some 15 minutes on two CPU cores.
+Any field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
 
 from bayes_prompting import checks

@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from bayes_prompting import errors
 
 _EXIT_CODE = 2
-_HELP = {'-?', '-h', '-help', '-helpfull', '-helpshort', '-helpxml'}
+_HELP = {'-?', '-help', '-helpfull', '-helpshort', '-helpxml'}
 
 CONFIG = config_flags.DEFINE_config_file(
   'config',

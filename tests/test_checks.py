@@ -70,16 +70,6 @@ def test_positive_refuses_the_rest(value):
   assert repr(value) in refusal(checks.positive, value)
 
 
-@pytest.mark.parametrize('value', [True, False])
-def test_boolean_takes_true_and_false(value):
-  assert checks.boolean('x', value) is value
-
-
-@pytest.mark.parametrize('value', [0, 1, 'True', '', None, 1.0, [True]])
-def test_boolean_refuses_what_only_looks_like_it(value):
-  assert repr(value) in refusal(checks.boolean, value)
-
-
 @pytest.mark.parametrize('allowed', [('soft', 'hard'), ['soft'], {'soft': 1}])
 def test_one_of_takes_an_allowed_name(allowed):
   assert checks.one_of('x', 'soft', allowed) == 'soft'
