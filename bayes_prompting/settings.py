@@ -133,6 +133,13 @@ def base() -> ml_collections.ConfigDict:
   c.evaluation.tasks = ('single_coin', 'two_coin_mixture', 'random_coins')
   c.evaluation.num_sequences = 2048
   c.evaluation.length = 200
+
+  # How it is computed; none of it changes a result by more than rounding.
+  c.compute = ml_collections.ConfigDict()
+  # Sequences whose gradient is taken at once, and runs (repetitions, and
+  # settings of a grid) that are trained as one vmapped program. 0: automatic.
+  c.compute.sequence_block = 0
+  c.compute.run_block = 0
   return c.lock()
 
 
@@ -236,6 +243,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'evaluation.length: must be at least tuning.length={tuning.length}, '
       f'got {evaluation.length}'
     )
+  for field in ('sequence_block', 'run_block'):
+    checks.integer(f'compute.{field}', config.compute[field], 0)
   _check_names(config)
   plain(config)
 
