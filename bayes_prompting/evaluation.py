@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bayes_prompting import blocks
 from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting import theory
@@ -103,7 +104,7 @@ def evaluate(
   tunables: types.Tunable,
   task: Task,
   report_steps: tuple[int, ...],
-  block: int = 128,
+  block: int = 0,
 ) -> Regrets:
   """Returns the regrets of every repetition of a tuned predictor on a task.
 
@@ -115,17 +116,20 @@ def evaluate(
     task: The sequences, common to all that is compared.
     report_steps: Steps, counted from 1, at which the cumulative regret of every
       sequence is kept.
-    block: Sequences that are predicted at once; a matter of speed only.
+    block: Sequences that are predicted at once; a matter of speed only, and
+      automatic with 0.
   """
+  count, length = task.tokens.shape
+  at_once = blocks.size(block, predictor.sequence_block(length), count)
 
   def one(repetition):
     tunable = jax.tree.map(lambda leaf: leaf[repetition], tunables)
     bound, state = tuner.bind(predictor, params, tunable)
 
-    def predict(tokens):
-      return predictor.predict(bound, state, tokens[None])[0]
-
-    log_probs = jax.lax.map(predict, task.tokens, batch_size=block)
+    context = predictor.prepare(bound, state, length)
+    log_probs = blocks.batched(
+      lambda tokens: predictor.read(context, tokens), task.tokens, at_once
+    )
     regrets = regret.regrets(
       log_probs,
       task.tokens,
@@ -136,8 +140,8 @@ def evaluate(
     return _summarise(regrets, report_steps)
 
   # A tunable without leaves (NoTuning) has one repetition.
-  count = next((len(leaf) for leaf in jax.tree.leaves(tunables)), 1)
-  return jax.lax.map(one, jnp.arange(count))
+  repetitions = next((len(leaf) for leaf in jax.tree.leaves(tunables)), 1)
+  return jax.lax.map(one, jnp.arange(repetitions))
 
 
 @functools.partial(jax.jit, static_argnames='report_steps')

@@ -1,9 +1,10 @@
 """The one loop: gradient descent on a tunable, for meta-training and tuning.
 
 Data is sampled inside jit, updates run in chunks without a round trip to the
-host, repetitions are vmapped, and one program is compiled for all repetitions,
-chunks and networks of one shape. Meta-training is the same loop with the tuner
-"all weights" from a random start.
+host, and one program is compiled for all repetitions, chunks and networks of
+one shape. Sequences and repetitions are computed in blocks that suit the
+backend. Meta-training is the same loop with the tuner "all weights" from a
+random start.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bayes_prompting import blocks
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting import settings as settings_lib
 from bayes_prompting import types
+
+# Runs at once on a CPU: one after another each has the caches for itself.
+_RUN_BLOCK = 1
 
 OnChunk = Callable[[int, np.ndarray], None]
 
@@ -39,6 +44,8 @@ class Settings:
       tree only.
     chunk_size: Updates between two looks at the host; a matter of speed and
       reporting only.
+    sequence_block: Sequences whose gradient is taken at once; 0 is automatic.
+    run_block: Runs that are one vmapped program; 0 is automatic.
   """
 
   num_steps: int
@@ -48,6 +55,8 @@ class Settings:
   schedule: str = 'constant'
   clip_norm: float = 1.0
   chunk_size: int = 50
+  sequence_block: int = 0
+  run_block: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,11 +120,19 @@ def _run_chunk(
 ):
   """Does updates first_step ... first_step + num_steps - 1 (both traced)."""
   transform = optimizer(settings)
+  sequence_block = blocks.size(
+    settings.sequence_block,
+    predictor.sequence_block(settings.length),
+    settings.batch_size,
+  )
+
+  def sequence_losses(context, tokens):
+    return regret.log_loss(predictor.read(context, tokens), tokens)
 
   def loss_fn(tunable, tokens):
     bound, state = tuner.bind(predictor, params, tunable)
-    log_probs = predictor.predict(bound, state, tokens)
-    return regret.log_loss(log_probs, tokens).mean()
+    context = predictor.prepare(bound, state, settings.length)
+    return blocks.mean(sequence_losses, context, tokens, sequence_block)
 
   def update(repetition, tunable, opt_state, step):
     step_key = keys.stream(key, 'data', repetition, step)
@@ -127,18 +144,23 @@ def _run_chunk(
     updates, opt_state = transform.update(gradient, opt_state, tunable)
     return optax.apply_updates(tunable, updates), opt_state, loss
 
-  def body(i, carry):
-    tunable, opt_state, losses = carry
-    tunable, opt_state, loss = jax.vmap(update, in_axes=(0, 0, 0, None))(
-      repetitions, tunable, opt_state, first_step + i
-    )
-    return tunable, opt_state, losses.at[i].set(loss)
+  def run(repetition, tunable, opt_state):
+    def body(i, carry):
+      tunable, opt_state, losses = carry
+      tunable, opt_state, loss = update(
+        repetition, tunable, opt_state, first_step + i
+      )
+      return tunable, opt_state, losses.at[i].set(loss)
 
-  # The bound is traced, so that a last, shorter chunk needs no new program.
-  losses = jnp.full(
-    (settings.chunk_size, len(repetitions)), jnp.nan, jnp.float32
+    # The bound is traced, so that a last, shorter chunk needs no new program.
+    losses = jnp.full(settings.chunk_size, jnp.nan, jnp.float32)
+    return jax.lax.fori_loop(0, num_steps, body, (tunable, opt_state, losses))
+
+  run_block = blocks.size(settings.run_block, _RUN_BLOCK, len(repetitions))
+  tunable, opt_state, losses = blocks.vmap(
+    run, run_block, repetitions, tunable, opt_state
   )
-  return jax.lax.fori_loop(0, num_steps, body, (tunable, opt_state, losses))
+  return tunable, opt_state, losses.T
 
 
 def fit(

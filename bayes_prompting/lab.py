@@ -136,8 +136,8 @@ def build(config: ml_collections.ConfigDict) -> Lab:
     priors=priors,
     network=network,
     methods=methods,
-    pretraining=_fit_settings(config.pretraining),
-    tuning=_fit_settings(config.tuning),
+    pretraining=_fit_settings(config.pretraining, config.compute),
+    tuning=_fit_settings(config.tuning, config.compute),
     report_steps=settings.report_steps(config),
     root=root,
   )
@@ -145,13 +145,15 @@ def build(config: ml_collections.ConfigDict) -> Lab:
   return lab
 
 
-def _fit_settings(section) -> fitting.Settings:
+def _fit_settings(section, compute) -> fitting.Settings:
   return fitting.Settings(
     num_steps=section.num_steps,
     batch_size=section.batch_size,
     length=section.length,
     learning_rate=float(section.learning_rate),
     schedule=section.schedule,
+    sequence_block=compute.sequence_block,
+    run_block=compute.run_block,
   )
 
 

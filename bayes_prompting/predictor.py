@@ -1,6 +1,6 @@
 """Predictors: a network around a torso, and the exact Bayesian one beside it.
 
-Both are four pure functions (`types.Predictor`). The input order is a beginning
+Both are pure functions (`types.Predictor`). The input order is a beginning
 of sequence (a zero row through the embedding), the prefix, the tokens; the last
 token is never fed. The state carries the last output of the torso, which makes
 the first prediction.
@@ -39,21 +39,37 @@ class _Network(nn.Module):
     y, torso_state = self.torso(x, empty)
     return {'output': y[-1], 'torso': torso_state}
 
-  def predict(self, state: types.State, tokens: types.Array) -> types.Array:
+  def plain(self, state: types.State, tokens: types.Array) -> types.Array:
+    """Predicts one sequence [N], with nothing shared."""
     rows = jax.nn.one_hot(tokens[:-1], self.vocab_size, dtype=jnp.float32)
     y, _ = self.torso(self.embedding(rows), state['torso'])
-    y = jnp.concatenate([state['output'][None], y])
+    return self._log_probs(jnp.concatenate([state['output'][None], y]))
+
+  def _log_probs(self, y):
     return jax.nn.log_softmax(self.unembedding(y))
+
+  def prepare(self, state: types.State, length: int) -> types.PyTree:
+    """Does what the torso can do once for every token."""
+    rows = self.embedding(jnp.eye(self.vocab_size, dtype=jnp.float32))
+    return self.torso.prepare(rows, state['torso'], length - 1)
+
+  def read(
+    self, table: types.PyTree, output: types.Array, tokens: types.Array
+  ) -> types.Array:
+    """Predicts sequences [B, N] by the table; `output` is the state's."""
+    y = self.torso.read(table, tokens[:, :-1])
+    first = jnp.broadcast_to(output, (len(tokens), 1, len(output)))
+    return self._log_probs(jnp.concatenate([first, y], axis=1))
 
   def __call__(self, tokens: types.Array) -> types.Array:
     """One full pass, for `init`."""
     empty = jnp.zeros((0, self.embedding_dim), jnp.float32)
-    return self.predict(self.prefill(empty), tokens)
+    return self.plain(self.prefill(empty), tokens)
 
 
 @functools.lru_cache(maxsize=64)
 def network(
-  torso: nn.Module, vocab_size: int, embedding_dim: int
+  torso: nn.Module, vocab_size: int, embedding_dim: int, plain: bool = False
 ) -> types.Predictor:
   """Returns the neural predictor around a torso.
 
@@ -65,14 +81,19 @@ def network(
     torso: A module by the contract of `bayes_prompting.torsos`.
     vocab_size: V.
     embedding_dim: E.
+    plain: Predict one sequence at a time, by the torso's `__call__` alone: the
+      reference for `prepare` and `read`, and the way of torsos without.
   """
   module = _Network(torso, vocab_size, embedding_dim)
+
+  def apply(params, *args, method):
+    return module.apply({'params': params}, *args, method=method)
 
   def init(key):
     return module.init(key, jnp.zeros(2, jnp.int32))['params']
 
   def embed(params, rows):
-    return module.apply({'params': params}, rows, method='embed')
+    return apply(params, rows, method='embed')
 
   def prefill(params, prefix):
     if prefix.ndim != 2 or prefix.shape[1] != embedding_dim:
@@ -80,15 +101,34 @@ def network(
         f'prefix: must have shape [K, {embedding_dim}], the width of this '
         f'network, got {list(prefix.shape)}'
       )
-    return module.apply({'params': params}, prefix, method='prefill')
+    return apply(params, prefix, method='prefill')
 
-  def predict(params, state, tokens):
-    def single(params, state, tokens):
-      return module.apply({'params': params}, state, tokens, method='predict')
+  def share(params, state, length):
+    del length
+    return {'params': params, 'state': state}
 
-    return jax.vmap(single, in_axes=(None, None, 0))(params, state, tokens)
+  def read_each(context, tokens):
+    params, state = context['params'], context['state']
+    return jax.vmap(lambda x: apply(params, state, x, method='plain'))(tokens)
 
-  return types.Predictor(vocab_size, init, embed, prefill, predict)
+  def prepare(params, state, length):
+    table = apply(params, state, length, method='prepare')
+    return {'params': params, 'output': state['output'], 'table': table}
+
+  def read(context, tokens):
+    shared = context['table'], context['output']
+    return apply(context['params'], *shared, tokens, method='read')
+
+  def sequence_block(length):
+    if hasattr(torso, 'sequence_block'):
+      return torso.sequence_block(length, embedding_dim)
+    return 64
+
+  if plain or not hasattr(torso, 'prepare'):
+    prepare, read = share, read_each
+  return types.Predictor(
+    vocab_size, init, embed, prefill, prepare, read, sequence_block
+  )
 
 
 @functools.lru_cache(maxsize=64)
@@ -108,8 +148,7 @@ def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
       )
     return task_prior.prefill(prefix)
 
-  def predict(params, state, tokens):
-    del params
+  def read(state, tokens):
     return jax.vmap(task_prior.predict, in_axes=(None, 0))(state, tokens)
 
   return types.Predictor(
@@ -117,5 +156,6 @@ def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
     init=lambda key: {},
     embed=lambda params, rows: rows,
     prefill=prefill,
-    predict=predict,
+    prepare=lambda params, state, length: state,
+    read=read,
   )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import blocks
 from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting import types
@@ -47,14 +48,14 @@ def _score(predictor, params, tuner, candidates, tokens, sequence_block):
   def candidate_losses(candidate):
     bound, state = tuner.bind(predictor, params, candidate)
 
-    def sequence_loss(sequence):
-      log_probs = predictor.predict(bound, state, sequence[None])[0]
-      return regret.log_loss(log_probs, sequence)
+    context = predictor.prepare(bound, state, tokens.shape[-1])
+
+    def losses(draws):
+      return regret.log_loss(predictor.read(context, draws), draws)
 
     def mean_loss(draws):
-      # Sequences in blocks: their activations then stay in the cache.
-      losses = jax.lax.map(sequence_loss, draws, batch_size=sequence_block)
-      return losses.mean()
+      # In blocks: their activations then stay in the cache.
+      return blocks.batched(losses, draws, sequence_block).mean()
 
     return jax.lax.map(mean_loss, tokens)
 
@@ -72,7 +73,7 @@ def search(
   *,
   num_draws: int = 2048,
   candidate_block: int = 8,
-  sequence_block: int = 256,
+  sequence_block: int = 0,
   on_block: Callable[[int, int], None] | None = None,
 ) -> Ranking:
   """Scores all candidates of a tuner on one common set of independent draws.
@@ -88,7 +89,7 @@ def search(
     repetitions: Their number, or their indices.
     num_draws: Independent sequences, the same for all candidates.
     candidate_block: Candidates that are scored between two looks at the host.
-    sequence_block: Sequences that are predicted at once.
+    sequence_block: Sequences that are predicted at once; 0 is automatic.
     on_block: Called with (candidates scored, candidates in all).
 
   Returns:
@@ -101,6 +102,9 @@ def search(
   candidates = tuner.candidates(predictor)
   total = len(jax.tree.leaves(candidates)[0])
   tokens = _draw(key, task_prior, num_draws, length, repetitions)
+  sequence_block = blocks.size(
+    sequence_block, predictor.sequence_block(length), num_draws
+  )
   losses = []
   for first in range(0, total, candidate_block):
     # The last block is filled up with its first candidate: one program.

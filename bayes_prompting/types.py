@@ -20,6 +20,7 @@ Key = chex.PRNGKey  # A typed key, as made by `jax.random.key`.
 PyTree = Any
 Params = PyTree  # A predictor's weights; {} for a Bayesian predictor.
 State = PyTree  # All that a predictor remembers of what it has seen.
+Context = PyTree  # What all sequences of a batch share.
 Tunable = PyTree  # The only thing that an optimizer ever updates.
 
 
@@ -65,7 +66,9 @@ class TaskPrior:
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """A sequence predictor, neural or Bayesian: four pure functions.
+  """A sequence predictor, neural or Bayesian, as pure functions.
+
+  `predict` is in two parts, so that what sequences share is done once.
 
   Attributes:
     vocab_size: V.
@@ -74,16 +77,26 @@ class Predictor:
       prefix has inside the predictor; the identity for a Bayesian predictor.
     prefill: (params, prefix [K, E]) -> state. No batch axis: a prefix is
       processed once and shared by all sequences. K may be 0.
-    predict: (params, state, tokens int32 [B, N]) -> float32 [B, N, V]. Log
+    prepare: (params, state, N) -> context. All that sequences of length N have
+      in common, computed once for any number of them. N is static.
+    read: (context, tokens int32 [B, N]) -> float32 [B, N, V]. Log
       probabilities in nats; row n is the prediction of token n, made before
       seeing it.
+    sequence_block: (N) -> how many sequences it likes to read at once on a CPU;
+      a matter of speed only.
   """
 
   vocab_size: int
   init: Callable[[Key], Params]
   embed: Callable[[Params, Array], Array]
   prefill: Callable[[Params, Array], State]
-  predict: Callable[[Params, State, Array], Array]
+  prepare: Callable[[Params, State, int], Context]
+  read: Callable[[Context, Array], Array]
+  sequence_block: Callable[[int], int] = lambda length: 128
+
+  def predict(self, params: Params, state: State, tokens: Array) -> Array:
+    """Returns log probabilities [B, N, V] of tokens [B, N], in nats."""
+    return self.read(self.prepare(params, state, tokens.shape[1]), tokens)
 
   def start(self, params: Params) -> State:
     """Returns the state after no prefix at all."""

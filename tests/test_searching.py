@@ -111,12 +111,11 @@ def test_what_gives_nan_ranks_last():
   ]
   middle = jnp.median(jnp.stack(outputs))
 
-  def predict(params, state, tokens):
-    log_probs = predictor.predict(params, state, tokens)
-    broken = state['output'][0] > middle
-    return jnp.where(broken, jnp.nan, log_probs)
+  def read(context, tokens):
+    broken = context['output'][0] > middle
+    return jnp.where(broken, jnp.nan, predictor.read(context, tokens))
 
-  broken = dataclasses.replace(predictor, predict=predict)
+  broken = dataclasses.replace(predictor, read=read)
   found = search(broken, params, testing.single_coin())
   assert np.isnan(found.losses).any() and not np.isnan(found.losses).all()
   best = testing.all_sequences(2, 2).tolist().index(found.tunable[0].tolist())

@@ -11,4 +11,15 @@ It must be causal, and running it over x and then over y from the state that
 this left must equal one run over their concatenation. Everything that it
 remembers is in the state, a pytree of float arrays: a prompt acts through it,
 and StatePT tunes it. N may be 0.
+
+Tokens take few values, so that much of the first layer can be done once for
+every token instead of once for every sequence. A torso may do so, by
+
+    prepare(rows [V, E], state, length) -> table   once for a batch
+    read(table, tokens [B, N]) -> activations [B, N, D]
+
+where `rows` are the embeddings of all tokens, N <= length, and the result is
+that of `__call__` on each sequence's embeddings, within rounding. A torso that
+has `sequence_block(length, width)` says with it how many sequences it likes to
+process at once on a CPU. Neither changes what it is: tests compare the two.
 """

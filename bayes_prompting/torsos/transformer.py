@@ -1,6 +1,7 @@
 """Decoder-only Transformer; its state is the keys and values seen so far."""
 
 import math
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
@@ -10,11 +11,20 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
+from bayes_prompting.torsos import _fast
 
 EXAMPLES = (
   {'num_heads': 2},
   {'num_heads': 1, 'num_layers': 2, 'widening': 2},
 )
+
+# Queries that attend together, and the most groups of them: a group's scores
+# leave out what all of its queries cannot see.
+_QUERIES = 64
+_MAX_GROUPS = 8
+# With more tokens than this, a table of all of them at every position would
+# cost more than the sequences of a batch.
+_MAX_VOCAB = 64
 
 
 def sinusoids(start: int, length: int, width: int) -> np.ndarray:
@@ -35,48 +45,140 @@ def sinusoids(start: int, length: int, width: int) -> np.ndarray:
   return waves[:, :width].astype(np.float32)
 
 
+class _Heads(NamedTuple):
+  """What attention needs of a position, and what it has of the past already.
+
+  The softmax over past and present is put together from its parts, each with
+  its own maximum (Milakov and Gimelshein, arXiv 1805.02867), so that what the
+  past gives to a query is computed once for all sequences that share it.
+
+  Attributes:
+    query: [..., H, D], scaled.
+    key: [..., H, D].
+    value: [..., H, D].
+    maximum: [..., H], the largest score of the past; -inf without one.
+    total: [..., H], sum of exp(score - maximum) over the past.
+    attended: [..., H, D], sum of exp(score - maximum) value over the past.
+  """
+
+  query: types.Array
+  key: types.Array
+  value: types.Array
+  maximum: types.Array
+  total: types.Array
+  attended: types.Array
+
+
+def _dense(features, name):
+  return nn.Dense(
+    features, use_bias=False, dot_general=_fast.dot_general, name=name
+  )
+
+
+class _Projection(nn.Module):
+  """The half of a block that sees each position for itself, and the past."""
+
+  num_heads: int
+
+  @nn.compact
+  def __call__(self, x: types.Array, past: types.State) -> _Heads:
+    """Projects [..., E], given keys and values [P, H, D] of the past."""
+    *shape, width = x.shape
+    size = width // self.num_heads
+
+    def heads(y):
+      return y.reshape(*shape, self.num_heads, size)
+
+    y = nn.LayerNorm(name='attention_norm')(x)
+    query = _dense(width, 'query')(y)
+    query = heads(nn.LayerNorm(use_bias=False, name='query_norm')(query))
+    query = query / math.sqrt(size)
+    key = _dense(width, 'key')(y)
+    key = heads(nn.LayerNorm(use_bias=False, name='key_norm')(key))
+    value = heads(_dense(width, 'value')(y))
+
+    scores = jnp.einsum('...hd,phd->...hp', query, past['key'])
+    # The maximum only keeps exp in range: it cancels, gradient and all.
+    maximum = jax.lax.stop_gradient(scores.max(-1, initial=-jnp.inf))
+    weights = jnp.exp(scores - maximum[..., None])
+    attended = jnp.einsum('...hp,phd->...hd', weights, past['value'])
+    return _Heads(query, key, value, maximum, weights.sum(-1), attended)
+
+
+def _attend(heads: _Heads) -> types.Array:
+  """Attends from [..., N] positions to the past and to each other's past."""
+  length = heads.query.shape[-3]
+  if not length:
+    return heads.query
+  groups = min(-(-length // _QUERIES), _MAX_GROUPS)
+  size = -(-length // groups)
+  found = []
+  for first in range(0, length, size):
+    last = min(first + size, length)
+    here = _Heads(
+      *(part[..., first:last, :, :] for part in heads[:3]),
+      *(part[..., first:last, :] for part in heads[3:5]),
+      heads.attended[..., first:last, :, :],
+    )
+    key = heads.key[..., :last, :, :]
+    scores = jnp.einsum('...qhd,...khd->...hqk', here.query, key)
+    seen = np.tri(last - first, last, first, dtype=bool)
+    scores = jnp.where(seen, scores, -jnp.inf)
+    past = jnp.swapaxes(here.maximum, -1, -2)
+    maximum = jax.lax.stop_gradient(jnp.maximum(scores.max(-1), past))
+    weights = jnp.exp(scores - maximum[..., None])
+    value = heads.value[..., :last, :, :]
+    attended = jnp.einsum('...hqk,...khd->...qhd', weights, value)
+    of_past = jnp.swapaxes(jnp.exp(past - maximum), -1, -2)
+    total = jnp.swapaxes(weights.sum(-1), -1, -2) + of_past * here.total
+    attended = attended + of_past[..., None] * here.attended
+    found.append(attended / total[..., None])
+  return jnp.concatenate(found, axis=-3)
+
+
+class _Mixing(nn.Module):
+  """The other half of a block: attention, then an MLP, each with a residual."""
+
+  widening: int
+
+  @nn.compact
+  def __call__(self, x: types.Array, heads: _Heads) -> types.Array:
+    """Maps [..., N, E] to [..., N, E]."""
+    width = x.shape[-1]
+    attended = _attend(heads).reshape(x.shape)
+    x = x + _dense(width, 'attention_output')(attended)
+    y = nn.LayerNorm(name='mlp_norm')(x)
+    y = _fast.gelu(_dense(self.widening * width, 'mlp_in')(y))
+    x = x + _dense(width, 'mlp_out')(y)
+    return nn.LayerNorm(name='output_norm')(x)
+
+
 class Block(nn.Module):
   """Attention, then an MLP, each with a residual; no biases in dense layers.
 
   LayerNorm stands before attention, on queries and keys (over all heads
-  together, without bias), before the MLP, and after the block.
+  together, without bias), before the MLP, and after the block. It is in two
+  halves, since the first can be done on a table of all tokens.
   """
 
   num_heads: int
   widening: int
 
-  @nn.compact
+  def setup(self):
+    """Makes the two halves."""
+    self.project = _Projection(self.num_heads)
+    self.mix = _Mixing(self.widening)
+    # The weights of both are the block's own, by their own names.
+    nn.share_scope(self, self.project)
+    nn.share_scope(self, self.mix)
+
   def __call__(self, x: types.Array, past: types.State):
-    """Maps [N, E] to [N, E], given keys and values [P, H, D] of the past."""
-    width = x.shape[-1]
+    """Maps [..., N, E] to [..., N, E], given [P, H, D] keys and values.
 
-    def dense(features, name):
-      return nn.Dense(features, use_bias=False, name=name)
-
-    def heads(y):
-      return y.reshape(len(y), self.num_heads, width // self.num_heads)
-
-    y = nn.LayerNorm(name='attention_norm')(x)
-    query = dense(width, 'query')(y)
-    query = heads(nn.LayerNorm(use_bias=False, name='query_norm')(query))
-    key = dense(width, 'key')(y)
-    key = heads(nn.LayerNorm(use_bias=False, name='key_norm')(key))
-    value = heads(dense(width, 'value')(y))
-    key = jnp.concatenate([past['key'], key])
-    value = jnp.concatenate([past['value'], value])
-
-    scores = jnp.einsum('qhd,khd->hqk', query, key) / math.sqrt(query.shape[-1])
-    # Query n stands at position P + n, and sees all up to itself.
-    seen = np.tri(len(query), len(key), len(key) - len(query), dtype=bool)
-    scores = jnp.where(seen, scores, -jnp.inf)
-    attended = jnp.einsum('hqk,khd->qhd', jax.nn.softmax(scores), value)
-    x = x + dense(width, 'attention_output')(attended.reshape(x.shape))
-
-    y = nn.LayerNorm(name='mlp_norm')(x)
-    y = nn.gelu(dense(self.widening * width, 'mlp_in')(y))
-    x = x + dense(width, 'mlp_out')(y)
-    x = nn.LayerNorm(name='output_norm')(x)
-    return x, {'key': key, 'value': value}
+    Also returns the keys and values of all: [..., P + N, H, D].
+    """
+    heads = self.project(x, past)
+    return self.mix(x, heads), heads
 
 
 class Transformer(nn.Module):
@@ -92,6 +194,14 @@ class Transformer(nn.Module):
   num_heads: int
   widening: int
 
+  def setup(self):
+    """Makes the blocks, by the names that their weights have."""
+    for i in range(self.num_layers):
+      setattr(self, f'layer_{i}', Block(self.num_heads, self.widening))
+
+  def _layers(self):
+    return [getattr(self, f'layer_{i}') for i in range(self.num_layers)]
+
   def empty_state(self, width: int) -> types.State:
     """Returns, for each layer, keys and values [0, H, D] of an empty past."""
     if width % self.num_heads:
@@ -102,17 +212,45 @@ class Transformer(nn.Module):
     none = jnp.zeros((0, self.num_heads, width // self.num_heads), jnp.float32)
     return tuple({'key': none, 'value': none} for _ in range(self.num_layers))
 
-  @nn.compact
   def __call__(self, x: types.Array, state: types.State):
     """Runs over [N, E] from a state; returns [N, E] and the new state."""
     position = len(state[0]['key'])
     x = x + sinusoids(position, len(x), x.shape[-1])
     pasts = []
-    for i in range(self.num_layers):
-      block = Block(self.num_heads, self.widening, name=f'layer_{i}')
-      x, past = block(x, state[i])
-      pasts.append(past)
+    for layer, past in zip(self._layers(), state, strict=True):
+      x, heads = layer(x, past)
+      new = {'key': heads.key, 'value': heads.value}
+      pasts.append(
+        {name: jnp.concatenate([past[name], new[name]]) for name in past}
+      )
     return x, tuple(pasts)
+
+  def prepare(self, rows: types.Array, state: types.State, length: int):
+    """Projects every token at every position; see `torsos`."""
+    waves = sinusoids(len(state[0]['key']), length, rows.shape[-1])
+    if len(rows) > _MAX_VOCAB:
+      return {'rows': rows, 'waves': waves, 'state': state}
+    x = waves[:, None] + rows
+    heads = self.layer_0.project(x, state[0])
+    return {'x': x, 'heads': heads, 'state': state}
+
+  def read(self, table: types.PyTree, tokens: types.Array) -> types.Array:
+    """Runs over tokens [B, N]; returns [B, N, E]."""
+    first, *later = zip(self._layers(), table['state'], strict=True)
+    if 'rows' in table:
+      x, _ = first[0](table['rows'][tokens] + table['waves'], first[1])
+    else:
+      x, heads = jax.tree.map(
+        lambda part: _fast.select(part, tokens), (table['x'], table['heads'])
+      )
+      x = first[0].mix(x, heads)
+    for layer, past in later:
+      x, _ = layer(x, past)
+    return x
+
+  def sequence_block(self, length: int, width: int) -> int:
+    """Returns how many sequences' activations fit into a core's cache."""
+    return max(1, 2**18 // (length * width))
 
 
 def make(
