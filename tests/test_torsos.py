@@ -9,6 +9,7 @@ import pytest
 from bayes_prompting import errors
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
+from bayes_prompting import regret
 from bayes_prompting.torsos import transformer
 from tests import testing
 
@@ -87,6 +88,69 @@ def test_prefill_then_predict_is_one_pass_over_both(torso):
   state = predictor.prefill(params, predictor.embed(params, rows))
   split = predictor.predict(params, state, tokens[:, 4:])[0]
   np.testing.assert_allclose(split, whole[4:], atol=1e-5)
+
+
+def predictions_and_gradients(predictor, params, prefix, tokens):
+  """Log probabilities, and the loss's gradient to weights and prefix."""
+
+  def loss(params, prefix):
+    state = predictor.prefill(params, prefix)
+    log_probs = predictor.predict(params, state, tokens)
+    return regret.log_loss(log_probs, tokens).mean(), log_probs
+
+  return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, prefix)
+
+
+def assert_fast_is_plain(torso, vocab_size, length, prefix_length):
+  fast = predictor_lib.network(torso, vocab_size, WIDTH)
+  plain = predictor_lib.network(torso, vocab_size, WIDTH, plain=True)
+  params = fast.init(jax.random.key(0))
+  # Scales and biases away from one and zero, so that leaving one out shows.
+  params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), params)
+  prefix = jax.random.normal(jax.random.key(1), (prefix_length, WIDTH))
+  tokens = jax.random.randint(jax.random.key(2), (3, length), 0, vocab_size)
+  args = params, prefix, tokens
+  found = predictions_and_gradients(fast, *args)
+  expected = predictions_and_gradients(plain, *args)
+  for one, other in zip(
+    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+  ):
+    scale = np.abs(other).max(initial=1e-3)
+    np.testing.assert_allclose(one / scale, other / scale, atol=1e-5)
+
+
+def test_fast_path_is_the_plain_one(torso):
+  assert_fast_is_plain(torso, vocab_size=3, length=LENGTH, prefix_length=2)
+
+
+def test_fast_path_of_one_token_which_is_never_fed(torso):
+  assert_fast_is_plain(torso, vocab_size=2, length=1, prefix_length=0)
+
+
+@pytest.mark.parametrize(('vocab_size', 'length'), [(2, 150), (70, 4)])
+def test_fast_path_of_a_transformer_in_other_worlds(vocab_size, length):
+  # More than attend in one group; more tokens than are put into a table.
+  torso = registry.make('torsos', 'test', {'name': 'transformer'})
+  assert_fast_is_plain(torso, vocab_size, length, prefix_length=1)
+
+
+def test_attention_survives_scores_of_any_size():
+  # The past outweighs the present by far, or the present the past: the
+  # softmax that is put together of both neither overflows nor loses either.
+  torso = registry.make('torsos', 'test', {'name': 'transformer'})
+  fast = predictor_lib.network(torso, 2, WIDTH)
+  plain = predictor_lib.network(torso, 2, WIDTH, plain=True)
+  params = fast.init(jax.random.key(0))
+  tokens = jnp.array([[0, 1, 1, 0]])
+  state = fast.start(params)
+  for scale in (-1e4, 1e4):
+    ((past),) = state['torso']
+    far = {**state, 'torso': ({**past, 'key': scale * past['key']},)}
+    found = fast.predict(params, far, tokens)
+    np.testing.assert_allclose(
+      found, plain.predict(params, far, tokens), atol=1e-5
+    )
+    assert np.isfinite(found).all()
 
 
 def lstm_by_hand(params, x):

@@ -61,6 +61,8 @@ class LSTM(nn.Module):
 
   def read(self, table: types.PyTree, tokens: types.Array) -> types.Array:
     """Runs over tokens [B, N]; returns [B, N, width]."""
+    if not tokens.size:
+      return jnp.zeros((*tokens.shape, self.width), jnp.float32)
     index, rows = tokens.T, table['rows']
     hidden = None
     for layer in table['layers']:
