@@ -1,1 +1,1 @@
-"""What measures speed; see each module's docstring for its command."""
+"""Measures of speed; `python -m benchmarks.run --help`."""

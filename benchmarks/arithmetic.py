@@ -1,0 +1,62 @@
+"""How many matrix-product operations something needs."""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+import jax
+from jax.interpreters import partial_eval
+
+
+def matrix_operations(fn: Callable, *args: Any) -> int:
+  """Counts the operations of all matrix products that `fn(*args)` needs.
+
+  A product of [M, K] and [K, N] is 2 M K N operations: a multiplication and an
+  addition for each pair. Nothing is run: the function is traced, what its
+  results do not depend on is dropped, and the shapes of what is left are
+  counted, a scan's body as often as it runs. Nothing else is counted, neither
+  additions nor exponentials.
+
+  Of a network's gradient this is: forward 2 operations a weight and token; back
+  2 more for every weight that is tuned, and 2 more for every weight that a
+  gradient passes on its way to what is tuned. Attention of N positions to each
+  other adds 4 N E a token forward (scores and values, masked ones too), and
+  twice that where a gradient passes.
+
+  Args:
+    fn: To be given the plain form of a network (`predictor.network` with
+      `plain=True`), so that shortcuts do not count as work.
+    *args: Arrays, or shapes and dtypes.
+  """
+  closed = jax.make_jaxpr(fn)(*args)
+  needed = [True] * len(closed.jaxpr.outvars)
+  return _count(partial_eval.dce_jaxpr(closed.jaxpr, needed)[0])
+
+
+def _count(jaxpr):
+  total = 0
+  for equation in jaxpr.eqns:
+    name, params = equation.primitive.name, equation.params
+    if name == 'dot_general':
+      total += _product(equation)
+    elif name == 'while':
+      raise NotImplementedError('a loop whose length is not known')
+    elif name == 'cond':
+      total += max(_count(branch.jaxpr) for branch in params['branches'])
+    else:
+      times = params['length'] if name == 'scan' else 1
+      total += times * sum(map(_count, _inner(params)))
+  return total
+
+
+def _inner(params):
+  """Returns the jaxprs among an equation's parameters."""
+  found = [getattr(value, 'jaxpr', value) for value in params.values()]
+  return [jaxpr for jaxpr in found if hasattr(jaxpr, 'eqns')]
+
+
+def _product(equation):
+  contracted = equation.params['dimension_numbers'][0][0]
+  shape = equation.invars[0].aval.shape
+  depth = math.prod(shape[i] for i in contracted)
+  return 2 * depth * math.prod(equation.outvars[0].aval.shape)

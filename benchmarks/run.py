@@ -1,0 +1,85 @@
+"""Measures speed, beside what the machine could do at best.
+
+    python -m benchmarks.run --suite=all --json=speed.json
+
+Each figure is the median of several runs of a compiled program after a warm-up,
+with the device's work waited for. Beside it stand the matrix-product operations
+that it needs (`benchmarks/arithmetic.py`), and the share that this makes of the
+machine's own rate of float32 matrix products, measured right before: a ratio,
+so that it means something on a noisy machine. See docs/performance.md.
+"""
+
+import json
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+
+_SUITE = flags.DEFINE_enum(
+  'suite', 'all', ['train', 'tune', 'evaluate', 'scaling', 'all'], 'Which.'
+)
+_JSON = flags.DEFINE_string('json', None, 'File to write the figures to.')
+_TORSO = flags.DEFINE_enum(
+  'torso', 'both', ['lstm', 'transformer', 'both'], 'Which network.'
+)
+_RUNS = flags.DEFINE_integer(
+  'runs', 5, 'Runs of each figure, after warm-up.', lower_bound=2
+)
+_SECONDS = flags.DEFINE_float(
+  'seconds', 1.0, 'How long a run takes, about.', lower_bound=0.01
+)
+
+
+def _line(row):
+  ratio = '' if row.ratio is None else f'{row.ratio:5.2f} of {row.to}'
+  return (
+    f'{row.torso:<12} {row.name:<36} {1e3 * row.seconds:9.1f} '
+    f'{1 / row.seconds:9.2f} {row.operations / 1e9:10.1f} '
+    f'{100 * row.share:5.0f}%  {ratio}'
+  )
+
+
+def _record(row):
+  return {**vars(row), 'share': row.share}
+
+
+def main(argv):
+  if len(argv) > 1:
+    sys.exit(f'error: unknown argument {argv[1]!r}')
+  logging.set_verbosity(logging.WARNING)
+  import jax
+
+  from bayes_prompting import workdir
+  from benchmarks import suites
+  from benchmarks import timing
+
+  every = _SUITE.value == 'all'
+  names = list(suites.SUITES) if every else [_SUITE.value]
+  torsos = suites.TORSOS if _TORSO.value == 'both' else [_TORSO.value]
+  rate = timing.product_rate()
+  device = jax.devices()[0].device_kind
+  print(f'{device}: {rate / 1e9:.0f} GFLOP/s in float32 products of 2048 cubed')
+  print(
+    f'{"network":<12} {"what":<36} {"ms":>9} {"per s":>9} {"GFLOP":>10} '
+    f'{"share":>6}  speed'
+  )
+  rows = []
+  for name in names:
+    for torso in torsos:
+      bench = suites.Bench.make(torso, _RUNS.value, _SECONDS.value)
+      for row in suites.SUITES[name](bench):
+        print(_line(row), flush=True)
+        rows.append(row)
+  if _JSON.value:
+    record = {
+      'provenance': workdir.provenance(),
+      'product_rate': rate,
+      'rows': [_record(row) for row in rows],
+    }
+    with open(_JSON.value, 'w', encoding='utf-8') as file:
+      json.dump(record, file, indent=2)
+
+
+if __name__ == '__main__':
+  app.run(main)

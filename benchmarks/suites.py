@@ -1,0 +1,278 @@
+"""What is measured: meta-training, tuning, evaluation, and how they scale."""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import evaluation
+from bayes_prompting import fitting
+from bayes_prompting import lab as lab_lib
+from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import registry
+from bayes_prompting import regret
+from bayes_prompting import searching
+from benchmarks import arithmetic
+from benchmarks import timing
+from configs import paper
+
+TORSOS = ('lstm', 'transformer')
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One figure.
+
+  Attributes:
+    suite: Its suite.
+    torso: Which network.
+    name: What was measured.
+    seconds: Of one update, or of the whole where there are none; the median.
+    spread: Slowest run over fastest.
+    operations: Matrix-product operations that it needs in plain form, with
+      nothing shared between sequences.
+    rate: The machine's own, measured right before.
+    ratio: Speed relative to another row.
+    to: Which.
+  """
+
+  suite: str
+  torso: str
+  name: str
+  seconds: float
+  spread: float
+  operations: float
+  rate: float
+  ratio: float | None = None
+  to: str = ''
+
+  @property
+  def share(self) -> float:
+    """Its arithmetic as a share of what the machine could do meanwhile."""
+    return self.operations / self.seconds / self.rate
+
+  def beside(self, other: 'Row', to: str = '') -> 'Row':
+    """Returns it with its speed relative to another row."""
+    ratio = other.seconds / self.seconds
+    return dataclasses.replace(self, ratio=ratio, to=to or other.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+  """Measures one network of the paper.
+
+  Attributes:
+    torso: Its name in `configs/paper.py`.
+    lab: What its configuration describes.
+    params: Its weights; as initialised, since speed does not depend on them.
+    runs: Of each figure, after warm-up.
+    seconds: That a run takes, about.
+  """
+
+  torso: str
+  lab: lab_lib.Lab
+  params: dict
+  runs: int
+  seconds: float
+
+  @classmethod
+  def make(cls, torso: str, runs: int, seconds: float, **network) -> 'Bench':
+    """Builds the network of `configs/paper.py:TORSO,single_coin`."""
+    config = paper.get_config(f'{torso},single_coin')
+    for name, value in network.items():
+      config.update_from_flattened_dict({name.replace('__', '.'): value})
+    lab = lab_lib.build(config)
+    return cls(torso, lab, lab.network.init(lab.root), runs, seconds)
+
+  @property
+  def plain(self):
+    """The same network with nothing shared between sequences."""
+    network = self.lab.config['network']
+    torso = registry.make('torsos', 'network.torso', network['torso'])
+    return predictor_lib.network(
+      torso, self.lab.network.vocab_size, network['embedding_dim'], plain=True
+    )
+
+  def row(self, suite, name, fn: Callable, operations, times=1) -> Row:
+    """Times a function that does something `times` times."""
+    jax.block_until_ready(fn())
+    rate = timing.product_rate(3)
+    found = timing.measure(fn, self.runs, times)
+    logging.info('%s %s: %.4f s', self.torso, name, found.seconds)
+    return Row(
+      suite, self.torso, name, found.seconds, found.spread, operations, rate
+    )
+
+  def fit(self, suite, name, settings, task, tuner, plain=False, runs=1):
+    """Measures updates of a tuner; seconds are those of one update."""
+    predictor = self.plain if plain else self.lab.network
+    prior = self.lab.priors[task]
+    args = (self.lab.root, predictor, self.params, tuner, prior)
+    steps = dataclasses.replace(settings, num_steps=10**6, chunk_size=1000)
+    state = None
+
+    def some(count):
+      nonlocal state
+      start = 0 if state is None else state.step
+      state, _ = fitting.fit(
+        *args, steps, runs, resume=state, stop=start + count
+      )
+      return state.tunable
+
+    some(1)
+    one = timing.measure(lambda: some(1), 2).seconds
+    count = max(1, min(1000, round(self.seconds / one)))
+    operations = runs * self.fit_operations(settings, tuner)
+    return self.row(suite, name, lambda: some(count), operations, count)
+
+  def fit_operations(self, settings, tuner) -> int:
+    """Counts one update of a tuner in plain form."""
+    plain = self.plain
+    tokens = jnp.zeros((settings.batch_size, settings.length), jnp.int32)
+    tunable = jax.eval_shape(
+      lambda key: tuner.init(key, plain, self.params), self.lab.root
+    )
+
+    def loss(tunable):
+      bound, state = tuner.bind(plain, self.params, tunable)
+      log_probs = plain.predict(bound, state, tokens)
+      return regret.log_loss(log_probs, tokens).mean()
+
+    return arithmetic.matrix_operations(jax.value_and_grad(loss), tunable)
+
+  def predict_operations(self, count, length) -> int:
+    """Counts the prediction of sequences in plain form."""
+    plain = self.plain
+    tokens = jnp.zeros((1, length), jnp.int32)
+
+    def predict(params):
+      return plain.predict(params, plain.start(params), tokens)
+
+    return count * arithmetic.matrix_operations(predict, self.params)
+
+
+def everything():
+  """Returns the tuner of all weights, which is meta-training."""
+  return registry.make('tuners', 'all', {'name': 'weights'})
+
+
+def train(bench: Bench) -> Iterator[Row]:
+  """Meta-training, and the same in plain form."""
+  lab = bench.lab
+  task = lab.pretraining_task
+  args = ('train', lab.pretraining, task, everything())
+  suite, settings, task, tuner = args
+  fast = bench.fit(suite, 'pretraining', settings, task, tuner)
+  plain = dataclasses.replace(settings, sequence_block=settings.batch_size)
+  slow = bench.fit(suite, 'pretraining, plain', plain, task, tuner, plain=True)
+  yield fast.beside(slow)
+  yield slow
+
+
+def tune(bench: Bench) -> Iterator[Row]:
+  """Every gradient tuner, and the search over hard prefixes."""
+  lab = bench.lab
+  methods = [
+    method
+    for method in lab.methods.values()
+    if method.tuner.trainable and not method.is_bayes
+  ]
+  methods.sort(key=lambda method: method.name != 'FullWT')
+  full = None
+  for method in methods:
+    row = bench.fit('tune', method.name, lab.tuning, lab.target, method.tuner)
+    full = full or row
+    yield row.beside(full)
+  yield _search(bench)
+
+
+def _search(bench):
+  lab = bench.lab
+  tuner = lab.methods['HardPT'].tuner
+  draws = lab.config['tuning']['search_draws']
+  count = len(jax.tree.leaves(tuner.candidates(lab.network))[0])
+
+  def search():
+    return searching.search(
+      lab.root,
+      lab.network,
+      bench.params,
+      tuner,
+      lab.priors[lab.target],
+      lab.tuning.length,
+      1,
+      num_draws=draws,
+    ).losses
+
+  operations = bench.predict_operations(count * draws, lab.tuning.length)
+  name = f'HardPT, {count} prefixes on {draws} x {lab.tuning.length}'
+  return dataclasses.replace(bench, runs=2).row(
+    'tune', name, search, operations
+  )
+
+
+def evaluate(bench: Bench) -> Iterator[Row]:
+  """Evaluation of one predictor at the paper's size."""
+  lab = bench.lab
+  sizes = lab.config['evaluation']
+  count, length = sizes['num_sequences'], sizes['length']
+  task = evaluation.make_task(lab.root, lab.priors[lab.target], count, length)
+  untuned = registry.make('tuners', 'none', {'name': 'none'})
+  args = (bench.params, untuned, {}, task, lab.report_steps)
+  operations = bench.predict_operations(count, length)
+  yield bench.row(
+    'evaluate',
+    f'{count} x {length}',
+    lambda: evaluation.evaluate(lab.network, *args),
+    operations,
+  )
+
+
+def scaling(bench: Bench) -> Iterator[Row]:
+  """Prefix lengths, blocks of sequences, and runs beside each other."""
+  lab = bench.lab
+  first = None
+  for length in (1, 64):
+    spec = {'name': 'prefix', 'form': 'soft', 'length': length}
+    tuner = registry.make('tuners', 'soft', spec)
+    name = f'SoftPT, prefix {length}'
+    row = bench.fit('scaling', name, lab.tuning, lab.target, tuner)
+    first = first or row
+    yield row.beside(first)
+  whole = None
+  for block in (256, 64, 32, 16, 8):
+    settings = dataclasses.replace(lab.pretraining, sequence_block=block)
+    name = f'pretraining, blocks of {block}'
+    task = lab.pretraining_task
+    row = bench.fit('scaling', name, settings, task, everything())
+    whole = whole or row
+    yield row.beside(whole)
+  for width in (128, 32):
+    yield from _runs(bench, width)
+
+
+def _runs(bench, width):
+  """Four runs of SoftPT in turn and vmapped, of a network of some width."""
+  sizes = {'network__embedding_dim': width}
+  if bench.torso == 'lstm':
+    sizes['network__torso__width'] = width
+  bench = Bench.make(bench.torso, bench.runs, bench.seconds, **sizes)
+  lab = bench.lab
+  alone = None
+  for block, how in ((1, 'in turn'), (4, 'vmapped')):
+    settings = dataclasses.replace(lab.tuning, run_block=block)
+    tuner = lab.methods['SoftPT'].tuner
+    name = f'SoftPT, width {width}, 4 runs {how}'
+    row = bench.fit('scaling', name, settings, lab.target, tuner, runs=4)
+    alone = alone or row
+    yield row.beside(alone)
+
+
+SUITES = {
+  'train': train,
+  'tune': tune,
+  'evaluate': evaluate,
+  'scaling': scaling,
+}

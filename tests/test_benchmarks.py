@@ -1,0 +1,106 @@
+"""The arithmetic that speed is measured by, against counts by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import arithmetic
+from benchmarks import suites
+
+E, V, N, B = 8, 2, 30, 3
+
+
+def count(fn, *shapes):
+  return arithmetic.matrix_operations(
+    fn, *(jnp.zeros(shape, jnp.float32) for shape in shapes)
+  )
+
+
+def test_a_product_is_two_operations_a_triple():
+  assert count(jnp.matmul, (3, 4), (4, 5)) == 2 * 3 * 4 * 5
+  assert count(jnp.matmul, (7, 3, 4), (4, 5)) == 7 * 2 * 3 * 4 * 5
+
+
+def test_a_loop_counts_as_often_as_it_runs():
+  def fn(x, w):
+    return jax.lax.scan(lambda x, _: (x @ w, None), x, length=6)[0]
+
+  assert count(fn, (4,), (4, 4)) == 6 * 2 * 16
+
+
+def test_what_nothing_depends_on_does_not_count():
+  def fn(x, w):
+    x @ w
+    return x
+
+  assert count(fn, (4, 4), (4, 4)) == 0
+
+
+def test_a_gradient_counts_what_it_passes():
+  def loss(first, second, x):
+    return (x @ first @ second).sum()
+
+  shapes = (3, 4), (4, 5), (7, 3)
+  forward = 2 * 7 * (3 * 4 + 4 * 5)
+  assert count(loss, *shapes) == forward
+  # The last one alone: nothing passes the first.
+  of_second = jax.value_and_grad(loss, 1)
+  assert count(of_second, *shapes) == forward + 2 * 7 * 4 * 5
+  # The first alone: through the second, whose own gradient nobody needs.
+  of_first = jax.value_and_grad(loss, 0)
+  passed = 2 * 7 * 4 * 5 + 2 * 7 * 3 * 4
+  assert count(of_first, *shapes) == forward + passed
+
+
+@pytest.fixture(scope='module')
+def bench():
+  def make(torso):
+    sizes = {'network__embedding_dim': E, 'pretraining__batch_size': B}
+    sizes |= {'pretraining__length': N, 'tuning__batch_size': B}
+    sizes['tuning__length'] = N
+    if torso == 'lstm':
+      sizes['network__torso__width'] = E
+    return suites.Bench.make(torso, 2, 0.01, **sizes)
+
+  return make
+
+
+@pytest.mark.parametrize(
+  ('torso', 'weights'), [('lstm', 8 * E * E), ('transformer', 12 * E * E)]
+)
+def test_a_network_is_two_operations_a_weight_and_token(bench, torso, weights):
+  built = bench(torso)
+  # The beginning of sequence is processed once, the last token is never fed.
+  fed = N
+  attention = 4 * E * (N - 1) * N if torso == 'transformer' else 0
+  if torso == 'transformer':
+    attention += 4 * E
+  embedding = 2 * V * E
+  one = fed * (2 * weights + embedding) + attention + N * 2 * E * V
+  assert built.predict_operations(1, N) == one
+
+
+@pytest.mark.parametrize('torso', ['lstm', 'transformer'])
+def test_tuners_count_what_they_need(bench, torso):
+  built = bench(torso)
+  tuners = {name: m.tuner for name, m in built.lab.methods.items()}
+
+  def operations(name):
+    return built.fit_operations(built.lab.tuning, tuners[name])
+
+  forward = built.predict_operations(B, N)
+  # Weights of the unembedding alone: forward, and theirs.
+  unembedding = B * N * 2 * E * V
+  saved = (B - 1) * built.predict_operations(1, 1)
+  assert operations('UnembedWT') <= forward + unembedding
+  assert operations('UnembedWT') >= forward + unembedding - saved
+  assert operations('FullWT') <= 3 * forward
+  assert operations('UnembedWT') < operations('SoftPT') < operations('FullWT')
+
+
+def test_a_row_is_measured(bench):
+  built = bench('lstm')
+  (fast, slow) = suites.train(built)
+  assert fast.operations == slow.operations > 0
+  assert fast.ratio == pytest.approx(slow.seconds / fast.seconds)
+  assert fast.share > 0
