@@ -68,16 +68,20 @@ def _gelu_jvp(primals, tangents):
   return value, slope * tangents[0]
 
 
-def select(table: types.Array, tokens: types.Array) -> types.Array:
+def select(
+  table: types.Array, tokens: types.Array, axis: int = 0
+) -> types.Array:
   """Returns the rows of a table that sequences of tokens have.
 
   Args:
-    table: [N, V, ...], a row for every token at every position.
+    table: [..., N, V, ...], a row for every token at every position.
     tokens: int32 [B, N].
+    axis: The one of N, from the left.
 
   Returns:
-    [B, N, ...].
+    [..., B, N, ...].
   """
-  length, vocab_size, *rest = table.shape
+  before, (length, vocab_size) = table.shape[:axis], table.shape[axis:][:2]
+  table = table.reshape(*before, length * vocab_size, *table.shape[axis + 2 :])
   rows = np.arange(length) * vocab_size + tokens
-  return table.reshape(length * vocab_size, *rest)[rows]
+  return table[(slice(None),) * axis + (rows,)]

@@ -52,13 +52,16 @@ class _Heads(NamedTuple):
   its own maximum (Milakov and Gimelshein, arXiv 1805.02867), so that what the
   past gives to a query is computed once for all sequences that share it.
 
+  The heads come first: products of one head's matrices are then over memory as
+  it lies.
+
   Attributes:
-    query: [..., H, D], scaled.
-    key: [..., H, D].
-    value: [..., H, D].
-    maximum: [..., H], the largest score of the past; -inf without one.
-    total: [..., H], sum of exp(score - maximum) over the past.
-    attended: [..., H, D], sum of exp(score - maximum) value over the past.
+    query: [H, ..., D], scaled.
+    key: [H, ..., D].
+    value: [H, ..., D].
+    maximum: [H, ...], the largest score of the past; -inf without one.
+    total: [H, ...], sum of exp(score - maximum) over the past.
+    attended: [H, ..., D], sum of exp(score - maximum) value over the past.
   """
 
   query: types.Array
@@ -87,7 +90,7 @@ class _Projection(nn.Module):
     size = width // self.num_heads
 
     def heads(y):
-      return y.reshape(*shape, self.num_heads, size)
+      return jnp.moveaxis(y.reshape(*shape, self.num_heads, size), -2, 0)
 
     y = nn.LayerNorm(name='attention_norm')(x)
     query = _dense(width, 'query')(y)
@@ -97,17 +100,17 @@ class _Projection(nn.Module):
     key = heads(nn.LayerNorm(use_bias=False, name='key_norm')(key))
     value = heads(_dense(width, 'value')(y))
 
-    scores = jnp.einsum('...hd,phd->...hp', query, past['key'])
+    scores = jnp.einsum('h...d,phd->h...p', query, past['key'])
     # The maximum only keeps exp in range: it cancels, gradient and all.
     maximum = jax.lax.stop_gradient(scores.max(-1, initial=-jnp.inf))
     weights = jnp.exp(scores - maximum[..., None])
-    attended = jnp.einsum('...hp,phd->...hd', weights, past['value'])
+    attended = jnp.einsum('h...p,phd->h...d', weights, past['value'])
     return _Heads(query, key, value, maximum, weights.sum(-1), attended)
 
 
 def _attend(heads: _Heads) -> types.Array:
-  """Attends from [..., N] positions to the past and to each other's past."""
-  length = heads.query.shape[-3]
+  """Attends from N positions to the past and to each other: [H, ..., N, D]."""
+  length = heads.query.shape[-2]
   if not length:
     return heads.query
   groups = min(-(-length // _QUERIES), _MAX_GROUPS)
@@ -115,25 +118,23 @@ def _attend(heads: _Heads) -> types.Array:
   found = []
   for first in range(0, length, size):
     last = min(first + size, length)
-    here = _Heads(
-      *(part[..., first:last, :, :] for part in heads[:3]),
-      *(part[..., first:last, :] for part in heads[3:5]),
-      heads.attended[..., first:last, :, :],
+    query, attended = (
+      part[..., first:last, :] for part in (heads.query, heads.attended)
     )
-    key = heads.key[..., :last, :, :]
-    scores = jnp.einsum('...qhd,...khd->...hqk', here.query, key)
+    past, total = (
+      part[..., first:last] for part in (heads.maximum, heads.total)
+    )
+    key, value = (part[..., :last, :] for part in (heads.key, heads.value))
+    scores = jnp.einsum('...qd,...kd->...qk', query, key)
     seen = np.tri(last - first, last, first, dtype=bool)
     scores = jnp.where(seen, scores, -jnp.inf)
-    past = jnp.swapaxes(here.maximum, -1, -2)
     maximum = jax.lax.stop_gradient(jnp.maximum(scores.max(-1), past))
     weights = jnp.exp(scores - maximum[..., None])
-    value = heads.value[..., :last, :, :]
-    attended = jnp.einsum('...hqk,...khd->...qhd', weights, value)
-    of_past = jnp.swapaxes(jnp.exp(past - maximum), -1, -2)
-    total = jnp.swapaxes(weights.sum(-1), -1, -2) + of_past * here.total
-    attended = attended + of_past[..., None] * here.attended
+    of_past = jnp.exp(past - maximum)
+    total = weights.sum(-1) + of_past * total
+    attended = weights @ value + of_past[..., None] * attended
     found.append(attended / total[..., None])
-  return jnp.concatenate(found, axis=-3)
+  return jnp.concatenate(found, axis=-2)
 
 
 class _Mixing(nn.Module):
@@ -145,7 +146,7 @@ class _Mixing(nn.Module):
   def __call__(self, x: types.Array, heads: _Heads) -> types.Array:
     """Maps [..., N, E] to [..., N, E]."""
     width = x.shape[-1]
-    attended = _attend(heads).reshape(x.shape)
+    attended = jnp.moveaxis(_attend(heads), 0, -2).reshape(x.shape)
     x = x + _dense(width, 'attention_output')(attended)
     y = nn.LayerNorm(name='mlp_norm')(x)
     y = _fast.gelu(_dense(self.widening * width, 'mlp_in')(y))
@@ -175,7 +176,7 @@ class Block(nn.Module):
   def __call__(self, x: types.Array, past: types.State):
     """Maps [..., N, E] to [..., N, E], given [P, H, D] keys and values.
 
-    Also returns the keys and values of all: [..., P + N, H, D].
+    Also returns what attention needs of the positions.
     """
     heads = self.project(x, past)
     return self.mix(x, heads), heads
@@ -221,7 +222,10 @@ class Transformer(nn.Module):
       x, heads = layer(x, past)
       new = {'key': heads.key, 'value': heads.value}
       pasts.append(
-        {name: jnp.concatenate([past[name], new[name]]) for name in past}
+        {
+          name: jnp.concatenate([past[name], jnp.moveaxis(new[name], 0, 1)])
+          for name in past
+        }
       )
     return x, tuple(pasts)
 
@@ -240,8 +244,9 @@ class Transformer(nn.Module):
     if 'rows' in table:
       x, _ = first[0](table['rows'][tokens] + table['waves'], first[1])
     else:
-      x, heads = jax.tree.map(
-        lambda part: _fast.select(part, tokens), (table['x'], table['heads'])
+      x = _fast.select(table['x'], tokens)
+      heads = jax.tree.map(
+        lambda part: _fast.select(part, tokens, axis=1), table['heads']
       )
       x = first[0].mix(x, heads)
     for layer, past in later:
