@@ -1,5 +1,6 @@
 """The main job: meta-train, tune, evaluate; configuration in, results out."""
 
+import functools
 import os
 import pathlib
 from typing import Any
@@ -30,6 +31,17 @@ from bayes_prompting import workdir as workdir_lib
 
 Lab = lab_lib.Lab
 Workdir = workdir_lib.Workdir
+
+
+def _at_precision(function):
+  """Has a function of a lab compute at the precision that it configures."""
+
+  @functools.wraps(function)
+  def wrapped(lab, *args, **kwargs):
+    with lab.precision():
+      return function(lab, *args, **kwargs)
+
+  return wrapped
 
 
 def run(
@@ -135,11 +147,13 @@ def network_hash(lab: Lab, seed: int) -> str:
       'pretraining': pretraining,
       'seed': lab.config['seed'],
       'pretrain_seed': seed,
+      'matmul_precision': lab.config['compute']['matmul_precision'],
       'numerical': workdir_lib.provenance()['numerical'],
     }
   )
 
 
+@_at_precision
 def meta_train(
   lab: Lab, folder: Workdir | None = None, require: bool = False
 ) -> list[dict[str, Any]]:
@@ -240,6 +254,7 @@ def _fit(title, fit_settings, folder, **kwargs):
     return fitting.fit(**kwargs, on_chunk=on_chunk)
 
 
+@_at_precision
 def tune(
   lab: Lab,
   networks: list[dict[str, Any]],
@@ -301,6 +316,7 @@ def _tune_one(lab, method, seed, params, folder):
   return found
 
 
+@_at_precision
 def evaluate(
   lab: Lab,
   networks: list[dict[str, Any]],
