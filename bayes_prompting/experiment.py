@@ -11,6 +11,7 @@ import ml_collections
 import xarray as xr
 
 from bayes_prompting import checkpoints
+from bayes_prompting import compilation
 from bayes_prompting import errors
 from bayes_prompting import figures
 from bayes_prompting import fitting
@@ -51,6 +52,8 @@ def run(
 ) -> xr.Dataset:
   """Runs a whole experiment; what is finished in the workdir is not run again.
 
+  Compiled programs are kept between processes, see `compilation.use_cache`.
+
   Args:
     config: See `settings.base`.
     workdir: Where everything is kept; with None nothing is written.
@@ -63,6 +66,7 @@ def run(
     UserError: If the configuration or the workdir will not do; before anything
       is written.
   """
+  compilation.use_cache()
   lab, folder = open_run(config, workdir, overwrite)
   return finish(lab, folder)
 

@@ -46,6 +46,9 @@ def main(argv):
   from bayes_prompting import registry
 
   lab = lab_lib.build(cli.CONFIG.value)
+  jax.config.update(
+    'jax_default_matmul_precision', lab.config['compute']['matmul_precision']
+  )
   params = lab.network.init(lab.root)
   device = jax.devices()[0].device_kind
   print(f'{device}, {lab.config["network"]["torso"]["name"]}')
