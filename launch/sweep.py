@@ -10,11 +10,20 @@ These twelve runs go one after another, or all at once as jobs of a cluster:
     ... --cluster=slurm --slurm=partition=gpu --slurm=gpus_per_node=1 \
         --slurm=timeout_min=240
 
-Each is kept in a folder of its own below the workdir, by the name of what it
-is, as `paper-lstm-single_coin,tuning.learning_rate=0.001,seed=0`; what they
+Each run is kept in a folder of its own below the workdir, by the name of what
+it is, as `paper-lstm-single_coin,tuning.learning_rate=0.001,seed=0`; what they
 print goes to `logs/`. Started again, a sweep leaves alone what is finished or
 in Slurm's hands, and goes on with the rest; --dry_run shows where it stands.
 The exit code is 1 if a run has failed.
+
+On Slurm, what is left is submitted as one job array, and the script returns. At
+a timeout (three times at most) or a preemption a job is queued again, and goes
+on with what it had not finished. A run is not submitted while Slurm says that
+its job, noted in `logs/`, waits or runs, nor while it says nothing. There is no
+lock: two sweeps started in the same moment, or another script on a run's
+folder, are not kept apart. A job reads its configuration file when it starts,
+so leave that alone until then. Jobs that start together and need the same
+network each train it, and the first one's is kept.
 """
 
 import pathlib
