@@ -1,4 +1,4 @@
-"""Runs many experiments: configurations times values of fields.
+r"""Runs many experiments: configurations times values of fields.
 
     python -m launch.sweep --workdir=runs/paper \
         --configs=configs/paper.py:lstm,single_coin \
