@@ -70,6 +70,8 @@ setuptools.setup(
   ],
   extras_require={
     'cuda': [f'jax[cuda13]{_JAX_RANGE}'],
+    # Sweeps on a cluster: `launch.sweep --cluster=slurm`.
+    'slurm': ['submitit>=1.5.4,<2'],
     'tpu': [f'jax[tpu]{_JAX_RANGE}'],
     'notebooks': [
       'ipykernel>=6.29',

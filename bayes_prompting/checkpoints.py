@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import shutil
 from typing import Any
+import uuid
 
 import jax
 import numpy as np
@@ -40,23 +42,37 @@ def save(
 ) -> None:
   """Saves a pytree of arrays, with what it belongs to.
 
-  Orbax writes under a temporary name and renames, so that what can be seen is
-  whole.
+  It is written in a folder of its own and renamed, so that what can be seen is
+  whole, and processes that save at the same path at the same time do not meet:
+  the first one's stays.
 
   Args:
     path: A folder of its own; made if missing. What it holds already stays.
     tree: Holds at least one array, and none of size zero.
     metadata: Plain values, kept as JSON.
   """
-  with _manager(pathlib.Path(path), create=True) as manager:
-    manager.save(
-      0,
-      args=ocp.args.Composite(
-        tree=ocp.args.StandardSave(tree),
-        metadata=ocp.args.JsonSave(metadata),
-      ),
-    )
-    manager.wait_until_finished()
+  path = pathlib.Path(path).absolute()
+  # Orbax's own temporary names are the same for every process, and whoever
+  # opens a folder next removes them, those of a living process too.
+  draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
+  try:
+    with _manager(draft, create=True) as manager:
+      manager.save(
+        0,
+        args=ocp.args.Composite(
+          tree=ocp.args.StandardSave(tree),
+          metadata=ocp.args.JsonSave(metadata),
+        ),
+      )
+      manager.wait_until_finished()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+      os.rename(draft / '0', path / '0')
+    except OSError:
+      if not exists(path):
+        raise
+  finally:
+    shutil.rmtree(draft, ignore_errors=True)
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

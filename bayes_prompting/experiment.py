@@ -1,5 +1,6 @@
 """The main job: meta-train, tune, evaluate; configuration in, results out."""
 
+import functools
 import os
 import pathlib
 from typing import Any
@@ -10,6 +11,7 @@ import ml_collections
 import xarray as xr
 
 from bayes_prompting import checkpoints
+from bayes_prompting import compilation
 from bayes_prompting import errors
 from bayes_prompting import figures
 from bayes_prompting import fitting
@@ -32,12 +34,25 @@ Lab = lab_lib.Lab
 Workdir = workdir_lib.Workdir
 
 
+def _at_precision(function):
+  """Has a function of a lab compute at the precision that it configures."""
+
+  @functools.wraps(function)
+  def wrapped(lab, *args, **kwargs):
+    with lab.precision():
+      return function(lab, *args, **kwargs)
+
+  return wrapped
+
+
 def run(
   config: ml_collections.ConfigDict,
   workdir: str | os.PathLike[str] | None = None,
   overwrite: bool = False,
 ) -> xr.Dataset:
   """Runs a whole experiment; what is finished in the workdir is not run again.
+
+  Compiled programs are kept between processes, see `compilation.use_cache`.
 
   Args:
     config: See `settings.base`.
@@ -51,6 +66,7 @@ def run(
     UserError: If the configuration or the workdir will not do; before anything
       is written.
   """
+  compilation.use_cache()
   lab, folder = open_run(config, workdir, overwrite)
   return finish(lab, folder)
 
@@ -135,11 +151,13 @@ def network_hash(lab: Lab, seed: int) -> str:
       'pretraining': pretraining,
       'seed': lab.config['seed'],
       'pretrain_seed': seed,
+      'matmul_precision': lab.config['compute']['matmul_precision'],
       'numerical': workdir_lib.provenance()['numerical'],
     }
   )
 
 
+@_at_precision
 def meta_train(
   lab: Lab, folder: Workdir | None = None, require: bool = False
 ) -> list[dict[str, Any]]:
@@ -240,6 +258,7 @@ def _fit(title, fit_settings, folder, **kwargs):
     return fitting.fit(**kwargs, on_chunk=on_chunk)
 
 
+@_at_precision
 def tune(
   lab: Lab,
   networks: list[dict[str, Any]],
@@ -301,6 +320,7 @@ def _tune_one(lab, method, seed, params, folder):
   return found
 
 
+@_at_precision
 def evaluate(
   lab: Lab,
   networks: list[dict[str, Any]],

@@ -1,5 +1,6 @@
 """What a configuration describes, built: priors, predictors, methods."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -84,6 +85,17 @@ class Lab:
   def seeds(self, method: Method) -> range:
     """Returns the pretraining seeds that a method runs on."""
     return range(1 if method.is_bayes else self.num_seeds)
+
+  def precision(self) -> contextlib.AbstractContextManager[None]:
+    """Returns a context that computes at the configured matmul precision.
+
+    The functions of `experiment` enter it themselves. Enter it to compute with
+    what they left as they did: elsewhere JAX's own default holds, which on a
+    GPU is TF32. Programs are compiled for each precision apart.
+    """
+    return jax.default_matmul_precision(
+      self.config['compute']['matmul_precision']
+    )
 
   def tuning_key(self, seed: int) -> types.Key:
     """Returns the root of all streams of tuning on one network.

@@ -20,6 +20,7 @@ REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
 _RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
 SCHEDULES = ('constant', 'cosine')
+MATMUL_PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
 
 
 def spec(name: str, **kwargs: Any) -> ml_collections.ConfigDict:
@@ -134,12 +135,18 @@ def base() -> ml_collections.ConfigDict:
   c.evaluation.num_sequences = 2048
   c.evaluation.length = 200
 
-  # How it is computed; none of it changes a result by more than rounding.
+  # How it is computed; none of it changes a result by more than the rounding
+  # of the precision that it is computed in.
   c.compute = ml_collections.ConfigDict()
   # Sequences whose gradient is taken at once, and runs (repetitions, and
   # settings of a grid) that are trained as one vmapped program. 0: automatic.
   c.compute.sequence_block = 0
   c.compute.run_block = 0
+  # Precision of matrix products: 'float32', 'tensorfloat32' or 'bfloat16'. On a
+  # GPU with TF32 the last two are the same, and faster than float32: TF32 has
+  # 10 bits of mantissa, so compare regrets with float32 before trusting it. On
+  # a TPU they take three passes of bfloat16, and one. On a CPU all are float32.
+  c.compute.matmul_precision = 'float32'
   return c.lock()
 
 
@@ -245,6 +252,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     )
   for field in ('sequence_block', 'run_block'):
     checks.integer(f'compute.{field}', config.compute[field], 0)
+  checks.one_of(
+    'compute.matmul_precision',
+    config.compute.matmul_precision,
+    MATMUL_PRECISIONS,
+  )
   _check_names(config)
   plain(config)
 

@@ -18,7 +18,6 @@ from bayes_prompting import settings
 # What numbers depend on, beside the configuration.
 _NUMERICAL = ('jax', 'jaxlib', 'flax', 'optax')
 _FLAGS = (
-  'jax_default_matmul_precision',
   'jax_default_prng_impl',
   'jax_enable_x64',
   'jax_threefry_partitionable',

@@ -51,7 +51,17 @@ def fail(message: object) -> None:
   sys.exit(_EXIT_CODE)
 
 
-def _of_config(error: BaseException) -> str:
+def checked(config: object) -> ml_collections.ConfigDict:
+  """Returns what a configuration file gave, if it is a configuration."""
+  if not isinstance(config, ml_collections.ConfigDict):
+    getattr(config, 'keys', None)  # Raises what reading the file raised.
+    raise errors.UserError(
+      f'get_config() must return a ConfigDict, got {config!r}'
+    )
+  return config
+
+
+def of_config(error: BaseException) -> str:
   """Says in one line what config_flags or a configuration file raised."""
   # config_flags gives a traceback as text; what the file raised is its context.
   while 'Traceback' in str(error) and error.__context__ is not None:
@@ -86,17 +96,15 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   logging.set_verbosity(logging.ERROR)  # config_flags warns beside its errors.
   try:
     rest = flags.FLAGS(argv)
-    config = CONFIG.value
-    if CONFIG.present and not isinstance(config, ml_collections.ConfigDict):
-      getattr(config, 'keys', None)  # Raises what reading the file raised.
-      fail(f'--config: get_config() must return a ConfigDict, got {config!r}')
+    if CONFIG.present:
+      checked(CONFIG.value)
   except SystemExit:
     if any(arg.replace('--', '-', 1) in _HELP for arg in argv[1:]):
       sys.exit(0)  # absl itself leaves with 1 after help.
     raise
   except Exception as error:
     # config_flags runs the configuration file and applies overrides in here.
-    fail(_of_config(error))
+    fail(of_config(error))
   if len(rest) > 1:
     fail(f'unknown argument {rest[1]!r}; flags start with --')
   for name in required:
@@ -117,15 +125,34 @@ def show(dataset, workdir: str) -> None:
   print(f'Curves   {workdir}/curves')
 
 
+def _compiling(main, argv):
+  """Runs `main` with a cache of compiled programs, and says how many."""
+  from bayes_prompting import compilation
+
+  compilation.use_cache()
+  with compilation.count() as programs:
+    main(argv)
+  if programs.total:
+    print(programs)
+
+
 def run(
   main: Callable[[Sequence[str]], None],
   required: Sequence[str] = ('config', 'workdir'),
+  compiles: bool = True,
 ) -> None:
-  """Runs `main` as `absl.app.run` does, with our words for mistakes."""
+  """Runs `main` as `absl.app.run` does, with our words for mistakes.
+
+  Args:
+    main: Takes what `absl.app.run` gives it.
+    required: Names of flags that must be given.
+    compiles: Whether `main` computes, so that compiled programs are kept and
+      counted.
+  """
 
   def guarded(argv):
     try:
-      main(argv)
+      _compiling(main, argv) if compiles else main(argv)
     except errors.UserError as error:
       fail(error)
     except KeyboardInterrupt:

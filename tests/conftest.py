@@ -5,6 +5,8 @@
 The module needs `EXAMPLES`, as those of the package do.
 """
 
+import os
+
 import hypothesis
 import jax
 
@@ -17,11 +19,16 @@ hypothesis.settings.load_profile('package')
 
 def pytest_configure(config):
   """Keeps compiled programs: many tests build the same ones."""
+  values = {'jax_enable_compilation_cache': False}  # Nor the user's own.
   if hasattr(config, 'cache'):
-    folder = config.cache.mkdir('compiled')
-    jax.config.update('jax_compilation_cache_dir', str(folder))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+    values = {
+      'jax_compilation_cache_dir': str(config.cache.mkdir('compiled')),
+      'jax_persistent_cache_min_compile_time_secs': 0,
+      'jax_persistent_cache_min_entry_size_bytes': -1,
+    }
+  for name, value in values.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)  # For processes that tests start.
 
 
 def pytest_addoption(parser):

@@ -201,6 +201,25 @@ def test_a_save_that_was_killed_can_be_made_again(tmp_path):
   assert checkpoints.metadata(path) == {'again': True}
 
 
+def test_of_two_that_save_at_once_the_first_one_s_stays(tmp_path, monkeypatch):
+  path = tmp_path / 'here'
+  rename = os.rename
+  first = {'a': np.zeros(3)}
+
+  def overtaken(source, target):
+    if target == path / '0':
+      # All is written, and then another process is faster.
+      monkeypatch.setattr(os, 'rename', rename)
+      checkpoints.save(path, first, {'who': 'first'})
+    rename(source, target)
+
+  monkeypatch.setattr(os, 'rename', overtaken)
+  checkpoints.save(path, {'a': np.ones(3)}, {'who': 'second'})
+  assert_same_bits(checkpoints.restore(path, first), first)
+  assert checkpoints.metadata(path) == {'who': 'first'}
+  assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_killed_save_is_not_seen(tmp_path, monkeypatch):
   path = tmp_path / 'here'
 

@@ -374,10 +374,12 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
     hashed(seed=1),
     hashed(**{'pretraining.batch_size': 5}),
     hashed(**{'network.embedding_dim': 5}),
+    hashed(**{'compute.matmul_precision': 'bfloat16'}),
     experiment.network_hash(lab_lib.build(tiny()), 1),
   }
+  # What it is computed at is the configuration's, whatever JAX's default.
   with jax.default_matmul_precision('bfloat16'):
-    others.add(hashed())
+    assert hashed() == first
   # The source of a user's own torso, though its name and sizes are the same.
   monkeypatch.syspath_prepend(tmp_path)
   source = pathlib.Path(linear.__file__).read_text()
@@ -392,6 +394,35 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
       config.network.torso = settings.spec('lab_of.own_torso', width=4)
     others.add(experiment.network_hash(lab_lib.build(config), 0))
   assert len(others - {first}) == 7
+
+
+def test_everything_is_computed_at_the_configured_precision(
+  monkeypatch, tmp_path
+):
+  seen = {}
+
+  def watch(module, name):
+    function = getattr(module, name)
+
+    def watched(*args, **kwargs):
+      # What jit would compile for, and key its programs on.
+      seen[name] = jax.config.jax_default_matmul_precision
+      return function(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, watched)
+
+  watch(fitting, 'fit')
+  watch(searching, 'search')
+  watch(evaluation, 'make_task')
+  watch(evaluation, 'evaluate')
+  before = jax.config.jax_default_matmul_precision
+  config = tiny(**{'compute.matmul_precision': 'tensorfloat32'})
+  experiment.run(config, tmp_path / 'run')
+  assert set(seen) == {'fit', 'search', 'make_task', 'evaluate'}
+  assert set(seen.values()) == {'tensorfloat32'}
+  assert jax.config.jax_default_matmul_precision == before
+  record = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert record['config']['compute']['matmul_precision'] == 'tensorfloat32'
 
 
 def test_a_second_run_in_one_process_compiles_nothing():

@@ -641,7 +641,7 @@ def test_pretraining_tells_where_the_network_is(pretrained):
   _, workdir, outcome = pretrained
   assert outcome.code == 0, outcome.err
   assert outcome.out.startswith('Pretrained seed 0: untrained, in ')
-  assert pathlib.Path(outcome.out.split(' in ')[1].strip()).is_dir()
+  assert pathlib.Path(outcome.out.splitlines()[0].split(' in ')[1]).is_dir()
   assert json.loads((workdir / 'config.json').read_text())['seed'] == 0
 
 

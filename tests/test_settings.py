@@ -62,7 +62,14 @@ def scalars(kind):
 
 
 INTS, FLOATS = scalars(int), scalars(float)
-MAY_BE_ZERO = {'seed', 'pretraining.num_steps', 'tuning.num_steps'}
+MAY_BE_ZERO = {
+  'seed',
+  'pretraining.num_steps',
+  'tuning.num_steps',
+  # 0 is automatic.
+  'compute.sequence_block',
+  'compute.run_block',
+}
 
 
 # The paper's settings.
@@ -229,6 +236,7 @@ def test_evaluation_reaches_the_length_of_tuning():
     ('evaluation.tasks', ('random_coins', 'single_con'), 'single_coin'),
     ('tuning.methods', ('FullWT', 'SofPT'), 'SoftPT'),
     ('methods.SoftPT.predictor', 'bays', 'bayes'),
+    ('compute.matmul_precision', 'float16', 'bfloat16'),
   ],
 )
 def test_an_unknown_name_gets_field_and_nearest(field, value, hint):
@@ -241,7 +249,8 @@ def test_an_unknown_name_gets_field_and_nearest(field, value, hint):
 @pytest.mark.parametrize(
   'field',
   ['pretraining.schedule', 'tuning.schedule', 'pretraining.task']
-  + ['tuning.target', 'evaluation.tasks', 'tuning.methods'],
+  + ['tuning.target', 'evaluation.tasks', 'tuning.methods']
+  + ['compute.matmul_precision'],
 )
 @pytest.mark.parametrize('value', [None, 3, True, '', (), 'x', ('x', 3)])
 def test_what_is_no_name_is_refused(field, value):

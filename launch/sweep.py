@@ -1,0 +1,139 @@
+r"""Runs many experiments: configurations times values of fields.
+
+    python -m launch.sweep --workdir=runs/paper \
+        --configs=configs/paper.py:lstm,single_coin \
+        --configs=configs/paper.py:transformer,single_coin \
+        --set=tuning.learning_rate=1e-3,5e-3 --set=seed=0,1,2
+
+These twelve runs go one after another, or all at once as jobs of a cluster:
+
+    ... --cluster=slurm --slurm=partition=gpu --slurm=gpus_per_node=1 \
+        --slurm=timeout_min=240
+
+Each run is kept in a folder of its own below the workdir, by the name of what
+it is, as `paper-lstm-single_coin,tuning.learning_rate=0.001,seed=0`; what they
+print goes to `logs/`. Started again, a sweep leaves alone what is finished or
+in Slurm's hands, and goes on with the rest; --dry_run shows where it stands.
+The exit code is 1 if a run has failed.
+
+On Slurm, what is left is submitted as one job array, and the script returns. At
+a timeout (three times at most) or a preemption a job is queued again, and goes
+on with what it had not finished. A run is not submitted while Slurm says that
+its job, noted in `logs/`, waits or runs, nor while it says nothing. There is no
+lock: two sweeps started in the same moment, or another script on a run's
+folder, are not kept apart. A job reads its configuration file when it starts,
+so leave that alone until then. Jobs that start together and need the same
+network each train it, and the first one's is kept.
+"""
+
+import pathlib
+import shlex
+import signal
+import sys
+import time
+
+from absl import flags
+
+from launch import cli
+from launch import grid
+from launch import jobs
+
+_CONFIGS = flags.DEFINE_multi_string(
+  'configs',
+  None,
+  'A configuration as --config of the other scripts takes it, e.g. '
+  'configs/paper.py:lstm,single_coin. Repeat the flag for more.',
+)
+_SET = flags.DEFINE_multi_string(
+  'set',
+  [],
+  'A field and its values, e.g. seed=0,1,2: Python literals, or plain words '
+  "such as constant,cosine; e.g. tuning.methods=('SoftPT',),('FullWT',) has "
+  'two. Repeat the flag for more fields: every combination is run.',
+)
+_CLUSTER = flags.DEFINE_enum(
+  'cluster', 'local', ['local', 'slurm'], 'Where the runs go.'
+)
+_SLURM = flags.DEFINE_multi_string(
+  'slurm',
+  [],
+  "A parameter of submitit's for Slurm, e.g. partition=gpu or timeout_min=240 "
+  '(which is required). Repeat the flag for more.',
+)
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, 'Show where the runs stand and what would be run, no more.'
+)
+flags.declare_key_flag('workdir')
+
+
+def _where_they_stand(runs, root):
+  """Checks every run, then returns each one's status."""
+  configs = grid.validate(runs)
+  found = {run: jobs.status(run, root, configs[run.name]) for run in runs}
+  for run, status in found.items():
+    if status.state == jobs.FINISHED:
+      found[run] = jobs.Status(jobs.SKIPPED, 'finished before')
+  left = [run for run in runs if found[run].state != jobs.SKIPPED]
+  for run, status in jobs.jobs(left, root).items():
+    if status is not None:
+      found[run] = status
+  return found
+
+
+def _run_local(runs, root):
+  """Runs one after another; yields each one's status."""
+  for number, run in enumerate(runs, 1):
+    log = jobs.log_path(run, root)
+    print(f'[{number}/{len(runs)}] {run.name}  (log: {log})', flush=True)
+    started = time.monotonic()
+    status = jobs.execute(jobs.command(run, root), str(log))
+    seconds = time.monotonic() - started
+    print(f'  {status.state} after {seconds:.0f} s', flush=True)
+    yield run, status
+
+
+def _run(runs, root):
+  """Runs, or submits; returns each one's status."""
+  if _CLUSTER.value == 'slurm':
+    executor = jobs.executor(root, _SLURM.value)
+    jobs.prepare(root)
+    return jobs.submit(runs, root, executor)
+  jobs.prepare(root)
+  # Whoever ends the sweep ends the run in it, and does not leave it behind.
+  before = signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
+  try:
+    return dict(_run_local(runs, root))
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+def _print_table(found):
+  """Prints every run with its state and a line about it."""
+  width = max(len(run.name) for run in found)
+  print(f'\n{"run":<{width}}  state')
+  for run, status in found.items():
+    line = f'{run.name:<{width}}  {status.state:<9}  {status.detail}'
+    print(line.rstrip())
+
+
+def main(argv):
+  del argv
+  if cli.CONFIG.present:
+    cli.fail('--config: a sweep takes --configs, once for each')
+  root = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
+  runs = grid.build(_CONFIGS.value, _SET.value)
+  found = _where_they_stand(runs, root)
+  leave = (jobs.SKIPPED, jobs.ACTIVE)
+  left = [run for run in runs if found[run].state not in leave]
+  if _DRY_RUN.value:
+    for run in left:
+      print(shlex.join(['python', *jobs.command(run, root)[1:]]))
+  elif left:
+    found.update(_run(left, root))
+  _print_table(found)
+  if any(status.state == jobs.FAILED for status in found.values()):
+    sys.exit(1)
+
+
+if __name__ == '__main__':
+  cli.run(main, required=('configs', 'workdir'), compiles=False)
