@@ -118,12 +118,15 @@ def start(
 
 def concatenate(states: Sequence[FitState]) -> FitState:
   """Joins states after the same number of updates along the axis [R]."""
-  states = list(states)
-  tunable, opt_state = jax.tree.map(
-    lambda *leaves: jnp.concatenate(leaves),
-    *[(state.tunable, state.opt_state) for state in states],
-  )
-  return FitState(tunable, opt_state, states[0].step)
+  if len(states) == 1:
+    return states[0]
+  parts = [(state.tunable, state.opt_state) for state in states]
+  return FitState(*_concatenate(parts), states[0].step)
+
+
+@jax.jit
+def _concatenate(trees):
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def _indices(repetitions):
