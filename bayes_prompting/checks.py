@@ -64,6 +64,17 @@ def positive(field: str, value: object) -> float:
   return float(value)
 
 
+def positives(field: str, value: object) -> tuple[float, ...]:
+  """Returns `value` as a tuple of at least one distinct number above zero."""
+  wanted = 'must be one or more distinct finite numbers above 0'
+  if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+    raise errors.UserError(f'{field}: {wanted}, got {show(value)}')
+  found = tuple(positive(field, item) for item in value)
+  if len(set(found)) != len(found):
+    raise errors.UserError(f'{field}: {wanted}, got {show(value)}')
+  return found
+
+
 def _numbers(value: object) -> np.ndarray | None:
   """Returns float64 numbers; None for text, bools, ragged rows and the like."""
   try:

@@ -166,7 +166,31 @@ def title(dataset, task):
   return f'{task} (target)' if dataset.attrs.get('target') == task else task
 
 
-def curve(ax, x, quartiles, label, look):
+def symlog(ax, values, noise=0.0):
+  """Scales an axis so that all values show; returns what its label must say.
+
+  Args:
+    ax: Whose vertical axis it is.
+    values: What is drawn.
+    noise: The axis is linear at least up to here.
+  """
+  finite = values[np.isfinite(values)]
+  top = finite.max(initial=0.0)
+  if not top > 0:
+    return ''
+  small = max(np.quantile(finite[finite > 0], 0.05), top / 1e4)
+  linear = 10.0 ** np.floor(np.log10(small))
+  if noise > 0:
+    digit = 10.0 ** np.floor(np.log10(noise))
+    linear = max(linear, np.ceil(noise / digit) * digit)
+  if linear >= top:
+    return ''
+  ax.set_yscale('symlog', linthresh=linear, linscale=0.5)
+  ax.set_ylim(min(finite.min(), -0.1 * linear), 2 * top)
+  return f',\nlog scale, linear below {linear:g}'
+
+
+def curve(ax, x, quartiles, label, look, every=0.15):
   """Draws a median and its quartile band, and where it becomes infinite."""
   low, median, high = quartiles
   finite, color = np.isfinite(median), look['color']
@@ -174,7 +198,7 @@ def curve(ax, x, quartiles, label, look):
     median = np.where(finite, median, np.nan)
     # Broken lines on top: where two coincide, both are seen.
     order = 2 if look['linestyle'] == SOLID else 3
-    ax.plot(x, median, label=label, markevery=0.15, zorder=order, **look)
+    ax.plot(x, median, label=label, markevery=every, zorder=order, **look)
   # An infinite quartile is drawn as one beyond any axis.
   high, band = np.minimum(high, 1e12), {'alpha': 0.15, 'lw': 0}
   ax.fill_between(x, low, high, where=finite, color=color, **band)

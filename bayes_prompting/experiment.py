@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import ml_collections
 import xarray as xr
 
+from bayes_prompting import adapting
+from bayes_prompting import blocks
 from bayes_prompting import checkpoints
 from bayes_prompting import compilation
 from bayes_prompting import errors
@@ -18,12 +20,10 @@ from bayes_prompting import fitting
 from bayes_prompting import judging
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
-from bayes_prompting import metrics
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import results
-from bayes_prompting import searching
 from bayes_prompting import settings
 from bayes_prompting import summary
 from bayes_prompting import trees
@@ -140,7 +140,7 @@ def network_hash(lab: Lab, seed: int) -> str:
     {
       'code': registry.code(
         [
-          *(fitting, keys, predictor_lib, regret, trees, types),
+          *(blocks, fitting, keys, predictor_lib, regret, trees, types),
           registry.module('task_priors', lab.config['tasks'][task]['name']),
           registry.module('torsos', lab.config['network']['torso']['name']),
           registry.module('tuners', 'weights'),
@@ -151,7 +151,7 @@ def network_hash(lab: Lab, seed: int) -> str:
       'pretraining': pretraining,
       'seed': lab.config['seed'],
       'pretrain_seed': seed,
-      'matmul_precision': lab.config['compute']['matmul_precision'],
+      'compute': lab.config['compute'],
       'numerical': workdir_lib.provenance()['numerical'],
     }
   )
@@ -221,7 +221,7 @@ def _meta_train_one(lab, seed, folder):
   template = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype), lab_lib.network_shapes(lab)
   )
-  state, losses = _fit(
+  state, losses = adapting.fit(
     f'pretraining-seed{seed}',
     lab.pretraining,
     folder,
@@ -230,7 +230,6 @@ def _meta_train_one(lab, seed, folder):
     params=template,
     tuner=tuner,
     task_prior=lab.priors[lab.pretraining_task],
-    settings=lab.pretraining,
     repetitions=[seed],
   )
   tunable = jax.tree.map(lambda x: x[0], state.tunable)
@@ -239,23 +238,6 @@ def _meta_train_one(lab, seed, folder):
   if len(losses):
     found['losses'] = losses[:, 0]
   return found
-
-
-def _fit(title, fit_settings, folder, **kwargs):
-  """Runs `fit` with a progress bar, and its curve written as it comes."""
-  if not fit_settings.num_steps or not kwargs['tuner'].trainable:
-    return fitting.fit(**kwargs)
-  curves = None if folder is None else folder.curves
-  with (
-    metrics.Progress(title, fit_settings.num_steps) as progress,
-    metrics.Curve(curves, title) as curve,
-  ):
-
-    def on_chunk(done, losses):
-      curve.append(done - len(losses) + 1, losses)
-      progress(done, float(losses[-1].mean()))
-
-    return fitting.fit(**kwargs, on_chunk=on_chunk)
 
 
 @_at_precision
@@ -274,9 +256,9 @@ def tune(
     require: Raise UserError where something would have to be tuned.
 
   Returns:
-    By method and pretraining seed, `tunable` with a leading axis [R], and where
-    there are any `losses` [num_steps, R] of tuning, or `candidate_losses`
-    [R, M] of a search, in nats a sequence.
+    By method and pretraining seed, `tunable` with leading axes [L, P, R] (see
+    `lab.Lab.shape`), and where there are any `losses` [num_steps, L, P, R] of
+    tuning, or `candidate_losses` [R, M] of a search, in nats a sequence.
   """
   tuned = {}
   for method in lab.methods.values():
@@ -286,38 +268,10 @@ def tune(
         None if folder is None else folder.tuned(method.name, seed),
         lab_lib.tuned_shapes(lab, method),
         {'method': method.name, 'pretrain_seed': seed, 'config': lab.config},
-        lambda m=method, s=seed, p=params: _tune_one(lab, m, s, p, folder),
+        lambda m=method, s=seed, p=params: adapting.tune(lab, m, s, p, folder),
         require,
       )
   return tuned
-
-
-def _tune_one(lab, method, seed, params, folder):
-  """Adapts one network by one method, all repetitions at once."""
-  common = {
-    'key': lab.tuning_key(seed),
-    'predictor': method.predictor,
-    'params': params,
-    'tuner': method.tuner,
-    'task_prior': lab.priors[lab.target],
-    'repetitions': lab.repetitions(method),
-  }
-  title = f'{method.name}-seed{seed}'
-  if method.tuner.candidates is not None:
-    count = len(jax.tree.leaves(method.tuner.candidates(method.predictor))[0])
-    with metrics.Progress(title, count, 'prefix') as progress:
-      ranking = searching.search(
-        **common,
-        length=lab.tuning.length,
-        num_draws=lab.config['tuning']['search_draws'],
-        on_block=lambda done, total: progress(done),
-      )
-    return {'tunable': ranking.tunable, 'candidate_losses': ranking.losses}
-  state, losses = _fit(title, lab.tuning, folder, settings=lab.tuning, **common)
-  found = {'tunable': state.tunable}
-  if len(losses):
-    found['losses'] = losses
-  return found
 
 
 @_at_precision

@@ -2,9 +2,10 @@
 
 Every function takes the Dataset of `results` and returns a new
 `matplotlib.figure.Figure`, without pyplot and its global state. A method looks
-the same in all of them. Regret is the paired one against the oracle. Medians
-and quartiles are over all repetitions of all pretraining seeds; a run that
-turned NaN on its way counts as infinite.
+the same in all of them, and is shown at the best settings of the grid, see
+`grid.best`. Regret is the paired one against the oracle. Medians and quartiles
+are over all repetitions of all pretraining seeds; a run that turned NaN on its
+way counts as infinite.
 """
 
 import functools
@@ -24,6 +25,8 @@ import xarray as xr
 from bayes_prompting import checks
 from bayes_prompting import drawing
 from bayes_prompting import errors
+from bayes_prompting import grid
+from bayes_prompting import grid_figure
 
 _EXCESS = 'loss above the best prefix\n(nats per sequence)'
 
@@ -35,6 +38,7 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
   Raises:
     UserError: If the Dataset has no losses (nothing was trained).
   """
+  dataset = grid.choose(dataset)
   pretrained = drawing.holds(dataset, 'pretraining_loss')
   tuned = drawing.holds(dataset, 'tuning_loss')
   if not pretrained and not tuned:
@@ -107,6 +111,7 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   """
   allowed = ('instantaneous_regret', 'cumulative_regret')
   checks.one_of('quantity', quantity, allowed)
+  dataset = grid.choose(dataset)
   curves = {
     task: {method: drawing.quartiles(runs) for method, runs in found.items()}
     for task, found in drawing.regret_by_task(dataset, quantity).items()
@@ -114,7 +119,9 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   methods = drawing.legend_methods(curves)
   figure, axes = drawing.panels(len(curves), sharey=True)
   every = [(m, q[1]) for found in curves.values() for m, q in found.items()]
-  scale = _symlog(axes[0], np.concatenate([median for _, median in every]))
+  scale = drawing.symlog(
+    axes[0], np.concatenate([median for _, median in every])
+  )
   for ax, (task, found) in zip(axes, curves.items(), strict=True):
     for method, quartiles in found.items():
       drawing.curve(ax, dataset.step.values, quartiles, method, methods[method])
@@ -130,19 +137,6 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   ]
   drawing.legend(figure, handles + guides)
   return figure
-
-
-def _symlog(ax, values):
-  """Scales an axis so that all values show; returns what its label must say."""
-  finite = values[np.isfinite(values)]
-  top = finite.max(initial=0.0)
-  if not top > 0:
-    return ''
-  small = max(np.quantile(finite[finite > 0], 0.05), top / 1e4)
-  linear = 10.0 ** np.floor(np.log10(small))
-  ax.set_yscale('symlog', linthresh=linear, linscale=0.5)
-  ax.set_ylim(min(finite.min(), -0.1 * linear), 2 * top)
-  return f',\nlog scale, linear below {linear:g}'
 
 
 def _lengths(ax, dataset):
@@ -174,6 +168,7 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
     raise errors.UserError(
       f'step: must be from {steps[0]} to {steps[-1]}, got {step!r}'
     )
+  dataset = grid.choose(dataset)
   index = steps.tolist().index(step)
   found = drawing.regret_by_task(dataset, 'cumulative_regret')
   methods = drawing.legend_methods(found)
@@ -241,7 +236,7 @@ def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
   """
   if not drawing.holds(dataset, 'candidate_loss'):
     raise errors.UserError('dataset: has no candidates, nothing was searched')
-  loss = dataset.candidate_loss
+  loss = dataset.candidate_loss  # A search has no grid.
   ranked = {method: _rank(loss, method) for method in drawing.by_method(loss)}
   tokens = {m: _tokens(labels) for m, (labels, _) in ranked.items()}
   best = next(iter(tokens.values()))[0]
@@ -333,11 +328,13 @@ def make_all(
     makers[name] = functools.partial(regret_bars, step=step)
   if drawing.holds(dataset, 'candidate_loss'):
     makers['hard_prefix_ranking'] = hard_prefix_ranking
+  if grid_figure.has_grid(dataset):
+    makers['tuning_grid'] = lambda _: grid_figure.tuning_grid(dataset)
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  paths = []
+  paths, chosen = [], grid.choose(dataset)
   for name, make in makers.items():
-    figure = make(dataset)
+    figure = make(chosen)
     for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
       path = folder / f'{name}.{suffix}'
       temporary = folder / f'.{path.name}.part'

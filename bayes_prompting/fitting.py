@@ -1,10 +1,13 @@
 """The one loop: gradient descent on a tunable, for meta-training and tuning.
 
 Data is sampled inside jit, updates run in chunks without a round trip to the
-host, and one program is compiled for all repetitions, chunks and networks of
-one shape. Sequences and repetitions are computed in blocks that suit the
-backend. Meta-training is the same loop with the tuner "all weights" from a
+host, and one program is compiled for all repetitions, learning rates, chunks
+and networks of one shape. Sequences and runs are computed in blocks that suit
+the backend. Meta-training is the same loop with the tuner "all weights" from a
 random start.
+
+A run is a repetition at a learning rate, from a start. All runs lie on one flat
+axis [R]; a grid of settings is fitted by repeating the repetitions along it.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +41,8 @@ class Settings:
     num_steps: Updates; 0 leaves everything as it starts.
     batch_size: B, fresh sequences for every update.
     length: N.
-    learning_rate: Adam's step size, at the start of the schedule.
+    learning_rate: Adam's step size, at the start of the schedule, of runs that
+      are given none of their own.
     schedule: `constant`, or `cosine`, which decays to zero.
     clip_norm: Gradients are clipped to this global norm, taken over the tunable
       tree only.
@@ -74,9 +78,17 @@ class FitState:
   step: int
 
 
-def optimizer(settings: Settings) -> optax.GradientTransformation:
-  """Returns Adam with clipped gradients and the schedule of the settings."""
-  rate = settings.learning_rate
+def optimizer(
+  settings: Settings, rate: types.Array | float | None = None
+) -> optax.GradientTransformation:
+  """Returns Adam with clipped gradients and the schedule of the settings.
+
+  Args:
+    settings: Whose schedule and clip are part of the program.
+    rate: The schedule's start, which may be traced; by default the settings'.
+      The state does not depend on it.
+  """
+  rate = settings.learning_rate if rate is None else rate
   match settings.schedule:
     case 'constant':
       schedule = optax.constant_schedule(rate)
@@ -87,6 +99,55 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
   return optax.chain(
     optax.clip_by_global_norm(settings.clip_norm), optax.adam(schedule)
   )
+
+
+def start(
+  key: types.Key,
+  predictor: types.Predictor,
+  params: types.Params,
+  tuner: types.Tuner,
+  settings: Settings,
+  repetitions: int | Sequence[int],
+) -> FitState:
+  """Returns where `fit` starts from with these arguments, before any update.
+
+  Starts of tuners that share their `bind` can be joined along the axis [R] and
+  fitted as one, see `concatenate`.
+  """
+  found = _start(
+    key,
+    predictor,
+    params,
+    tuner,
+    _without_rate(settings),
+    _indices(repetitions),
+  )
+  return FitState(*found, step=0)
+
+
+def concatenate(states: Sequence[FitState]) -> FitState:
+  """Joins states after the same number of updates along the axis [R]."""
+  if len(states) == 1:
+    return states[0]
+  parts = [(state.tunable, state.opt_state) for state in states]
+  return FitState(*_concatenate(parts), states[0].step)
+
+
+@jax.jit
+def _concatenate(trees):
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+
+
+def _indices(repetitions):
+  """Returns uint32 [R]."""
+  if isinstance(repetitions, int):
+    repetitions = range(repetitions)
+  return jnp.asarray(list(repetitions), jnp.uint32)
+
+
+def _without_rate(settings):
+  """The part of the settings that a program is compiled for."""
+  return dataclasses.replace(settings, learning_rate=1.0)
 
 
 @functools.partial(jax.jit, static_argnames=('predictor', 'tuner', 'settings'))
@@ -113,13 +174,16 @@ def _run_chunk(
   task_prior,
   settings,
   repetitions,
+  rates,
   tunable,
   opt_state,
   first_step,
   num_steps,
 ):
-  """Does updates first_step ... first_step + num_steps - 1 (both traced)."""
-  transform = optimizer(settings)
+  """Does updates first_step ... first_step + num_steps - 1 (both traced).
+
+  The runs are uint32 [R] repetitions and float32 [R] rates, traced too.
+  """
   sequence_block = blocks.size(
     settings.sequence_block,
     predictor.sequence_block(settings.length),
@@ -134,21 +198,23 @@ def _run_chunk(
     context = predictor.prepare(bound, state, settings.length)
     return blocks.mean(sequence_losses, context, tokens, sequence_block)
 
-  def update(repetition, tunable, opt_state, step):
+  def update(repetition, rate, tunable, opt_state, step):
     step_key = keys.stream(key, 'data', repetition, step)
     sample = functools.partial(task_prior.sample, length=settings.length)
     tokens = jax.vmap(lambda k: sample(k).tokens)(
       jax.random.split(step_key, settings.batch_size)
     )
     loss, gradient = jax.value_and_grad(loss_fn)(tunable, tokens)
-    updates, opt_state = transform.update(gradient, opt_state, tunable)
+    updates, opt_state = optimizer(settings, rate).update(
+      gradient, opt_state, tunable
+    )
     return optax.apply_updates(tunable, updates), opt_state, loss
 
-  def run(repetition, tunable, opt_state):
+  def run(repetition, rate, tunable, opt_state):
     def body(i, carry):
       tunable, opt_state, losses = carry
       tunable, opt_state, loss = update(
-        repetition, tunable, opt_state, first_step + i
+        repetition, rate, tunable, opt_state, first_step + i
       )
       return tunable, opt_state, losses.at[i].set(loss)
 
@@ -158,7 +224,7 @@ def _run_chunk(
 
   run_block = blocks.size(settings.run_block, _RUN_BLOCK, len(repetitions))
   tunable, opt_state, losses = blocks.vmap(
-    run, run_block, repetitions, tunable, opt_state
+    run, run_block, repetitions, rates, tunable, opt_state
   )
   return tunable, opt_state, losses.T
 
@@ -172,6 +238,7 @@ def fit(
   settings: Settings,
   repetitions: int | Sequence[int],
   *,
+  learning_rates: Sequence[float] | None = None,
   resume: FitState | None = None,
   stop: int | None = None,
   on_chunk: OnChunk | None = None,
@@ -180,7 +247,8 @@ def fit(
 
   The loss is summed over the N positions and averaged over the batch, in nats.
   Repetition r starts from the stream (key, 'init', r) and draws the data of
-  step k from (key, 'data', r, k), however many repetitions run beside it.
+  step k from (key, 'data', r, k), however many runs there are beside it, and at
+  whatever learning rate: runs of one repetition are paired.
 
   Args:
     key: Root of the streams; not consumed. Fits that share it share their
@@ -190,8 +258,10 @@ def fit(
     tuner: What of it is adapted. One that is not trainable does no updates.
     task_prior: Where the data comes from.
     settings: How long, on what batches, with which optimizer.
-    repetitions: Their number, or their indices.
-    resume: A state of the same fit to go on from. Its buffers are donated.
+    repetitions: Their number, or the index of each run's; one may come twice.
+    learning_rates: The rate of each run, in place of that of the settings.
+    resume: A state of the same fit to go on from, or a start that was made with
+      other tuners of the same `bind`. Its buffers are donated.
     stop: The step to stop at, if earlier than `settings.num_steps`.
     on_chunk: Called with (steps done, losses [steps, R] of this chunk).
 
@@ -199,22 +269,26 @@ def fit(
     The state at the end, and losses [steps done now, R].
 
   Raises:
-    UserError: If the tuner has candidates, which are for `searching.search`.
+    UserError: If the tuner has candidates, which are for `searching.search`,
+      or if there are not as many learning rates as runs.
   """
   if tuner.candidates is not None:
     raise errors.UserError(
       'tuner: it chooses among candidates; use searching.search'
     )
-  if isinstance(repetitions, int):
-    repetitions = range(repetitions)
-  repetitions = jnp.asarray(list(repetitions), jnp.uint32)
-  if resume is None:
-    tunable, opt_state = _start(
-      key, predictor, params, tuner, settings, repetitions
+  repetitions = _indices(repetitions)
+  if learning_rates is None:
+    learning_rates = [settings.learning_rate] * len(repetitions)
+  if len(learning_rates) != len(repetitions):
+    raise errors.UserError(
+      f'learning_rates: must be one for each of {len(repetitions)} runs, got '
+      f'{len(learning_rates)}'
     )
-    step = 0
-  else:
-    tunable, opt_state, step = resume.tunable, resume.opt_state, resume.step
+  rates = jnp.asarray(learning_rates, jnp.float32)
+  settings = _without_rate(settings)
+  if resume is None:
+    resume = start(key, predictor, params, tuner, settings, repetitions)
+  tunable, opt_state, step = resume.tunable, resume.opt_state, resume.step
   num_steps = settings.num_steps if tuner.trainable else 0
   stop = num_steps if stop is None else min(stop, num_steps)
   losses, pending = [], None
@@ -234,6 +308,7 @@ def fit(
       task_prior,
       settings,
       repetitions,
+      rates,
       tunable,
       opt_state,
       step,

@@ -1,5 +1,6 @@
 """From what was trained and tuned to the results: every regret of a run."""
 
+import functools
 import itertools
 import json
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 import xarray as xr
 
+from bayes_prompting import adapting
 from bayes_prompting import evaluation
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import metrics
@@ -16,6 +18,7 @@ from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import settings
+from bayes_prompting import theory
 
 
 def judge(
@@ -43,6 +46,8 @@ def judge(
     {
       'method': [*settings.REFERENCES, *lab.methods],
       'pretrain_seed': range(lab.num_seeds),
+      'learning_rate': lab.learning_rates,
+      'prefix_init': lab.prefix_inits,
       'repetition': range(lab.num_repetitions),
       'eval_task': sizes['tasks'],
       'reference': regret.REFERENCES,
@@ -61,7 +66,8 @@ def judge(
   for (name, seed), found in tuned.items():
     at = {'method': name, 'pretrain_seed': seed}
     if 'losses' in found:
-      builder.put('tuning_loss', found['losses'].T, **at)
+      losses = np.moveaxis(found['losses'], 0, -1)
+      builder.put('tuning_loss', losses, **at)
     if 'candidate_losses' in found:
       losses = found['candidate_losses']
       builder.put('candidate_loss', losses, candidate=labels[name], **at)
@@ -77,11 +83,23 @@ def judge(
     'tuning_length': lab.tuning.length,
     'pretraining_length': lab.pretraining.length,
   }
+  best = _bayes_loss(lab)
+  if best is not None:
+    attributes['target_bayes_loss'] = best
   return builder.build(attributes)
 
 
+def _bayes_loss(lab):
+  """Returns the least expected loss of tuning, where it has a closed form."""
+  target, length = lab.priors[lab.target], lab.tuning.length
+  regrets = theory.expected_regret(target, target, length)
+  if regrets is None:
+    return None
+  return float(regrets.sum() + length * target.source_entropy)
+
+
 def _judge_task(lab, networks, tuned, name):
-  """Yields (method, seed, regrets) of everything on one evaluation task."""
+  """Yields (method, seed, regrets [L, P, R, ...]) of all on one task."""
   sizes = lab.config['evaluation']
   prior = lab.priors[name]
   task = evaluation.make_task(
@@ -91,30 +109,28 @@ def _judge_task(lab, networks, tuned, name):
     sizes['length'],
   )
   steps = lab.report_steps
-  yield 'Oracle', 0, evaluation.evaluate_oracle(task, steps)
+  one = functools.partial(jax.tree.map, lambda x: x[None, None])
+  yield 'Oracle', 0, one(evaluation.evaluate_oracle(task, steps))
   untuned = registry.make('tuners', 'references', {'name': 'none'})
   bayes = predictor_lib.bayesian(prior)
   reference = 'TargetBayes' if name == lab.target else 'EvalBayes'
   yield (
     reference,
     0,
-    evaluation.evaluate(bayes, {}, untuned, {}, task, steps),
+    one(evaluation.evaluate(bayes, {}, untuned, {}, task, steps)),
   )
   for (method_name, seed), found in tuned.items():
     method = lab.methods[method_name]
     params = {} if method.is_bayes else networks[seed]['params']
-    yield (
-      method_name,
-      seed,
-      evaluation.evaluate(
-        method.predictor,
-        params,
-        method.tuner,
-        found['tunable'],
-        task,
-        steps,
-      ),
+    regrets = evaluation.evaluate(
+      method.predictor,
+      params,
+      method.tuner,
+      adapting.flatten(found['tunable']),
+      task,
+      steps,
     )
+    yield method_name, seed, adapting.unflatten(lab, method, regrets)
 
 
 def _candidate_labels(method):

@@ -23,15 +23,21 @@ class Method:
 
   Attributes:
     name: As in the paper, and in everything a user sees.
-    tuner: What is adapted.
+    tuners: What is adapted: one tuner for each initialisation that is tried,
+      which differ in nothing but where they start from.
     predictor: The network, or the exact Bayesian predictor.
     is_bayes: Which of the two; the latter has no pretraining seeds.
   """
 
   name: str
-  tuner: types.Tuner
+  tuners: tuple[types.Tuner, ...]
   predictor: types.Predictor
   is_bayes: bool
+
+  @property
+  def tuner(self) -> types.Tuner:
+    """The first of them, for all that they share."""
+    return self.tuners[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Lab:
     network: The neural predictor.
     methods: Those that run, by name, in the order of reports.
     pretraining: Settings of meta-training.
-    tuning: Settings of tuning.
+    tuning: Settings of tuning, with the first learning rate of the grid.
     report_steps: Steps of the summary, the headline's first.
     root: The run's root key.
   """
@@ -78,9 +84,34 @@ class Lab:
     """Name of the task that is tuned to."""
     return self.config['tuning']['target']
 
+  @property
+  def learning_rates(self) -> tuple[float, ...]:
+    """The grid of learning rates of tuning."""
+    return tuple(map(float, self.config['tuning']['learning_rate']))
+
+  @property
+  def prefix_inits(self) -> tuple[str, ...]:
+    """The grid of initialisations of prefixes."""
+    return tuple(self.config['tuning']['prefix_init'])
+
   def repetitions(self, method: Method) -> int:
     """Returns R of a method: 1 if it uses no randomness."""
     return self.num_repetitions if method.tuner.random else 1
+
+  def rates(self, method: Method) -> tuple[float, ...]:
+    """Returns the rates of a method: the first if it follows no gradient."""
+    follows = method.tuner.trainable and self.tuning.num_steps > 0
+    return self.learning_rates if follows else self.learning_rates[:1]
+
+  def shape(self, method: Method) -> tuple[int, int, int]:
+    """Returns the axes of a method's runs on one network.
+
+    They are L learning rates, P initialisations, R repetitions, the leading
+    axes [L, P, R] of all that it tunes. L or P is 1 for a method with nothing
+    to choose on that axis.
+    """
+    rates, inits = self.rates(method), method.tuners
+    return len(rates), len(inits), self.repetitions(method)
 
   def seeds(self, method: Method) -> range:
     """Returns the pretraining seeds that a method runs on."""
@@ -141,15 +172,19 @@ def build(config: ml_collections.ConfigDict) -> Lab:
   for name in config.tuning.methods:
     fields = specs.methods[name].to_dict()
     which = fields.pop('predictor', 'network')
-    tuner = registry.make('tuners', f'methods.{name}', fields)
-    methods[name] = Method(name, tuner, predictors[which], which == 'bayes')
+    tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
+    methods[name] = Method(name, tuners, predictors[which], which == 'bayes')
   lab = Lab(
     config=values,
     priors=priors,
     network=network,
     methods=methods,
-    pretraining=_fit_settings(config.pretraining, config.compute),
-    tuning=_fit_settings(config.tuning, config.compute),
+    pretraining=_fit_settings(
+      config.pretraining, config.pretraining.learning_rate, config.compute
+    ),
+    tuning=_fit_settings(
+      config.tuning, config.tuning.learning_rate[0], config.compute
+    ),
     report_steps=settings.report_steps(config),
     root=root,
   )
@@ -157,12 +192,30 @@ def build(config: ml_collections.ConfigDict) -> Lab:
   return lab
 
 
-def _fit_settings(section, compute) -> fitting.Settings:
+def _tuners(field, spec, grid):
+  """Builds a tuner for each initialisation of a method, one without any."""
+  inits = spec.get('init')
+  # Another kind of value is the business of a tuner of a user's own.
+  if not isinstance(inits, tuple) or not all(isinstance(x, str) for x in inits):
+    return (registry.make('tuners', field, spec),)
+  if inits != grid and len(inits) != 1:
+    raise errors.UserError(
+      f'{field}.init: must be one name, or follow tuning.prefix_init={grid!r}, '
+      f'got {inits!r}'
+    )
+  tuners = tuple(
+    registry.make('tuners', field, {**spec, 'init': init}) for init in inits
+  )
+  # A search starts nowhere.
+  return tuners if tuners[0].candidates is None else tuners[:1]
+
+
+def _fit_settings(section, learning_rate, compute) -> fitting.Settings:
   return fitting.Settings(
     num_steps=section.num_steps,
     batch_size=section.batch_size,
     length=section.length,
-    learning_rate=float(section.learning_rate),
+    learning_rate=float(learning_rate),
     schedule=section.schedule,
     sequence_block=compute.sequence_block,
     run_block=compute.run_block,
@@ -183,16 +236,16 @@ def pretrained_shapes(lab: Lab) -> dict[str, types.PyTree]:
 
 
 def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
-  """Returns shapes and dtypes of what tuning by a method gives for a seed."""
+  """Returns shapes and dtypes of what tuning by a method gives for a seed.
 
-  def start(key):
-    return method.tuner.init(key, method.predictor, method.predictor.init(key))
-
-  count = lab.repetitions(method)
+  The leading axes of `tunable` are [L, P, R], see `Lab.shape`; `losses` is
+  [num_steps, L, P, R], and `candidate_losses` [R, M].
+  """
+  axes = lab.shape(method)
   shapes = {
     'tunable': jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype),
-      jax.eval_shape(start, lab.root),
+      lambda x: jax.ShapeDtypeStruct((*axes, *x.shape), x.dtype),
+      _start_shapes(method, method.tuner, lab.root),
     )
   }
   if method.tuner.candidates is not None:
@@ -200,10 +253,17 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
       lambda: method.tuner.candidates(method.predictor)
     )
     total = len(jax.tree.leaves(candidates)[0])
-    shapes['candidate_losses'] = _float32(count, total)
+    shapes['candidate_losses'] = _float32(lab.repetitions(method), total)
   elif method.tuner.trainable and lab.tuning.num_steps:
-    shapes['losses'] = _float32(lab.tuning.num_steps, count)
+    shapes['losses'] = _float32(lab.tuning.num_steps, *axes)
   return shapes
+
+
+def _start_shapes(method, tuner, key):
+  def start(key):
+    return tuner.init(key, method.predictor, method.predictor.init(key))
+
+  return jax.eval_shape(start, key)
 
 
 def _float32(*shape):
@@ -227,5 +287,11 @@ def _try_shapes(lab):
 
     try:
       jax.eval_shape(bind, lab.root)
+      starts = [_start_shapes(method, x, lab.root) for x in method.tuners]
     except errors.UserError as error:
       raise errors.UserError(f'methods.{method.name}.{error}') from None
+    if any(start != starts[0] for start in starts):
+      raise errors.UserError(
+        f'methods.{method.name}.init: every one of {lab.prefix_inits} must '
+        'start from a tunable of the same shape'
+      )

@@ -4,10 +4,12 @@ import os
 import pathlib
 
 import jax
+import numpy as np
 
 from bayes_prompting import checkpoints
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import grid
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import settings
 from bayes_prompting import types
@@ -52,7 +54,11 @@ def load_network(
 
 
 def load_tuned(
-  path: str | os.PathLike[str], method: str, seed: int = 0
+  path: str | os.PathLike[str],
+  method: str,
+  seed: int = 0,
+  learning_rate: float | None = None,
+  prefix_init: str | None = None,
 ) -> tuple[types.Tuner, types.Tunable]:
   """Loads what a method tuned from a workdir.
 
@@ -60,12 +66,15 @@ def load_tuned(
     path: The workdir.
     method: Its name, e.g. `SoftPT`.
     seed: The pretraining seed.
+    learning_rate: Of the grid; by default the best, see `grid.best`.
+    prefix_init: Of the grid; by default the best.
 
   Returns:
     The tuner, and its tunable with a leading axis [R].
 
   Raises:
-    UserError: If there is no such run, method or seed, or it is not finished.
+    UserError: If there is no such run, method, seed or setting, or it is not
+      finished.
   """
   lab, folder = load(path)
   found = lab.methods[checks.one_of('method', method, lab.methods)]
@@ -73,11 +82,37 @@ def load_tuned(
     raise errors.UserError(
       f'seed: {method} ran on {len(lab.seeds(found))}, from 0; got {seed!r}'
     )
-  shapes = lab_lib.tuned_shapes(lab, found)
+  rate, init = _position(lab, folder, found, learning_rate, prefix_init)
+  tuned = _restore(lab, folder, found, seed)['tunable']
+  return found.tuners[init], jax.tree.map(lambda leaf: leaf[rate, init], tuned)
+
+
+def _restore(lab, folder, method, seed):
+  """Restores all that a method left of a seed, with axes [L, P, R]."""
+  shapes = lab_lib.tuned_shapes(lab, method)
   if not jax.tree.leaves(shapes):
-    return found.tuner, shapes['tunable']  # NoTuning: nothing is tuned.
-  tuned = checkpoints.restore(folder.tuned(method, seed), shapes)
-  return found.tuner, tuned['tunable']
+    return shapes  # NoTuning: nothing is tuned.
+  return checkpoints.restore(folder.tuned(method.name, seed), shapes)
+
+
+def _position(lab, folder, method, learning_rate, prefix_init):
+  """Returns the best position of the grid, of those with the labels given."""
+  axes = lab.shape(method)
+  labels = lab.rates(method), lab.prefix_inits[: axes[1]]
+  wanted = learning_rate, prefix_init
+  ran = np.ones((len(lab.seeds(method)), *axes), bool)
+  ran = grid.restrict(ran, method.name, labels, wanted)
+  losses = np.zeros(ran.shape)
+  if ran.any((0, 3)).sum() > 1 and 'losses' in lab_lib.tuned_shapes(
+    lab, method
+  ):
+    # The choice is one for all seeds, as in the report.
+    losses = [
+      _restore(lab, folder, method, seed)['losses']
+      for seed in lab.seeds(method)
+    ]
+    losses = grid.final_loss(np.moveaxis(np.stack(losses), 1, -1))
+  return grid.first_best(losses, ran)
 
 
 def load_predictor(
@@ -85,6 +120,8 @@ def load_predictor(
   method: str,
   seed: int = 0,
   repetition: int = 0,
+  learning_rate: float | None = None,
+  prefix_init: str | None = None,
 ) -> tuple[types.Predictor, types.Params, types.State]:
   """Loads what ran: a predictor as a method left it.
 
@@ -93,15 +130,17 @@ def load_predictor(
     method: Its name, e.g. `SoftPT` or `PreBayesPT`.
     seed: The pretraining seed.
     repetition: The tuning repetition.
+    learning_rate: Of the grid; by default the best, see `grid.best`.
+    prefix_init: Of the grid; by default the best.
 
   Returns:
     Predictor, weights and state, so that `predictor.predict(params, state,
     tokens)` are its log probabilities [B, N, V].
 
   Raises:
-    UserError: If there is no such run, method, seed or repetition.
+    UserError: If there is no such run, method, seed, repetition or setting.
   """
-  tuner, tunable = load_tuned(path, method, seed)
+  tuner, tunable = load_tuned(path, method, seed, learning_rate, prefix_init)
   lab, _ = load(path)
   found = lab.methods[method]
   if repetition not in range(lab.repetitions(found)):

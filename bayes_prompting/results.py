@@ -1,14 +1,23 @@
 """The results file: an xarray Dataset with every regret.
 
-Dimensions: `method`, `pretrain_seed`, `repetition`, `eval_task`, `reference`
-(oracle, bayes), `estimator` (sampled, exact, paired), `step` (from 1),
-`report_step`, `sequence`. What was not run is NaN: a method that uses no
-randomness has repetition 0 only, one that uses no network has pretrain_seed 0
-only, and the Bayes predictor of the evaluation task is called TargetBayes on
-the target and EvalBayes elsewhere. All regrets and losses are in nats.
+Dimensions: `method`, `pretrain_seed`, `learning_rate`, `prefix_init` (the grid
+of settings that were tuned with, most often of length 1), `repetition`,
+`eval_task`, `reference` (oracle, bayes), `estimator` (sampled, exact, paired),
+`step` (from 1), `report_step`, `sequence`. What was not run is NaN: a method
+that uses no randomness has repetition 0 only, one that uses no network has
+pretrain_seed 0 only, one that follows no gradient has the first learning rate
+only, one without an initialisation to choose (or with one of its own) has the
+first only, and the Bayes predictor of the evaluation task is called TargetBayes
+on the target and EvalBayes elsewhere. All regrets and losses are in nats.
+
+`grid.choose` leaves of the grid what a report shows, the best of each method.
+Everything grows with the grid, most of all `sequence_regret`: at the paper's
+sizes it holds 75 MB in memory for each position (less on disk, where what was
+not run takes no room). A smaller `evaluation.num_sequences` makes it smaller.
 """
 
 from collections.abc import Mapping, Sequence
+import json
 import os
 import pathlib
 from typing import Any
@@ -18,11 +27,12 @@ import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import grid
 from bayes_prompting import types
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # The first had no grid; it can still be read.
 
-_RUN = ('method', 'pretrain_seed', 'repetition')
+_RUN = ('method', 'pretrain_seed', *grid.AXES, 'repetition')
 _ESTIMATE = (*_RUN, 'eval_task', 'reference', 'estimator')
 # Every variable: its dimensions, and what it is.
 VARIABLES = {
@@ -58,8 +68,8 @@ VARIABLES = {
     (*_RUN, 'tuning_step'),
     'log loss summed over a sequence, mean over the batch',
   ),
-  'candidate_loss': (
-    (*_RUN, 'candidate'),
+  'candidate_loss': (  # A search has no settings of the grid.
+    ('method', 'pretrain_seed', 'repetition', 'candidate'),
     'log loss summed over a sequence, mean over the common draws',
   ),
 }
@@ -87,32 +97,39 @@ class Builder:
 
     Args:
       name: A key of `VARIABLES`.
-      values: Over the dimensions that are not labelled, in their order; a
-        repetition axis may be shorter than that of the file.
+      values: Over the dimensions that are not labelled, in their order; axes
+        of the grid and of repetitions may be shorter than those of the file.
       **labels: The label of each other dimension; for `candidate`, a list.
     """
     if name not in self._arrays:
       return
-    index, last = [], slice(None)
+    values = np.asarray(values)
+    index, last, axis = [], slice(None), 0
     for dim in VARIABLES[name][0]:
       if dim == 'candidate':
         position = {x: i for i, x in enumerate(self._coords[dim])}
         last = [position[label] for label in labels[dim]]
       elif dim in labels:
         index.append(self._coords[dim].index(labels[dim]))
-      elif dim == 'repetition':
-        index.append(slice(0, len(values)))
       else:
-        index.append(slice(None))
+        index.append(slice(0, values.shape[axis]))
+        axis += 1
     # Integers and slices make a view, so that this writes to the array.
-    self._arrays[name][tuple(index)][..., last] = np.asarray(values)
+    self._arrays[name][tuple(index)][..., last] = values
 
   def put_regrets(
     self, method: str, pretrain_seed: int, eval_task: str, regrets: Any
   ) -> None:
-    """Stores the `evaluation.Regrets` of one method on one task."""
+    """Stores `evaluation.Regrets` of one method on one task.
+
+    Args:
+      method: A label.
+      pretrain_seed: A label.
+      eval_task: A label.
+      regrets: With leading axes [L, P, R], of the grid and repetitions.
+    """
     for name, values in (
-      ('judged', np.ones(len(regrets.cumulative))),
+      ('judged', np.ones(regrets.cumulative.shape[:3])),
       ('instantaneous_regret', regrets.instantaneous),
       ('instantaneous_regret_sem', regrets.instantaneous_sem),
       ('cumulative_regret', regrets.cumulative),
@@ -160,7 +177,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
-  """Reads a results file.
+  """Reads a results file; one of an older schema becomes one of this.
 
   Args:
     path: A `results.nc`, or a workdir that holds one.
@@ -175,12 +192,32 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     raise errors.UserError(f'results: no file {str(path)!r}')
   dataset = xr.load_dataset(path, engine='h5netcdf')
   version = dataset.attrs.get('schema_version')
+  if version == 1:
+    return _with_grid(dataset)
   if version != SCHEMA_VERSION:
     raise errors.UserError(
       f'results: {str(path)!r} has schema version {version}, this package '
       f'reads {SCHEMA_VERSION}'
     )
   return dataset
+
+
+def _with_grid(dataset):
+  """Adds a grid of one position, to what was written before there were any."""
+  config = json.loads(dataset.attrs.get('config', '{}'))
+  tuning = config.get('tuning', {})
+  rate, init = tuning.get('learning_rate'), tuning.get('prefix_init')
+  coords = {
+    'learning_rate': [np.nan if rate is None else float(rate)],
+    'prefix_init': ['' if init is None else init],
+  }
+  upgraded = {
+    name: variable.expand_dims(coords).transpose(*VARIABLES[name][0])
+    if set(grid.AXES) <= set(VARIABLES[name][0])
+    else variable
+    for name, variable in dataset.data_vars.items()
+  }
+  return dataset.assign(upgraded).assign_attrs(schema_version=SCHEMA_VERSION)
 
 
 def select(data, **labels: Any):
@@ -199,6 +236,8 @@ def sequence_regret(
   step: int,
   reference: str = 'oracle',
   estimator: str = 'paired',
+  learning_rate: float | None = None,
+  prefix_init: str | None = None,
 ) -> np.ndarray:
   """Returns the cumulative regret of every sequence of one method, in nats.
 
@@ -209,12 +248,15 @@ def sequence_regret(
     step: A report step.
     reference: `oracle` or `bayes`.
     estimator: `sampled`, `exact` or `paired`.
+    learning_rate: Of the grid; by default the best, see `grid.best`.
+    prefix_init: Of the grid; by default the best.
 
   Returns:
     float64 [runs, S], all repetitions of all pretraining seeds that were run.
 
   Raises:
-    UserError: If a name is unknown or the method was not run on the task.
+    UserError: If a name is unknown, or the method was not run on the task or
+      with the settings.
   """
   for field, value in (
     ('method', method),
@@ -228,6 +270,9 @@ def sequence_regret(
       f'step: must be one of {dataset.report_step.values.tolist()}, got '
       f'{step!r}'
     )
+  if set(grid.AXES) <= set(dataset.dims):
+    index = grid.position(dataset, method, learning_rate, prefix_init)
+    dataset = dataset.isel(grid.at(index))
   chosen = select(
     dataset.sequence_regret,
     method=method,

@@ -13,6 +13,7 @@ import ml_collections
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import fields
 
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
@@ -73,14 +74,17 @@ def base() -> ml_collections.ConfigDict:
   c.tuning.num_steps = 1000
   c.tuning.batch_size = 256
   c.tuning.length = 50
-  c.tuning.learning_rate = 5e-3
+  # One rate, or a grid of them: an axis of the results, of which the report
+  # shows the best by its tuning loss, method by method.
+  c.tuning.learning_rate = fields.OneOrMore((5e-3,))
   c.tuning.schedule = 'constant'
   c.tuning.num_repetitions = 10
   c.tuning.prefix_length = 6
   # 'random_token', 'zeros', 'normal' or 'uniform'. From normal numbers SoftPT
   # and StatePT converge within the paper's 1000 updates; from random tokens,
-  # where the network's state is already far out, often not.
-  c.tuning.prefix_init = 'normal'
+  # where the network's state is already far out, often not. Several are an
+  # axis, as rates are; a method's own `init` is one, and no axis.
+  c.tuning.prefix_init = fields.OneOrMore(('normal',))
   c.tuning.lora_rank = 4
   # A search over all hard prefixes: the sequences that all are scored on, and
   # the most prefixes that it may score.
@@ -231,10 +235,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     checks.integer(f'{section}.num_steps', part.num_steps, 0)
     checks.integer(f'{section}.batch_size', part.batch_size, 1)
     checks.integer(f'{section}.length', part.length, 1)
-    checks.positive(f'{section}.learning_rate', part.learning_rate)
     checks.one_of(f'{section}.schedule', part.schedule, SCHEDULES)
-  checks.integer('pretraining.num_seeds', config.pretraining.num_seeds, 1)
+  pretraining = config.pretraining
+  checks.positive('pretraining.learning_rate', pretraining.learning_rate)
+  checks.integer('pretraining.num_seeds', pretraining.num_seeds, 1)
   tuning, evaluation = config.tuning, config.evaluation
+  checks.positives('tuning.learning_rate', tuning.learning_rate)
+  checks.strings('tuning.prefix_init', tuning.prefix_init)
   for field in (
     'num_repetitions',
     'prefix_length',

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_prompting import grid
 from bayes_prompting import results
 
 COLUMNS = (
@@ -21,6 +22,8 @@ COLUMNS = (
   'mean',
   'sem',
   'repetitions',
+  'learning_rate',
+  'prefix_init',
 )
 
 
@@ -41,7 +44,7 @@ def compare(
   reference: str = 'oracle',
   estimator: str = 'paired',
 ) -> tuple[float, float]:
-  """Compares two methods on the same sequences.
+  """Compares two methods on the same sequences, each at its best settings.
 
   Args:
     dataset: As loaded.
@@ -68,9 +71,10 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
 
   Median and quartiles are over repetitions (of all pretraining seeds) of the
   mean over sequences; `sem` is the standard error, over sequences, of the mean
-  over repetitions.
+  over repetitions. Each method is at the best settings of the grid, see
+  `grid.best`; the last columns say which, where they mean anything to it.
   """
-  rows = []
+  dataset, rows = grid.choose(dataset), []
   dims = ('method', 'eval_task', 'report_step', 'reference', 'estimator')
   ran = (dataset.judged == 1).any(('pretrain_seed', 'repetition'))
   for values in np.ndindex(*(dataset.sizes[dim] for dim in dims)):
@@ -82,7 +86,9 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
     runs = results.sequence_regret(dataset, *labels)
     q25, median, q75 = _quartiles(runs.mean(-1))
     mean, sem = _mean_and_sem(runs)
-    row = (*labels, median, q25, q75, mean, sem, len(runs))
+    at = results.select(dataset, method=labels[0])
+    settings = [at[axis].item() for axis in grid.AXES]
+    row = (*labels, median, q25, q75, mean, sem, len(runs), *settings)
     rows.append(dict(zip(COLUMNS, row, strict=True)))
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -92,6 +98,11 @@ def _quartiles(values: np.ndarray) -> np.ndarray:
   finite = np.isfinite(values).all()
   method = 'linear' if finite else 'nearest'
   return np.quantile(values, (0.25, 0.5, 0.75), method=method)
+
+
+def _shown(setting: object) -> str:
+  """Returns a setting as text, none for a method without."""
+  return str(setting) if isinstance(setting, str) or setting > 0 else ''
 
 
 def save(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -124,6 +135,13 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
   ]
   tasks = dataset.eval_task.values.tolist()
   wide = summary.pivot(index='method', columns='eval_task', values='text')
+  note = ''
+  for axis in grid.AXES:
+    if dataset.sizes.get(axis, 1) > 1:
+      wide[axis] = summary.groupby('method')[axis].first()
+      wide[axis] = [_shown(value) for value in wide[axis]]
+      tasks.append(axis)
+      note = 'Settings are the best of the grid by the tuning loss.\n'
   order = [m for m in dataset.method.values if m in wide.index]
   wide = wide.reindex(index=order, columns=tasks).fillna('')
   wide.index.name = wide.columns.name = None
@@ -132,6 +150,6 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
     '(paired; lower is better).\n'
     f'Target: {dataset.attrs.get("target", "not said")}. Median [quartiles] '
     'over repetitions; of a single run\n'
-    'mean +- standard error over sequences.\n'
+    f'mean +- standard error over sequences.\n{note}'
     f'{wide.to_string()}'
   )

@@ -86,7 +86,7 @@ class Workdir:
     return self.path / 'checkpoints' / f'pretrained-seed{seed}'
 
   def tuned(self, method: str, seed: int) -> pathlib.Path:
-    """The checkpoint of what a method tuned, all repetitions."""
+    """The checkpoint of what a method tuned, all settings and repetitions."""
     return self.path / 'checkpoints' / f'{method}-seed{seed}'
 
 

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from bayes_prompting import adapting
 from bayes_prompting import errors
 from bayes_prompting import evaluation
 from bayes_prompting import experiment
 from bayes_prompting import fitting
+from bayes_prompting import grid
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import loading
 from bayes_prompting import regret
@@ -92,7 +94,7 @@ def test_a_finished_workdir_holds_everything(finished):
   assert all(len(row['loss']) == 2 for row in rows)
   np.testing.assert_allclose(
     [row['loss'] for row in rows],
-    results.select(dataset.tuning_loss, method='SoftPT')[0].T,
+    results.select(dataset.tuning_loss, method='SoftPT')[0, 0, 0].T,
     rtol=1e-4,
   )
 
@@ -140,7 +142,7 @@ def test_what_was_tuned_can_be_loaded_and_has_the_same_regret(finished):
       eval_task='random_coins',
       pretrain_seed=0,
     )
-    np.testing.assert_allclose(again.cumulative, stored, atol=1e-5)
+    np.testing.assert_allclose(again.cumulative, stored[0, 0], atol=1e-5)
 
 
 def test_every_method_can_be_loaded_as_it_ran(finished):
@@ -244,7 +246,115 @@ def test_real_torsos(torso):
     regrets = results.select(dataset.cumulative_regret, method=method)
     assert np.isfinite(regrets).all()
     # A prefix of tokens or some updates: not the same on all repetitions.
-    assert not np.allclose(regrets[0, 0], regrets[0, 1])
+    assert not np.allclose(regrets[0, 0, 0, 0], regrets[0, 0, 0, 1])
+
+
+RATES, INITS = (0.1, 1e-3), ('normal', 'zeros')
+GRID = {
+  'tuning.methods': ('NoTuning', 'HardPT', 'SoftPT', 'StatePT', 'FullWT'),
+  'tuning.learning_rate': RATES,
+  'tuning.prefix_init': INITS,
+  'methods.StatePT.init': 'uniform',
+}
+
+
+@pytest.fixture(scope='module')
+def gridded(tmp_path_factory):
+  """A workdir after a run with a grid of settings, and what it returned."""
+  path = tmp_path_factory.mktemp('grid') / 'run'
+  return path, experiment.run(tiny(**GRID), path)
+
+
+@pytest.mark.parametrize('position', [(0, 1), (1, 0)])
+def test_a_grid_is_its_settings_one_by_one(gridded, position):
+  _, dataset = gridded
+  rate, init = RATES[position[0]], INITS[position[1]]
+  single = {'tuning.learning_rate': rate, 'tuning.prefix_init': init}
+  alone = experiment.run(tiny(**GRID | single))
+  at = dict(zip(grid.AXES, position, strict=True))
+  for name in ('tuning_loss', 'cumulative_regret', 'sequence_regret'):
+    xr.testing.assert_allclose(
+      results.select(dataset[name].isel(at), method='SoftPT'),
+      results.select(alone[name].isel(dict.fromkeys(at, 0)), method='SoftPT'),
+      atol=1e-4,
+    )
+  # Whatever the grid, a search is the same.
+  xr.testing.assert_allclose(alone.candidate_loss, dataset.candidate_loss)
+
+
+def test_methods_stand_where_they_have_a_choice(gridded):
+  ran = (gridded[1].judged == 1).any(
+    ('pretrain_seed', 'repetition', 'eval_task')
+  )
+  first, rates = [[1, 0], [0, 0]], [[1, 0], [1, 0]]
+  for method, expected in (
+    ('TargetBayes', first),
+    ('NoTuning', first),
+    ('HardPT', first),
+    ('SoftPT', [[1, 1], [1, 1]]),
+    ('StatePT', rates),  # With an initialisation of its own.
+    ('FullWT', rates),
+  ):
+    np.testing.assert_array_equal(results.select(ran, method=method), expected)
+
+
+def test_the_report_shows_and_says_the_best_of_the_grid(gridded):
+  path, dataset = gridded
+  table = pd.read_csv(path / 'summary.csv').groupby('method').first()
+  losses = grid.final_loss(dataset.tuning_loss.values).mean((1, -1))
+  methods = dataset.method.values.tolist()
+  for method, inits in (('SoftPT', INITS), ('FullWT', None)):
+    mean = losses[methods.index(method)]
+    rate, init = np.unravel_index(np.nanargmin(mean), mean.shape)
+    assert table.loc[method, 'learning_rate'] == RATES[rate]
+    assert inits is None or table.loc[method, 'prefix_init'] == inits[init]
+    regrets = results.sequence_regret(dataset, method, 'random_coins', 4)
+    stored = results.select(
+      dataset.sequence_regret, method=method, eval_task='random_coins'
+    ).sel(report_step=4, reference='oracle', estimator='paired')
+    np.testing.assert_array_equal(regrets, stored[0, rate, init])
+  assert table.loc['StatePT', 'prefix_init'] == 'uniform'
+  assert np.isnan(table.loc['NoTuning', 'learning_rate'])
+  assert {'learning_rate', 'prefix_init'} <= set(summary.table(dataset).split())
+  assert (path / 'figures' / 'tuning_grid.png').exists()
+  names = {p.stem for p in (path / 'curves').glob('*.jsonl')}
+  assert {'SoftPT-seed0-lr0.001-zeros', 'FullWT-seed0-lr0.1'} <= names
+
+
+def test_what_was_tuned_on_a_grid_can_be_loaded(gridded):
+  path, dataset = gridded
+  best = grid.best(dataset)['SoftPT']
+  _, tunable = loading.load_tuned(path, 'SoftPT')
+  wanted = {'learning_rate': best.learning_rate}
+  for more in ({}, {'prefix_init': best.prefix_init}):
+    _, again = loading.load_tuned(path, 'SoftPT', **wanted, **more)
+    np.testing.assert_array_equal(again, tunable)
+  # Any other by its labels: it has the regret that was stored for it.
+  settings_of = {'learning_rate': RATES[1], 'prefix_init': 'normal'}
+  loaded = loading.load_predictor(path, 'SoftPT', **settings_of)
+  lab, _ = loading.load(path)
+  key = evaluation.task_key(lab.root, 'single_coin')
+  task = evaluation.make_task(key, lab.priors['single_coin'], 8, 8)
+  loss = regret.log_loss(
+    loaded[0].predict(*loaded[1:], task.tokens), task.tokens
+  )
+  loss -= regret.log_loss(task.oracle_log_probs, task.tokens)
+  stored = results.sequence_regret(
+    dataset, 'SoftPT', 'single_coin', 8, 'oracle', 'sampled', **settings_of
+  )
+  np.testing.assert_allclose(loss, stored[0], atol=1e-4)
+  for mistake in ({'learning_rate': 0.2}, {'prefix_init': 'uniform'}):
+    with pytest.raises(errors.UserError, match=r'SoftPT ran with.*, .*; got'):
+      loading.load_tuned(path, 'SoftPT', **mistake)
+  with pytest.raises(errors.UserError, match='ran with 0.1; got 0.001'):
+    loading.load_tuned(path, 'HardPT', learning_rate=1e-3)
+
+
+def test_an_own_init_is_one_of_them():
+  config = tiny(**GRID)
+  config.methods.SoftPT.init = ('normal', 'uniform')
+  with pytest.raises(errors.UserError, match=r'SoftPT.init: must be one name'):
+    lab_lib.build(config)
 
 
 def test_untrained_networks_are_a_setting():
@@ -285,15 +395,15 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
   config, path = tiny(), tmp_path / 'run'
   expected = experiment.run(config)
   calls = []
-  tune_one = experiment._tune_one
+  tune = adapting.tune
 
   def interrupted(lab, method, *args):
     calls.append(method.name)
     if len(calls) == 4:
       raise KeyboardInterrupt
-    return tune_one(lab, method, *args)
+    return tune(lab, method, *args)
 
-  monkeypatch.setattr(experiment, '_tune_one', interrupted)
+  monkeypatch.setattr(adapting, 'tune', interrupted)
   with pytest.raises(KeyboardInterrupt):
     experiment.run(config, path)
   assert calls == ['PreBayes', 'PreBayesPT', 'NoTuning', 'SoftPT']

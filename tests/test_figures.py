@@ -45,6 +45,7 @@ SEARCHES = ('PreBayesPT', 'HardPT')
 UNTUNED = (*ONCE, 'RandomPF', 'HardPT')
 RAN = tuple(method for method in RATES if RATES[method])
 TUNED = tuple(method for method in RAN if method not in UNTUNED)
+SETTINGS = {'learning_rate': 5e-3, 'prefix_init': 'normal'}
 PREFIXES = [''.join(p) for p in itertools.product('01', repeat=6)]
 
 
@@ -60,6 +61,7 @@ def _put_regrets(builder, rng, method, seed, runs):
     if (method, task) == INFINITE:
       now[..., 30:] = np.inf
     at = {'method': method, 'pretrain_seed': seed, 'eval_task': task}
+    at |= SETTINGS
     builder.put('instantaneous_regret', now, **at)
     builder.put('cumulative_regret', now.cumsum(-1), **at)
     builder.put('judged', np.ones(runs), **at)
@@ -70,7 +72,7 @@ def _put_losses(builder, rng, method, seed):
   start, end = RATES[method][1][1], RATES[method][0][0]
   loss = 25.02 + 10 * end + (2 + 9 * start) / (1 + update / 20)
   noise = rng.normal(size=(REPETITIONS, UPDATES)) * 0.24
-  at = {'method': method, 'pretrain_seed': seed}
+  at = {'method': method, 'pretrain_seed': seed, **SETTINGS}
   builder.put('tuning_loss', loss + noise, **at)
 
 
@@ -91,6 +93,8 @@ def _dataset(updates=UPDATES, candidates=PREFIXES, seed=0):
     {
       'method': list(RATES),
       'pretrain_seed': range(SEEDS),
+      'learning_rate': [5e-3],
+      'prefix_init': ['normal'],
       'repetition': range(REPETITIONS),
       'eval_task': TASKS,
       'reference': ('oracle', 'bayes'),
@@ -141,6 +145,8 @@ def _runs(dataset, variable, method, task=None):
   """Returns [runs, X] of what was run, by hand."""
   index = [dataset.method.values.tolist().index(method)]
   values = dataset[variable].values.astype(np.float64)[index[0]]
+  if variable != 'candidate_loss':
+    values = values[:, 0, 0]  # A grid of one position.
   if task:
     values = values[:, :, TASKS.index(task), 0, 2]  # Oracle, paired.
   values = values.reshape(-1, values.shape[-1])

@@ -41,6 +41,13 @@ def repetition(tree, r):
   return jax.tree.map(lambda leaf: leaf[r], tree)
 
 
+def predictions(tuner, tunable, torso='lstm'):
+  """What is compared: weights may drift where nothing depends on them."""
+  predictor, params = testing.network(torso)
+  bound = tuner.bind(predictor, params, tunable)
+  return predictor.predict(*bound, testing.all_sequences(2, 3))
+
+
 def test_is_adam_on_the_clipped_gradient_of_the_mean_summed_loss():
   # The same updates by hand, one at a time, from the documented streams.
   predictor, params = testing.network('lstm')
@@ -121,18 +128,13 @@ def test_repetitions_do_not_depend_on_each_other():
   last, last_losses = fit(tuner, [2])
   np.testing.assert_allclose(three_losses[:, :1], alone_losses, rtol=1e-5)
   np.testing.assert_allclose(three_losses[:, 2:], last_losses, rtol=1e-5)
-  # Compared by what they predict: weights may drift where nothing depends.
-  predictor, params = testing.network('lstm')
-  tokens = testing.all_sequences(2, 3)
-
-  def predictions(tunable):
-    return predictor.predict(*tuner.bind(predictor, params, tunable), tokens)
-
   for one, other in (
     (repetition(three.tunable, 0), repetition(alone.tunable, 0)),
     (repetition(three.tunable, 2), repetition(last.tunable, 0)),
   ):
-    np.testing.assert_allclose(predictions(one), predictions(other), atol=1e-4)
+    np.testing.assert_allclose(
+      predictions(tuner, one), predictions(tuner, other), atol=1e-4
+    )
   assert not np.allclose(three_losses[:, 0], three_losses[:, 1])
 
 
@@ -184,6 +186,76 @@ def test_compiles_once_for_all_chunks_networks_and_resumptions():
     state, _ = fitting.fit(*args, stop=3)
     fitting.fit(*args, resume=state)
   assert fitting._run_chunk._cache_size() == before + 1
+
+
+@pytest.mark.parametrize('schedule', settings_lib.SCHEDULES)
+def test_a_grid_of_rates_is_its_fits_one_by_one_in_one_program(schedule):
+  tuner = testing.tuner('prefix', length=3)
+  settings = dataclasses.replace(SETTINGS, schedule=schedule)
+  runs, rates = [0, 1, 0, 1], [0.05, 0.05, 0.2, 0.2]
+  before = fitting._run_chunk._cache_size()
+  grid, losses = fit(tuner, runs, settings, 'linear', learning_rates=rates)
+  # Other rates are other numbers, not another program.
+  fit(tuner, runs, settings, 'linear', learning_rates=[0.1, 0.2, 0.3, 0.4])
+  assert fitting._run_chunk._cache_size() == before + 1
+  for i, rate in enumerate((0.05, 0.2)):
+    alone_settings = dataclasses.replace(settings, learning_rate=rate)
+    alone, alone_losses = fit(tuner, 2, alone_settings, 'linear')
+    np.testing.assert_allclose(
+      losses[:, 2 * i : 2 * i + 2], alone_losses, rtol=1e-5
+    )
+    for r in range(2):
+      np.testing.assert_allclose(
+        predictions(tuner, repetition(grid.tunable, 2 * i + r), 'linear'),
+        predictions(tuner, repetition(alone.tunable, r), 'linear'),
+        atol=1e-4,
+      )
+  # And of one shape: the rate of the settings is no part of the program either.
+  assert fitting._run_chunk._cache_size() == before + 2
+  assert not np.allclose(losses[-1, :2], losses[-1, 2:])
+
+
+def test_runs_of_a_repetition_are_paired():
+  tuner, runs = testing.tuner('prefix', length=3), [0, 1, 0, 1]
+  # The same start and the same first batch: the first loss is the same.
+  rates = [0.05, 0.05, 0.2, 0.2]
+  _, losses = fit(tuner, runs, torso='linear', learning_rates=rates)
+  np.testing.assert_array_equal(losses[0, :2], losses[0, 2:])
+  assert losses[0, 0] != losses[0, 1]
+  # With rates too small to move, so are all later ones: the same data.
+  rates = [1e-12, 1e-12, 1e-11, 1e-11]
+  _, losses = fit(tuner, runs, torso='linear', learning_rates=rates)
+  np.testing.assert_array_equal(losses[:, :2], losses[:, 2:])
+
+
+def test_starts_of_several_tuners_are_fitted_as_one():
+  predictor, params = testing.network('linear')
+  tuners = [
+    testing.tuner('prefix', length=2, init=init) for init in ('zeros', 'normal')
+  ]
+  starts = [
+    fitting.start(KEY, predictor, params, tuner, SETTINGS, 2)
+    for tuner in tuners
+  ]
+  np.testing.assert_array_equal(starts[0].tunable, 0)
+  joined = fitting.concatenate(starts)
+  state, losses = fit(tuners[0], [0, 1, 0, 1], torso='linear', resume=joined)
+  assert state.step == SETTINGS.num_steps
+  for i, tuner in enumerate(tuners):
+    alone, alone_losses = fit(tuner, 2, torso='linear')
+    some = losses[:, 2 * i : 2 * i + 2]
+    np.testing.assert_allclose(some, alone_losses, rtol=1e-5)
+    for r in range(2):
+      np.testing.assert_allclose(
+        predictions(tuner, repetition(state.tunable, 2 * i + r), 'linear'),
+        predictions(tuner, repetition(alone.tunable, r), 'linear'),
+        atol=1e-4,
+      )
+
+
+def test_each_run_has_one_rate():
+  with pytest.raises(errors.UserError, match=r'learning_rates.*3 runs.*2'):
+    fit(testing.tuner('prefix', length=2), 3, learning_rates=[0.1, 0.2])
 
 
 def test_meta_training_makes_a_bayesian_predictor():

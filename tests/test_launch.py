@@ -251,8 +251,8 @@ FLAGS = {
     '1.5',
   ),
   'word for a fraction': (
-    (QUICK, '--workdir=WORKDIR', '--config.tuning.learning_rate=fast'),
-    'tuning.learning_rate',
+    (QUICK, '--workdir=WORKDIR', '--config.pretraining.learning_rate=fast'),
+    'pretraining.learning_rate',
     'fast',
   ),
   'override alone': (
@@ -515,7 +515,30 @@ BUILT = {
   'learning rate of zero': (
     ('--config.tuning.learning_rate=0',),
     'tuning.learning_rate',
-    '0.0',
+    '0',
+  ),
+  'word for a learning rate': (
+    ('--config.tuning.learning_rate=fast',),
+    'tuning.learning_rate',
+    "'fast'",
+  ),
+  'a learning rate twice': (
+    ('--config.tuning.learning_rate=(1e-3, 0.001)',),
+    'tuning.learning_rate',
+    '(0.001, 0.001)',
+  ),
+  'no initialisation': (
+    ('--config.tuning.prefix_init=()',),
+    'tuning.prefix_init',
+    '()',
+  ),
+  'several inits of one method': (
+    (
+      '--config.methods.SoftPT.init=("zeros", "normal")',
+      '--config.tuning.methods=("SoftPT",)',
+    ),
+    'methods.SoftPT.init',
+    "('zeros', 'normal')",
   ),
   'learning rate of nan': (
     ('--config.tuning.learning_rate=nan',),
@@ -635,6 +658,39 @@ def pretrained(loaded_server, tmp_path_factory):
   arguments = (f'--config={small}', f'--workdir={workdir}')
   outcome = ask(loaded_server, folder / 'said', 'pretrain', *arguments)
   return small, workdir, outcome
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'rates', 'inits', 'own'),
+  [
+    (('tuning.learning_rate=0.01',), [0.01], ['normal'], ['normal']),
+    (
+      ('tuning.learning_rate=(1e-3,5e-3)', 'tuning.prefix_init=zeros'),
+      [1e-3, 5e-3],
+      ['zeros'],
+      ['zeros'],
+    ),
+    (
+      ('tuning.prefix_init=("zeros","normal")', 'methods.SoftPT.init=uniform'),
+      [5e-3],
+      ['zeros', 'normal'],
+      ['uniform'],
+    ),
+  ],
+)
+def test_one_setting_or_a_grid(
+  loaded, small, tmp_path, overrides, rates, inits, own
+):
+  workdir = tmp_path / 'runs' / 'grid'
+  overrides = [f'--config.{override}' for override in overrides]
+  outcome = loaded(
+    'pretrain', f'--config={small}', f'--workdir={workdir}', *overrides
+  )
+  assert outcome.code == 0, outcome.err
+  config = json.loads((workdir / 'config.json').read_text())['config']
+  assert config['tuning']['learning_rate'] == rates
+  assert config['tuning']['prefix_init'] == inits
+  assert config['methods']['SoftPT']['init'] == own
 
 
 def test_pretraining_tells_where_the_network_is(pretrained):

@@ -1,23 +1,29 @@
 """The results file and its summaries, on made-up numbers."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from bayes_prompting import errors
 from bayes_prompting import evaluation
+from bayes_prompting import grid
 from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import summary
 
 NUM_SEEDS, NUM_REPETITIONS, LENGTH, SEQUENCES = 2, 3, 5, 40
 REPORT_STEPS = (2, 5)
+LOSSES = np.arange(9.0).reshape(3, 3)
 
 
 def coords(**kwargs):
   return {
     'method': ['Oracle', 'TargetBayes', 'EvalBayes', 'NoTuning', 'SoftPT'],
     'pretrain_seed': range(NUM_SEEDS),
+    'learning_rate': [1e-3],
+    'prefix_init': ['normal'],
     'repetition': range(NUM_REPETITIONS),
     'eval_task': ['home', 'away'],
     'reference': regret.REFERENCES,
@@ -34,7 +40,7 @@ def coords(**kwargs):
 
 def made_up(rng, repetitions):
   """Regrets of random sequences, as `evaluation.evaluate` gives them."""
-  shape = (repetitions, 2, 3, SEQUENCES, LENGTH)
+  shape = (1, 1, repetitions, 2, 3, SEQUENCES, LENGTH)
   values = rng.normal(1.0, 0.5, shape).astype(np.float32)
   cumulative = values.cumsum(-1)
   return evaluation.Regrets(
@@ -65,7 +71,7 @@ def dataset(found):
     for task in ('home', 'away'):
       builder.put_regrets(method, seed, task, regrets)
   builder.put(
-    'tuning_loss', np.arange(9).reshape(3, 3), method='SoftPT', pretrain_seed=1
+    'tuning_loss', LOSSES[None, None], method='SoftPT', pretrain_seed=1
   )
   builder.put(
     'candidate_loss',
@@ -80,14 +86,14 @@ def dataset(found):
 def test_what_was_put_is_where_its_labels_say(dataset, found):
   cell = {'method': 'SoftPT', 'pretrain_seed': 1, 'eval_task': 'away'}
   at = results.select(dataset, reference='bayes', estimator='exact', **cell)
-  expected = found['SoftPT', 1].cumulative[:, 1, 1]
+  expected = found['SoftPT', 1].cumulative[:, :, :, 1, 1]
   np.testing.assert_array_equal(at.cumulative_regret, expected)
   np.testing.assert_array_equal(
     at.sequence_regret.sel(report_step=5),
-    found['SoftPT', 1].sequences[:, 1, 1, 1],
+    found['SoftPT', 1].sequences[:, :, :, 1, 1, 1],
   )
   losses = results.select(dataset.tuning_loss, method='SoftPT')
-  np.testing.assert_array_equal(losses[1], np.arange(9).reshape(3, 3))
+  np.testing.assert_array_equal(losses[1, 0, 0], LOSSES)
   ranking = results.select(dataset.candidate_loss, method='SoftPT')[0, 0]
   np.testing.assert_array_equal(ranking, [np.nan, 3.0, np.nan, 4.0])
 
@@ -104,6 +110,8 @@ def test_dimensions_and_schema(dataset):
   assert dataset.cumulative_regret.dims == (
     'method',
     'pretrain_seed',
+    'learning_rate',
+    'prefix_init',
     'repetition',
     'eval_task',
     'reference',
@@ -130,6 +138,15 @@ def test_file_holds_the_same_bit_for_bit(dataset, tmp_path):
   assert {p.name for p in tmp_path.iterdir()} == {'results.nc', 'again.nc'}
 
 
+def test_a_file_from_before_the_grid_becomes_one_with_it(dataset, tmp_path):
+  # As it was written: scalars in the configuration, and no such axes.
+  config = {'tuning': {'learning_rate': 1e-3, 'prefix_init': 'normal'}}
+  dataset = dataset.assign_attrs(config=json.dumps(config))
+  old = dataset.isel(dict.fromkeys(grid.AXES, 0), drop=True)
+  results.save(old.assign_attrs(schema_version=1), tmp_path / 'results.nc')
+  assert results.load(tmp_path).identical(dataset)
+
+
 def test_missing_and_foreign_files_are_refused(dataset, tmp_path):
   with pytest.raises(errors.UserError, match='no file'):
     results.load(tmp_path)
@@ -146,7 +163,7 @@ def test_summary_is_over_repetitions_and_sequences_as_it_says(dataset, found):
     ('SoftPT', 'home', 5, 'oracle', 'sampled')
   ]
   runs = np.concatenate(
-    [found['SoftPT', seed].sequences[:, 0, 0, 1] for seed in range(2)]
+    [found['SoftPT', seed].sequences[0, 0, :, 0, 0, 1] for seed in range(2)]
   ).astype(np.float64)
   assert row.repetitions == len(runs) == 6
   np.testing.assert_allclose(row['mean'], runs.mean(), rtol=1e-6)
@@ -164,7 +181,7 @@ def test_comparison_is_on_the_same_sequences(dataset, found):
   )
   first, second = (
     np.concatenate(
-      [found[method, seed].sequences[:, 0, 1, 0] for seed in range(2)]
+      [found[method, seed].sequences[0, 0, :, 0, 1, 0] for seed in range(2)]
     ).mean(0, dtype=np.float64)
     for method in ('SoftPT', 'NoTuning')
   )
@@ -175,7 +192,7 @@ def test_comparison_is_on_the_same_sequences(dataset, found):
 def test_infinite_regrets_stay_infinite(found):
   builder = results.Builder(coords())
   infinite = found['SoftPT', 0]
-  infinite.sequences[1] = np.inf
+  infinite.sequences[0, 0, 1] = np.inf
   builder.put_regrets('SoftPT', 0, 'home', infinite)
   table = summary.summarize(builder.build({}))
   assert np.isposinf(table['mean']).all()
@@ -187,7 +204,7 @@ def test_infinite_regrets_stay_infinite(found):
 def test_a_run_that_turned_nan_is_not_dropped(found):
   builder = results.Builder(coords())
   regrets = found['SoftPT', 0]
-  regrets.sequences[1] = np.nan
+  regrets.sequences[0, 0, 1] = np.nan
   builder.put_regrets('SoftPT', 0, 'home', regrets)
   table = summary.summarize(builder.build({}))
   assert (table.repetitions == 3).all()

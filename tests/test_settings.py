@@ -96,7 +96,8 @@ MAY_BE_ZERO = {
         'num_steps': 1000,
         'batch_size': 256,
         'length': 50,
-        'learning_rate': 5e-3,
+        'learning_rate': [5e-3],
+        'prefix_init': ['normal'],
         'schedule': 'constant',
         'num_repetitions': 10,
         'prefix_length': 6,
@@ -166,7 +167,7 @@ def test_base_is_valid_locked_and_new_each_time():
 
 def test_there_are_scalars_to_check():
   assert {'seed', 'network.embedding_dim', 'tuning.lora_rank'} <= set(INTS)
-  assert FLOATS == ['pretraining.learning_rate', 'tuning.learning_rate']
+  assert FLOATS == ['pretraining.learning_rate']
 
 
 @pytest.mark.parametrize(
@@ -187,17 +188,23 @@ def test_whole_numbers_are_refused_by_field_and_value(field, value):
 @pytest.mark.parametrize(
   'value',
   # True is missing: ConfigDict makes it 1.0 before anyone sees it.
-  [-1, 0, 0.0, -1e-3, 'x', math.nan, math.inf, -math.inf, None, (1.0,)],
+  [-1, 0, 0.0, -1e-3, 'x', math.nan, math.inf, -math.inf, None],
   ids=str,
 )
-@pytest.mark.parametrize('field', FLOATS)
+@pytest.mark.parametrize('field', [*FLOATS, 'tuning.learning_rate'])
 def test_learning_rates_are_refused_by_field_and_value(field, value):
   message = refusal(with_field(field, value))
   assert field in message
   assert repr(value) in message
 
 
-@pytest.mark.parametrize('field', FLOATS)
+def test_pretraining_has_one_learning_rate():
+  message = refusal(with_field('pretraining.learning_rate', (1.0,)))
+  assert message.startswith('pretraining.learning_rate: ')
+  assert '(1.0,)' in message
+
+
+@pytest.mark.parametrize('field', [*FLOATS, 'tuning.learning_rate'])
 def test_a_whole_learning_rate_is_legal(field):
   settings.validate(with_field(field, 1))
 
@@ -381,7 +388,7 @@ def test_one_prefix_length_reaches_all_prefix_methods():
     (
       'prefix_init',
       'init',
-      'zeros',
+      ('zeros',),
       {'SimplexPT', 'RealPT', 'SoftPT', 'StatePT'},
     ),
     ('lora_rank', 'rank', 2, {'LoRAWT'}),
@@ -412,6 +419,55 @@ def test_a_methods_own_length_changes_that_method_only():
   config.tuning.prefix_length = 3
   assert config.methods.SoftPT.length == 25
   assert config.methods.RealPT.length == 3
+
+
+# Fields of one value or several.
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'found'),
+  [
+    ('learning_rate', 1e-2, (1e-2,)),
+    ('learning_rate', (1e-3, 5e-3), (1e-3, 5e-3)),
+    ('learning_rate', [1e-3, 5e-3], (1e-3, 5e-3)),
+    ('prefix_init', 'zeros', ('zeros',)),
+    ('prefix_init', ('zeros', 'normal'), ('zeros', 'normal')),
+  ],
+)
+def test_one_setting_or_a_grid_of_them(field, value, found):
+  config = settings.base()
+  config.tuning[field] = value
+  assert config.tuning[field] == found
+  settings.validate(config)
+  assert settings.plain(config)['tuning'][field] == list(found)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [
+    ('learning_rate', ()),
+    ('learning_rate', (1e-3, 0.001)),
+    ('learning_rate', (1e-3, -1e-3)),
+    ('learning_rate', (1e-3, True)),
+    ('prefix_init', ()),
+    ('prefix_init', ('zeros', 'zeros')),
+    ('prefix_init', ('zeros', 3)),
+    ('prefix_init', 3),
+  ],
+)
+def test_what_is_no_grid_is_refused(field, value):
+  config = settings.base()
+  config.tuning[field] = value
+  assert refusal(config).startswith(f'tuning.{field}: ')
+
+
+def test_a_methods_own_init_is_one_and_changes_that_method_only():
+  config = settings.base()
+  config.methods.SoftPT.init = 'zeros'
+  config.tuning.prefix_init = ('normal', 'uniform')
+  assert config.methods.SoftPT.init == ('zeros',)
+  assert config.methods.RealPT.init == ('normal', 'uniform')
+  assert config.tuning.prefix_init == ('normal', 'uniform')
 
 
 # Plain values and back.
