@@ -14,7 +14,8 @@ class Curve:
 
   Each line is `{"step": k, "loss": [one for each repetition]}`, in nats a
   sequence. On a grid each setting has a curve of its own, named after it
-  (`SoftPT-seed0-lr0.001-zeros`). What an unfinished run left under the same name is replaced.
+  (`SoftPT-seed0-lr0.001-zeros`). What an unfinished run left under the same
+  name is replaced.
   """
 
   def __init__(self, folder: pathlib.Path | None, name: str):
