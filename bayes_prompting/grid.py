@@ -57,7 +57,7 @@ def first_best(losses: np.ndarray, ran: np.ndarray) -> tuple[int, int]:
   # What diverged ranks last, but before what was never run.
   mean = np.where(np.isfinite(mean), mean, np.inf)
   positions = [*map(tuple, np.argwhere(count > 0).tolist())]
-  return min(positions, key=lambda at: mean[at], default=(0, 0))
+  return min(positions, key=lambda index: mean[index], default=(0, 0))
 
 
 def restrict(
@@ -90,6 +90,14 @@ def restrict(
       )
     ran = ran & np.expand_dims(known == label, others)
   return ran
+
+
+def whole(dataset: xr.Dataset) -> xr.Dataset:
+  """Returns a results file with both axes, also after `sel` of a setting."""
+  scalars = [
+    axis for axis in AXES if axis in dataset.coords and not dataset[axis].ndim
+  ]
+  return dataset.expand_dims(scalars) if scalars else dataset
 
 
 def size(dataset: xr.Dataset) -> int:
@@ -139,10 +147,13 @@ def _labels(dataset, method, index):
   rate, init = (
     one[axis].values[i].item() for axis, i in zip(AXES, index, strict=True)
   )
-  if 'tuning_loss' not in one or one.tuning_loss.isnull().all():
+  tried = [
+    (one.judged == 1).any(set(one.judged.dims) - {axis}).sum() for axis in AXES
+  ]
+  trained = 'tuning_loss' in one and one.tuning_loss.notnull().any()
+  if not trained and tried[0] < 2:
     rate = np.nan
-  others = set(one.judged.dims) - {'prefix_init'}
-  if (one.judged == 1).any(others).sum() > 1:
+  if tried[1] > 1:
     return rate, init
   # It has one initialisation, which may be its own, or none at all.
   config = json.loads(dataset.attrs.get('config', '{}'))
@@ -157,6 +168,7 @@ def choose(dataset: xr.Dataset) -> xr.Dataset:
   The axes of the grid are gone; coordinates of the same names say for each
   method what was chosen. What has no such axes is returned as it is.
   """
+  dataset = whole(dataset)
   if not set(AXES) <= set(dataset.dims):
     return dataset
   choices = best(dataset)

@@ -287,11 +287,18 @@ def _try_shapes(lab):
 
     try:
       jax.eval_shape(bind, lab.root)
-      starts = [_start_shapes(method, x, lab.root) for x in method.tuners]
+      _check_starts(lab, method)
     except errors.UserError as error:
       raise errors.UserError(f'methods.{method.name}.{error}') from None
-    if any(start != starts[0] for start in starts):
-      raise errors.UserError(
-        f'methods.{method.name}.init: every one of {lab.prefix_inits} must '
-        'start from a tunable of the same shape'
-      )
+
+
+def _check_starts(lab, method):
+  """Checks that all starts of a method can be fitted as one."""
+  if len(method.tuners) == 1:
+    return
+  starts = [_start_shapes(method, x, lab.root) for x in method.tuners]
+  if any(start != starts[0] for start in starts):
+    raise errors.UserError(
+      f'init: every one of {lab.prefix_inits} must start from a tunable of '
+      'the same shape'
+    )

@@ -270,9 +270,15 @@ def sequence_regret(
       f'step: must be one of {dataset.report_step.values.tolist()}, got '
       f'{step!r}'
     )
+  dataset = grid.whole(dataset)
   if set(grid.AXES) <= set(dataset.dims):
     index = grid.position(dataset, method, learning_rate, prefix_init)
     dataset = dataset.isel(grid.at(index))
+  elif learning_rate is not None or prefix_init is not None:
+    raise errors.UserError(
+      'learning_rate, prefix_init: the dataset holds what grid.choose chose '
+      'alone; give the whole one'
+    )
   chosen = select(
     dataset.sequence_regret,
     method=method,

@@ -145,6 +145,21 @@ def test_settings_of_choice_can_be_asked_for():
   np.testing.assert_allclose(runs.mean(), 7 - 3.0)
 
 
+def test_a_part_of_the_grid_is_a_grid():
+  dataset = made_up(LOSSES)
+  part = dataset.sel(learning_rate=1e-1)  # No axis any more.
+  assert grid.best(grid.whole(part))['SoftPT'].index == (0, 1)
+  runs = results.sequence_regret(part, 'SoftPT', 'home', 2)
+  np.testing.assert_allclose(runs.mean(), 7 - 2.5)
+  rows = summary.summarize(part).set_index('method')
+  assert (rows.loc['SoftPT', 'learning_rate'] == 1e-1).all()
+  assert (rows.loc['SoftPT', 'prefix_init'] == 'zeros').all()
+  # What was chosen has no others to ask for.
+  with pytest.raises(errors.UserError, match='grid.choose'):
+    chosen = grid.choose(dataset)
+    results.sequence_regret(chosen, 'SoftPT', 'home', 2, learning_rate=1e-1)
+
+
 def _lines(ax):
   """What is drawn with a line: (positions, heights), rings and levels aside."""
   lines = [x for x in ax.lines if x.get_linestyle() != 'None']
