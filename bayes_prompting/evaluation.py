@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from bayes_prompting import keys
 from bayes_prompting import regret
+from bayes_prompting import sharding
 from bayes_prompting import theory
 from bayes_prompting import types
 
@@ -61,7 +62,11 @@ def _sample(key, task_prior, num, length):
 
 
 def make_task(
-  key: types.Key, task_prior: types.TaskPrior, num_sequences: int, length: int
+  key: types.Key,
+  task_prior: types.TaskPrior,
+  num_sequences: int,
+  length: int,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Task:
   """Samples the sequences of an evaluation task.
 
@@ -70,6 +75,7 @@ def make_task(
     task_prior: Where they come from.
     num_sequences: S.
     length: N.
+    mesh: Where it will be evaluated, if on several devices.
   """
   expected = theory.expected_regret(task_prior, task_prior, length)
   episodes, bayes, own = _sample(key, task_prior, num_sequences, length)
@@ -77,7 +83,8 @@ def make_task(
     # Never negative; what is came from predictions rounded to float32.
     expected = jnp.maximum(jnp.asarray(expected, jnp.float32), 0.0)
     own = jnp.broadcast_to(expected, own.shape)
-  return Task(episodes.tokens, episodes.oracle_log_probs, bayes, own)
+  task = Task(episodes.tokens, episodes.oracle_log_probs, bayes, own)
+  return sharding.put(mesh, task)
 
 
 def _summarise(regrets: types.Array, report_steps: tuple[int, ...]) -> Regrets:
@@ -94,8 +101,34 @@ def _summarise(regrets: types.Array, report_steps: tuple[int, ...]) -> Regrets:
 
 
 @functools.partial(
-  jax.jit, static_argnames=('predictor', 'tuner', 'report_steps', 'block')
+  jax.jit,
+  static_argnames=('predictor', 'tuner', 'report_steps', 'block', 'mesh'),
 )
+def _evaluate(
+  predictor, params, tuner, tunables, task, report_steps, block, mesh
+):
+  def one(repetition):
+    tunable = jax.tree.map(lambda leaf: leaf[repetition], tunables)
+    bound = tuner.bind(predictor, params, tunable)
+
+    def predict(bound, tokens):
+      return predictor.predict(*bound, tokens[None])[0]
+
+    log_probs = sharding.map_rows(mesh, predict, bound, task.tokens, block)
+    regrets = regret.regrets(
+      log_probs,
+      task.tokens,
+      task.oracle_log_probs,
+      task.bayes_log_probs,
+      task.bayes_oracle_regret,
+    )
+    return _summarise(regrets, report_steps)
+
+  # A tunable without leaves (NoTuning) has one repetition.
+  count = next((len(leaf) for leaf in jax.tree.leaves(tunables)), 1)
+  return sharding.replicate(mesh, jax.lax.map(one, jnp.arange(count)))
+
+
 def evaluate(
   predictor: types.Predictor,
   params: types.Params,
@@ -104,6 +137,7 @@ def evaluate(
   task: Task,
   report_steps: tuple[int, ...],
   block: int = 128,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Regrets:
   """Returns the regrets of every repetition of a tuned predictor on a task.
 
@@ -116,28 +150,12 @@ def evaluate(
     report_steps: Steps, counted from 1, at which the cumulative regret of every
       sequence is kept.
     block: Sequences that are predicted at once; a matter of speed only.
+    mesh: Devices to split the sequences over, for no more than rounding.
   """
-
-  def one(repetition):
-    tunable = jax.tree.map(lambda leaf: leaf[repetition], tunables)
-    bound, state = tuner.bind(predictor, params, tunable)
-
-    def predict(tokens):
-      return predictor.predict(bound, state, tokens[None])[0]
-
-    log_probs = jax.lax.map(predict, task.tokens, batch_size=block)
-    regrets = regret.regrets(
-      log_probs,
-      task.tokens,
-      task.oracle_log_probs,
-      task.bayes_log_probs,
-      task.bayes_oracle_regret,
-    )
-    return _summarise(regrets, report_steps)
-
-  # A tunable without leaves (NoTuning) has one repetition.
-  count = next((len(leaf) for leaf in jax.tree.leaves(tunables)), 1)
-  return jax.lax.map(one, jnp.arange(count))
+  params, tunables, task = sharding.put(mesh, (params, tunables, task))
+  return _evaluate(
+    predictor, params, tuner, tunables, task, report_steps, block, mesh
+  )
 
 
 @functools.partial(jax.jit, static_argnames='report_steps')

@@ -10,6 +10,7 @@ import ml_collections
 import xarray as xr
 
 from bayes_prompting import checkpoints
+from bayes_prompting import distributed
 from bayes_prompting import errors
 from bayes_prompting import figures
 from bayes_prompting import fitting
@@ -23,6 +24,7 @@ from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import searching
 from bayes_prompting import settings
+from bayes_prompting import sharding
 from bayes_prompting import summary
 from bayes_prompting import trees
 from bayes_prompting import types
@@ -65,19 +67,31 @@ def finish(
     folder: Where everything is kept; nothing is written with None.
     require: Raise UserError where something would have to be trained or tuned.
   """
-  if folder is not None and folder.results.exists():
-    print(f'Finished already: {folder.path}')
-    dataset = results.load(folder.results)
-  else:
+  dataset = None
+  if folder is not None:
+    dataset = distributed.on_first(lambda: _load_results(folder))
+  if dataset is None:
     networks = meta_train(lab, folder, require)
     tuned = tune(lab, networks, folder, require)
     dataset = evaluate(lab, networks, tuned)
     if folder is not None:
-      results.save(dataset, folder.results)
+      distributed.on_first(lambda: results.save(dataset, folder.results))
   if folder is not None:
-    summary.save(summary.summarize(dataset), folder.summary)
-    figures.make_all(dataset, folder.figures)
+    distributed.on_first(lambda: _report(dataset, folder))
   return dataset
+
+
+def _load_results(folder):
+  """Returns the results of a run that is finished, else None."""
+  if not folder.results.exists():
+    return None
+  print(f'Finished already: {folder.path}')
+  return results.load(folder.results)
+
+
+def _report(dataset, folder):
+  summary.save(summary.summarize(dataset), folder.summary)
+  figures.make_all(dataset, folder.figures)
 
 
 def open_run(
@@ -91,9 +105,30 @@ def open_run(
   With `pretrained` it raises UserError, before anything is written, where a
   network would have to be trained.
   """
-  lab = lab_lib.build(config)
+  lab = distributed.together(lambda: _build(config))
+  distributed.agree('configuration', settings.fingerprint(lab.config))
   if workdir is None:
     return lab, None
+  return lab, distributed.on_first(
+    lambda: _open_workdir(lab, workdir, overwrite, pretrained)
+  )
+
+
+def _build(config):
+  """Builds the lab, and checks that its fits suit the devices there are."""
+  lab = lab_lib.build(config)
+  _fit_mesh(lab, lab.pretraining, 1)
+  for method in lab.methods.values():
+    _fit_mesh(lab, lab.tuning, lab.repetitions(method))
+  sharding.for_rows(lab.config['compute'])
+  return lab
+
+
+def _fit_mesh(lab, fit_settings, runs):
+  return sharding.for_fit(lab.config['compute'], runs, fit_settings.batch_size)
+
+
+def _open_workdir(lab, workdir, overwrite, pretrained):
   path = pathlib.Path(workdir).expanduser().absolute()
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
@@ -102,7 +137,7 @@ def open_run(
     'seed': lab.config['seed'],
     **workdir_lib.provenance(),
   }
-  return lab, workdir_lib.claim(workdir, record, overwrite)
+  return workdir_lib.claim(workdir, record, overwrite)
 
 
 def _check_pretrained(lab, folder):
@@ -124,7 +159,7 @@ def network_hash(lab: Lab, seed: int) -> str:
     {
       'code': registry.code(
         [
-          *(fitting, keys, predictor_lib, regret, trees, types),
+          *(fitting, keys, predictor_lib, regret, sharding, trees, types),
           registry.module('task_priors', lab.config['tasks'][task]['name']),
           registry.module('torsos', lab.config['network']['torso']['name']),
           registry.module('tuners', 'weights'),
@@ -203,19 +238,20 @@ def _meta_train_one(lab, seed, folder):
   template = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype), lab_lib.network_shapes(lab)
   )
-  state, losses = _fit(
+  tunable, losses = _fit(
+    lab,
     f'pretraining-seed{seed}',
     lab.pretraining,
+    1,
     folder,
     key=key,
     predictor=lab.network,
     params=template,
     tuner=tuner,
     task_prior=lab.priors[lab.pretraining_task],
-    settings=lab.pretraining,
     repetitions=[seed],
   )
-  tunable = jax.tree.map(lambda x: x[0], state.tunable)
+  tunable = jax.tree.map(lambda x: x[0], tunable)
   params, _ = tuner.bind(lab.network, template, tunable)
   found = {'params': params}
   if len(losses):
@@ -223,10 +259,16 @@ def _meta_train_one(lab, seed, folder):
   return found
 
 
-def _fit(title, fit_settings, folder, **kwargs):
-  """Runs `fit` with a progress bar, and its curve written as it comes."""
+def _fit(lab, title, fit_settings, runs, folder, **kwargs):
+  """Runs `fit` with a progress bar, and its curve written as it comes.
+
+  Returns the tunable of its end, off the mesh, and the losses [steps, R].
+  """
+  mesh = _fit_mesh(lab, fit_settings, runs)
+  kwargs.update(settings=fit_settings, mesh=mesh)
   if not fit_settings.num_steps or not kwargs['tuner'].trainable:
-    return fitting.fit(**kwargs)
+    state, losses = fitting.fit(**kwargs)
+    return sharding.to_host(mesh, state.tunable), losses
   curves = None if folder is None else folder.curves
   with (
     metrics.Progress(title, fit_settings.num_steps) as progress,
@@ -237,7 +279,8 @@ def _fit(title, fit_settings, folder, **kwargs):
       curve.append(done - len(losses) + 1, losses)
       progress(done, float(losses[-1].mean()))
 
-    return fitting.fit(**kwargs, on_chunk=on_chunk)
+    state, losses = fitting.fit(**kwargs, on_chunk=on_chunk)
+  return sharding.to_host(mesh, state.tunable), losses
 
 
 def tune(
@@ -292,10 +335,13 @@ def _tune_one(lab, method, seed, params, folder):
         length=lab.tuning.length,
         num_draws=lab.config['tuning']['search_draws'],
         on_block=lambda done, total: progress(done),
+        mesh=sharding.for_rows(lab.config['compute']),
       )
     return {'tunable': ranking.tunable, 'candidate_losses': ranking.losses}
-  state, losses = _fit(title, lab.tuning, folder, settings=lab.tuning, **common)
-  found = {'tunable': state.tunable}
+  tunable, losses = _fit(
+    lab, title, lab.tuning, common['repetitions'], folder, **common
+  )
+  found = {'tunable': tunable}
   if len(losses):
     found['losses'] = losses
   return found

@@ -20,6 +20,7 @@ from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting import settings as settings_lib
+from bayes_prompting import sharding
 from bayes_prompting import types
 
 OnChunk = Callable[[int, np.ndarray], None]
@@ -80,36 +81,42 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
   )
 
 
-@functools.partial(jax.jit, static_argnames=('predictor', 'tuner', 'settings'))
-def _start(key, predictor, params, tuner, settings, repetitions):
-  def one(repetition):
-    tunable = tuner.init(
-      keys.stream(key, 'init', repetition), predictor, params
-    )
-    return tunable, optimizer(settings).init(tunable)
-
-  return jax.vmap(one)(repetitions)
-
-
 @functools.partial(
-  jax.jit,
-  static_argnames=('predictor', 'tuner', 'task_prior', 'settings'),
-  donate_argnames=('tunable', 'opt_state'),
+  jax.jit, static_argnames=('predictor', 'tuner', 'settings', 'mesh')
 )
-def _run_chunk(
+def _start(key, predictor, params, tuner, settings, repetitions, mesh=None):
+  def some(key, params, repetitions):
+    def one(repetition):
+      tunable = tuner.init(
+        keys.stream(key, 'init', repetition), predictor, params
+      )
+      return tunable, optimizer(settings).init(tunable)
+
+    return jax.vmap(one)(repetitions)
+
+  some = sharding.over_runs(mesh, some, in_axes=(None, None, 0))
+  return some(key, params, repetitions)
+
+
+def _updates(
   key,
-  predictor,
   params,
-  tuner,
-  task_prior,
-  settings,
   repetitions,
   tunable,
   opt_state,
   first_step,
   num_steps,
+  predictor,
+  tuner,
+  task_prior,
+  settings,
+  mesh,
 ):
-  """Does updates first_step ... first_step + num_steps - 1 (both traced)."""
+  """Does updates first_step ... first_step + num_steps - 1 (both traced).
+
+  On a mesh this is what one device does: its part of the runs, on its part of
+  every batch.
+  """
   transform = optimizer(settings)
 
   def loss_fn(tunable, tokens):
@@ -120,10 +127,13 @@ def _run_chunk(
   def update(repetition, tunable, opt_state, step):
     step_key = keys.stream(key, 'data', repetition, step)
     sample = functools.partial(task_prior.sample, length=settings.length)
+    # One key a sequence: the same sequences, however the batch is split.
+    batch_keys = jax.random.split(step_key, settings.batch_size)
     tokens = jax.vmap(lambda k: sample(k).tokens)(
-      jax.random.split(step_key, settings.batch_size)
+      sharding.own_part(mesh, batch_keys)
     )
     loss, gradient = jax.value_and_grad(loss_fn)(tunable, tokens)
+    loss, gradient = sharding.average(mesh, (loss, gradient))
     updates, opt_state = transform.update(gradient, opt_state, tunable)
     return optax.apply_updates(tunable, updates), opt_state, loss
 
@@ -141,6 +151,43 @@ def _run_chunk(
   return jax.lax.fori_loop(0, num_steps, body, (tunable, opt_state, losses))
 
 
+@functools.partial(
+  jax.jit,
+  static_argnames=('predictor', 'tuner', 'task_prior', 'settings', 'mesh'),
+  donate_argnames=('tunable', 'opt_state'),
+)
+def _run_chunk(
+  key,
+  predictor,
+  params,
+  tuner,
+  task_prior,
+  settings,
+  repetitions,
+  tunable,
+  opt_state,
+  first_step,
+  num_steps,
+  mesh=None,
+):
+  """Does `_updates`, the runs and the batches split over a mesh."""
+  run = functools.partial(
+    _updates,
+    predictor=predictor,
+    tuner=tuner,
+    task_prior=task_prior,
+    settings=settings,
+    mesh=mesh,
+  )
+  run = sharding.over_runs(
+    mesh, run, in_axes=(None, None, 0, 0, 0, None, None), out_axes=(0, 0, 1)
+  )
+  tunable, opt_state, losses = run(
+    key, params, repetitions, tunable, opt_state, first_step, num_steps
+  )
+  return tunable, opt_state, sharding.replicate(mesh, losses)
+
+
 def fit(
   key: types.Key,
   predictor: types.Predictor,
@@ -153,6 +200,7 @@ def fit(
   resume: FitState | None = None,
   stop: int | None = None,
   on_chunk: OnChunk | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[FitState, np.ndarray]:
   """Minimises the log loss on a task prior over the tunable of a tuner.
 
@@ -172,9 +220,12 @@ def fit(
     resume: A state of the same fit to go on from. Its buffers are donated.
     stop: The step to stop at, if earlier than `settings.num_steps`.
     on_chunk: Called with (steps done, losses [steps, R] of this chunk).
+    mesh: Devices to split runs and batches over (`sharding.for_fit`); its axes
+      divide R and B. It changes results by no more than rounding.
 
   Returns:
-    The state at the end, and losses [steps done now, R].
+    The state at the end, its runs split over the mesh if there is one, and
+    losses [steps done now, R].
 
   Raises:
     UserError: If the tuner has candidates, which are for `searching.search`.
@@ -186,13 +237,17 @@ def fit(
   if isinstance(repetitions, int):
     repetitions = range(repetitions)
   repetitions = jnp.asarray(list(repetitions), jnp.uint32)
+  params = sharding.put(mesh, params)
   if resume is None:
     tunable, opt_state = _start(
-      key, predictor, params, tuner, settings, repetitions
+      key, predictor, params, tuner, settings, repetitions, mesh
     )
     step = 0
   else:
-    tunable, opt_state, step = resume.tunable, resume.opt_state, resume.step
+    tunable, opt_state = sharding.put(
+      mesh, (resume.tunable, resume.opt_state), 'repetition'
+    )
+    step = resume.step
   num_steps = settings.num_steps if tuner.trainable else 0
   stop = num_steps if stop is None else min(stop, num_steps)
   losses, pending = [], None
@@ -216,6 +271,7 @@ def fit(
       opt_state,
       step,
       todo,
+      mesh,
     )
     step += todo
     # Reported one chunk late: the device goes on while the host writes.

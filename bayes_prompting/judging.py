@@ -16,6 +16,7 @@ from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import settings
+from bayes_prompting import sharding
 
 
 def judge(
@@ -84,11 +85,13 @@ def _judge_task(lab, networks, tuned, name):
   """Yields (method, seed, regrets) of everything on one evaluation task."""
   sizes = lab.config['evaluation']
   prior = lab.priors[name]
+  mesh = sharding.for_rows(lab.config['compute'])
   task = evaluation.make_task(
     evaluation.task_key(lab.root, name),
     prior,
     sizes['num_sequences'],
     sizes['length'],
+    mesh,
   )
   steps = lab.report_steps
   yield 'Oracle', 0, evaluation.evaluate_oracle(task, steps)
@@ -98,7 +101,7 @@ def _judge_task(lab, networks, tuned, name):
   yield (
     reference,
     0,
-    evaluation.evaluate(bayes, {}, untuned, {}, task, steps),
+    evaluation.evaluate(bayes, {}, untuned, {}, task, steps, mesh=mesh),
   )
   for (method_name, seed), found in tuned.items():
     method = lab.methods[method_name]
@@ -113,6 +116,7 @@ def _judge_task(lab, networks, tuned, name):
         found['tunable'],
         task,
         steps,
+        mesh=mesh,
       ),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_prompting import keys
 from bayes_prompting import regret
+from bayes_prompting import sharding
 from bayes_prompting import types
 
 
@@ -39,26 +40,30 @@ def _draw(key, task_prior, num, length, repetitions):
 
 
 @functools.partial(
-  jax.jit, static_argnames=('predictor', 'tuner', 'sequence_block')
+  jax.jit, static_argnames=('predictor', 'tuner', 'sequence_block', 'mesh')
 )
-def _score(predictor, params, tuner, candidates, tokens, sequence_block):
+def _score(
+  predictor, params, tuner, candidates, tokens, sequence_block, mesh=None
+):
   """Scores [C] candidates on tokens [R, D, N]: mean losses [C, R]."""
 
   def candidate_losses(candidate):
-    bound, state = tuner.bind(predictor, params, candidate)
+    bound = tuner.bind(predictor, params, candidate)
 
-    def sequence_loss(sequence):
-      log_probs = predictor.predict(bound, state, sequence[None])[0]
+    def sequence_loss(bound, sequence):
+      log_probs = predictor.predict(*bound, sequence[None])[0]
       return regret.log_loss(log_probs, sequence)
 
     def mean_loss(draws):
       # Sequences in blocks: their activations then stay in the cache.
-      losses = jax.lax.map(sequence_loss, draws, batch_size=sequence_block)
+      losses = sharding.map_rows(
+        mesh, sequence_loss, bound, draws, sequence_block
+      )
       return losses.mean()
 
     return jax.lax.map(mean_loss, tokens)
 
-  return jax.lax.map(candidate_losses, candidates)
+  return sharding.replicate(mesh, jax.lax.map(candidate_losses, candidates))
 
 
 def search(
@@ -74,6 +79,7 @@ def search(
   candidate_block: int = 8,
   sequence_block: int = 256,
   on_block: Callable[[int, int], None] | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Ranking:
   """Scores all candidates of a tuner on one common set of independent draws.
 
@@ -90,6 +96,7 @@ def search(
     candidate_block: Candidates that are scored between two looks at the host.
     sequence_block: Sequences that are predicted at once.
     on_block: Called with (candidates scored, candidates in all).
+    mesh: Devices to split the draws over, for no more than rounding.
 
   Returns:
     For each repetition the candidate with the smallest loss (the first of
@@ -101,13 +108,16 @@ def search(
   candidates = tuner.candidates(predictor)
   total = len(jax.tree.leaves(candidates)[0])
   tokens = _draw(key, task_prior, num_draws, length, repetitions)
+  params, tokens = sharding.put(mesh, (params, tokens))
   losses = []
   for first in range(0, total, candidate_block):
     # The last block is filled up with its first candidate: one program.
     index = np.arange(first, first + candidate_block)
     index = np.where(index < total, index, first)
     some = jax.tree.map(lambda leaf, i=index: leaf[i], candidates)
-    scored = _score(predictor, params, tuner, some, tokens, sequence_block)
+    scored = _score(
+      predictor, params, tuner, some, tokens, sequence_block, mesh
+    )
     losses.append(np.asarray(scored)[: total - first])
     if on_block is not None:
       on_block(min(first + candidate_block, total), total)

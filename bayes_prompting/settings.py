@@ -140,6 +140,10 @@ def base() -> ml_collections.ConfigDict:
   # settings of a grid) that are trained as one vmapped program. 0: automatic.
   c.compute.sequence_block = 0
   c.compute.run_block = 0
+  # Devices that the runs, and the sequences of a batch, are split over. 0:
+  # automatic, all that divide them, the runs first (see `sharding.choose`).
+  c.compute.repetition_devices = 0
+  c.compute.data_devices = 0
   return c.lock()
 
 
@@ -243,7 +247,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'evaluation.length: must be at least tuning.length={tuning.length}, '
       f'got {evaluation.length}'
     )
-  for field in ('sequence_block', 'run_block'):
+  for field in (
+    'sequence_block',
+    'run_block',
+    'repetition_devices',
+    'data_devices',
+  ):
     checks.integer(f'compute.{field}', config.compute[field], 0)
   _check_names(config)
   plain(config)
