@@ -70,6 +70,9 @@ def save(
 
 
 def _save(path, tree, metadata):
+  if not distributed.alone():
+    # Orbax takes an array of JAX's for a part of what all processes have.
+    tree = jax.tree.map(np.asarray, tree)
   path.mkdir(parents=True, exist_ok=True)
   with _manager(path) as manager:
     manager.save(
@@ -129,15 +132,16 @@ def _restore(path, abstract):
           f'checkpoint: {str(path)!r} has {leaf} = {saved.get(leaf)}, wanted '
           f'is {wanted.get(leaf)}'
         )
+    if jax.device_count() > 1:
+      # NumPy's arrays can go to any device, of any process.
+      abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
     arguments = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
     try:
-      tree = manager.restore(0, args=arguments)['tree']
+      return manager.restore(0, args=arguments)['tree']
     except ValueError as error:
       # The same leaves in another structure, e.g. a tuple for a dict.
       line = ' '.join(str(error).split())
       raise errors.UserError(f'checkpoint: {str(path)!r}: {line}') from None
-  # NumPy's arrays can go to any device, of any process.
-  return jax.tree.map(np.asarray, tree) if jax.device_count() > 1 else tree
 
 
 def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

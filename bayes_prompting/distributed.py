@@ -12,6 +12,7 @@ Every process must call these functions, and in the same order.
 from collections.abc import Callable, Mapping
 import os
 import pickle
+import signal
 from typing import Any, TypeVar
 
 import jax
@@ -105,7 +106,11 @@ def initialize(
       # All devices of the host are ours, whatever a cluster says.
       'cluster_detection_method': 'deactivate',
     }
+  before = signal.getsignal(signal.SIGTERM)
   jax.distributed.initialize(**found, shutdown_timeout_seconds=_SHUTDOWN)
+  # JAX takes it as notice of a preemption to come. Nobody here asks for that,
+  # and the process could no longer be told to end.
+  signal.signal(signal.SIGTERM, before)
 
 
 def alone() -> bool:
