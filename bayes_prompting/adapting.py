@@ -7,6 +7,7 @@ keeps them by learning rate, initialisation and repetition.
 from collections.abc import Sequence
 import contextlib
 import functools
+import math
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from bayes_prompting import fitting
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import metrics
 from bayes_prompting import searching
+from bayes_prompting import sharding
 from bayes_prompting import types
 from bayes_prompting import workdir as workdir_lib
 
@@ -24,21 +26,29 @@ def fit(
   title: str,
   settings: fitting.Settings,
   folder: workdir_lib.Workdir | None,
+  mesh: jax.sharding.Mesh | None,
   parts: Sequence[str] = ('',),
   **kwargs: Any,
-) -> tuple[fitting.FitState, np.ndarray]:
+) -> tuple[types.Tunable, np.ndarray]:
   """Runs `fitting.fit` with a progress bar, and its curves as they come.
 
   Args:
     title: Of the bar, and the name of the curve.
     settings: Of the fit.
     folder: Where curves are written; nowhere with None.
+    mesh: Devices of the fit.
     parts: What follows the title in the names of several curves, which have
       equally many of the runs, in their order.
     **kwargs: Further arguments of `fitting.fit`.
+
+  Returns:
+    The tunable at the end, off the mesh, with a leading axis [R], and the
+    losses [steps, R].
   """
+  kwargs.update(settings=settings, mesh=mesh)
   if not settings.num_steps or not kwargs['tuner'].trainable:
-    return fitting.fit(settings=settings, **kwargs)
+    state, losses = fitting.fit(**kwargs)
+    return sharding.to_host(mesh, state.tunable), losses
   place = None if folder is None else folder.curves
   with contextlib.ExitStack() as stack:
     progress = stack.enter_context(metrics.Progress(title, settings.num_steps))
@@ -52,7 +62,8 @@ def fit(
         curve.append(done - len(losses) + 1, part)
       progress(done, float(losses[-1].mean()))
 
-    return fitting.fit(settings=settings, **kwargs, on_chunk=on_chunk)
+    state, losses = fitting.fit(**kwargs, on_chunk=on_chunk)
+  return sharding.to_host(mesh, state.tunable), losses
 
 
 def tune(
@@ -86,10 +97,11 @@ def tune(
     fitting.start(**common, tuner=x, settings=lab.tuning, repetitions=runs)
     for x in method.tuners
   ]
-  state, losses = fit(
+  tunable, losses = fit(
     title,
     lab.tuning,
     folder,
+    lab.mesh(lab.tuning, math.prod(lab.shape(method))),
     _names(lab, method),
     **common,
     tuner=method.tuner,
@@ -98,7 +110,7 @@ def tune(
     learning_rates=np.repeat(rates, inits * runs),
     resume=fitting.concatenate(starts * len(rates)),
   )
-  found = {'tunable': unflatten(lab, method, state.tunable)}
+  found = {'tunable': unflatten(lab, method, tunable)}
   if len(losses):
     found['losses'] = losses.reshape(-1, *lab.shape(method))
   return found
@@ -115,6 +127,7 @@ def _search(lab, method, title, **common):
       repetitions=lab.repetitions(method),
       num_draws=lab.config['tuning']['search_draws'],
       on_block=lambda done, total: progress(done),
+      mesh=lab.row_mesh(),
     )
   return {
     'tunable': unflatten(lab, method, ranking.tunable),

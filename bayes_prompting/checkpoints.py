@@ -1,4 +1,8 @@
-"""Pytrees on disk, by Orbax. Nothing else in the package imports it."""
+"""Pytrees on disk, by Orbax. Nothing else in the package imports it.
+
+With several processes all of them call these functions, with whole arrays;
+process 0 alone runs Orbax, and tells the others what it found.
+"""
 
 import os
 import pathlib
@@ -10,21 +14,35 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
+from bayes_prompting import distributed
 from bayes_prompting import errors
 from bayes_prompting import trees
 from bayes_prompting import types
 
+# Orbax must not wait for processes that do not call it.
+_FIRST_ALONE = ocp.options.MultiprocessingOptions(
+  primary_host=0, active_processes={0}
+)
 
-def _manager(path: pathlib.Path, create: bool) -> ocp.CheckpointManager:
+
+def _manager(path: pathlib.Path) -> ocp.CheckpointManager:
+  """Returns the manager of a folder that exists."""
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=1, create=create, enable_async_checkpointing=False
+    max_to_keep=1,
+    create=False,
+    enable_async_checkpointing=False,
+    multiprocessing_options=_FIRST_ALONE,
   )
   return ocp.CheckpointManager(
     path.absolute(),
     options=options,
     item_handlers={
-      'tree': ocp.StandardCheckpointHandler(),
-      'metadata': ocp.JsonCheckpointHandler(),
+      'tree': ocp.StandardCheckpointHandler(
+        multiprocessing_options=_FIRST_ALONE
+      ),
+      'metadata': ocp.JsonCheckpointHandler(
+        multiprocessing_options=_FIRST_ALONE
+      ),
     },
   )
 
@@ -51,7 +69,15 @@ def save(
     tree: Holds at least one array, and none of size zero.
     metadata: Plain values, kept as JSON.
   """
-  path = pathlib.Path(path).absolute()
+  distributed.on_first(
+    lambda: _save(pathlib.Path(path).absolute(), tree, metadata)
+  )
+
+
+def _save(path, tree, metadata):
+  if not distributed.alone():
+    # Orbax takes an array of JAX's for a part of what all processes have.
+    tree = jax.tree.map(np.asarray, tree)
   # Orbax's own temporary names are the same for every process, and whoever
   # opens a folder next removes them, those of a living process too.
   draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
@@ -77,10 +103,13 @@ def save(
 
 def exists(path: str | os.PathLike[str]) -> bool:
   """Returns whether a whole checkpoint stands at `path`."""
-  path = pathlib.Path(path)
+  return distributed.on_first(lambda: _exists(pathlib.Path(path)))
+
+
+def _exists(path):
   if not path.is_dir():
     return False
-  with _manager(path, create=False) as manager:
+  with _manager(path) as manager:
     return manager.latest_step() is not None
 
 
@@ -97,12 +126,20 @@ def restore(
     UserError: If there is none, or if its structure, a shape or a dtype is
       another than the template's.
   """
-  if not exists(path):
-    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
   abstract = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), template
   )
-  with _manager(pathlib.Path(path), create=False) as manager:
+  return distributed.on_first(lambda: _restore(pathlib.Path(path), abstract))
+
+
+def _check_exists(path):
+  if not _exists(path):
+    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
+
+
+def _restore(path, abstract):
+  _check_exists(path)
+  with _manager(path) as manager:
     saved = _describe(manager.item_metadata(0)['tree'])
     wanted = _describe(abstract)
     for leaf in sorted(saved.keys() | wanted.keys()):
@@ -111,6 +148,9 @@ def restore(
           f'checkpoint: {str(path)!r} has {leaf} = {saved.get(leaf)}, wanted '
           f'is {wanted.get(leaf)}'
         )
+    if jax.device_count() > 1:
+      # NumPy's arrays can go to any device, of any process.
+      abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
     arguments = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
     try:
       return manager.restore(0, args=arguments)['tree']
@@ -126,9 +166,12 @@ def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
   Raises:
     UserError: If there is no checkpoint at `path`.
   """
-  if not exists(path):
-    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
-  with _manager(pathlib.Path(path), create=False) as manager:
+  return distributed.on_first(lambda: _metadata(pathlib.Path(path)))
+
+
+def _metadata(path):
+  _check_exists(path)
+  with _manager(path) as manager:
     return manager.restore(
       0, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
     )['metadata']

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from bayes_prompting import blocks
 from bayes_prompting import keys
 from bayes_prompting import regret
+from bayes_prompting import sharding
 from bayes_prompting import theory
 from bayes_prompting import types
 
@@ -62,7 +63,11 @@ def _sample(key, task_prior, num, length):
 
 
 def make_task(
-  key: types.Key, task_prior: types.TaskPrior, num_sequences: int, length: int
+  key: types.Key,
+  task_prior: types.TaskPrior,
+  num_sequences: int,
+  length: int,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Task:
   """Samples the sequences of an evaluation task.
 
@@ -71,6 +76,7 @@ def make_task(
     task_prior: Where they come from.
     num_sequences: S.
     length: N.
+    mesh: Where it will be evaluated, if on several devices.
   """
   expected = theory.expected_regret(task_prior, task_prior, length)
   episodes, bayes, own = _sample(key, task_prior, num_sequences, length)
@@ -78,7 +84,8 @@ def make_task(
     # Never negative; what is came from predictions rounded to float32.
     expected = jnp.maximum(jnp.asarray(expected, jnp.float32), 0.0)
     own = jnp.broadcast_to(expected, own.shape)
-  return Task(episodes.tokens, episodes.oracle_log_probs, bayes, own)
+  task = Task(episodes.tokens, episodes.oracle_log_probs, bayes, own)
+  return sharding.put(mesh, task)
 
 
 def _summarise(regrets: types.Array, report_steps: tuple[int, ...]) -> Regrets:
@@ -95,8 +102,33 @@ def _summarise(regrets: types.Array, report_steps: tuple[int, ...]) -> Regrets:
 
 
 @functools.partial(
-  jax.jit, static_argnames=('predictor', 'tuner', 'report_steps', 'block')
+  jax.jit,
+  static_argnames=('predictor', 'tuner', 'report_steps', 'block', 'mesh'),
 )
+def _evaluate(
+  predictor, params, tuner, tunables, task, report_steps, block, mesh
+):
+  def one(repetition):
+    tunable = jax.tree.map(lambda leaf: leaf[repetition], tunables)
+    bound, state = tuner.bind(predictor, params, tunable)
+    context = predictor.prepare(bound, state, task.tokens.shape[1])
+    log_probs = sharding.map_rows(
+      mesh, predictor.read, context, task.tokens, block
+    )
+    regrets = regret.regrets(
+      log_probs,
+      task.tokens,
+      task.oracle_log_probs,
+      task.bayes_log_probs,
+      task.bayes_oracle_regret,
+    )
+    return _summarise(regrets, report_steps)
+
+  # A tunable without leaves (NoTuning) has one repetition.
+  count = next((len(leaf) for leaf in jax.tree.leaves(tunables)), 1)
+  return sharding.replicate(mesh, jax.lax.map(one, jnp.arange(count)))
+
+
 def evaluate(
   predictor: types.Predictor,
   params: types.Params,
@@ -105,6 +137,7 @@ def evaluate(
   task: Task,
   report_steps: tuple[int, ...],
   block: int = 0,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Regrets:
   """Returns the regrets of every repetition of a tuned predictor on a task.
 
@@ -118,30 +151,15 @@ def evaluate(
       sequence is kept.
     block: Sequences that are predicted at once; a matter of speed only, and
       automatic with 0.
+    mesh: Devices to split the sequences over, for no more than rounding.
   """
-  count, length = task.tokens.shape
-  at_once = blocks.size(block, predictor.sequence_block(length), count)
-
-  def one(repetition):
-    tunable = jax.tree.map(lambda leaf: leaf[repetition], tunables)
-    bound, state = tuner.bind(predictor, params, tunable)
-
-    context = predictor.prepare(bound, state, length)
-    log_probs = blocks.batched(
-      lambda tokens: predictor.read(context, tokens), task.tokens, at_once
-    )
-    regrets = regret.regrets(
-      log_probs,
-      task.tokens,
-      task.oracle_log_probs,
-      task.bayes_log_probs,
-      task.bayes_oracle_regret,
-    )
-    return _summarise(regrets, report_steps)
-
-  # A tunable without leaves (NoTuning) has one repetition.
-  repetitions = next((len(leaf) for leaf in jax.tree.leaves(tunables)), 1)
-  return jax.lax.map(one, jnp.arange(repetitions))
+  block = blocks.size(
+    block, predictor.sequence_block(task.tokens.shape[1]), len(task.tokens)
+  )
+  params, tunables, task = sharding.put(mesh, (params, tunables, task))
+  return _evaluate(
+    predictor, params, tuner, tunables, task, report_steps, block, mesh
+  )
 
 
 @functools.partial(jax.jit, static_argnames='report_steps')

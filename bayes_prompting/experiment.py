@@ -1,6 +1,7 @@
 """The main job: meta-train, tune, evaluate; configuration in, results out."""
 
 import functools
+import math
 import os
 import pathlib
 from typing import Any
@@ -14,6 +15,7 @@ from bayes_prompting import adapting
 from bayes_prompting import blocks
 from bayes_prompting import checkpoints
 from bayes_prompting import compilation
+from bayes_prompting import distributed
 from bayes_prompting import errors
 from bayes_prompting import figures
 from bayes_prompting import fitting
@@ -25,6 +27,7 @@ from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import settings
+from bayes_prompting import sharding
 from bayes_prompting import summary
 from bayes_prompting import trees
 from bayes_prompting import types
@@ -81,19 +84,31 @@ def finish(
     folder: Where everything is kept; nothing is written with None.
     require: Raise UserError where something would have to be trained or tuned.
   """
-  if folder is not None and folder.results.exists():
-    print(f'Finished already: {folder.path}')
-    dataset = results.load(folder.results)
-  else:
+  dataset = None
+  if folder is not None:
+    dataset = distributed.on_first(lambda: _load_results(folder))
+  if dataset is None:
     networks = meta_train(lab, folder, require)
     tuned = tune(lab, networks, folder, require)
     dataset = evaluate(lab, networks, tuned)
     if folder is not None:
-      results.save(dataset, folder.results)
+      distributed.on_first(lambda: results.save(dataset, folder.results))
   if folder is not None:
-    summary.save(summary.summarize(dataset), folder.summary)
-    figures.make_all(dataset, folder.figures)
+    distributed.on_first(lambda: _report(dataset, folder))
   return dataset
+
+
+def _load_results(folder):
+  """Returns the results of a run that is finished, else None."""
+  if not folder.results.exists():
+    return None
+  print(f'Finished already: {folder.path}')
+  return results.load(folder.results)
+
+
+def _report(dataset, folder):
+  summary.save(summary.summarize(dataset), folder.summary)
+  figures.make_all(dataset, folder.figures)
 
 
 def open_run(
@@ -107,9 +122,26 @@ def open_run(
   With `pretrained` it raises UserError, before anything is written, where a
   network would have to be trained.
   """
-  lab = lab_lib.build(config)
+  lab = distributed.together(lambda: _build(config))
+  distributed.agree('configuration', settings.fingerprint(lab.config))
   if workdir is None:
     return lab, None
+  return lab, distributed.on_first(
+    lambda: _open_workdir(lab, workdir, overwrite, pretrained)
+  )
+
+
+def _build(config):
+  """Builds the lab, and checks that its fits suit the devices there are."""
+  lab = lab_lib.build(config)
+  lab.mesh(lab.pretraining, 1)
+  for method in lab.methods.values():
+    lab.mesh(lab.tuning, math.prod(lab.shape(method)))
+  lab.row_mesh()
+  return lab
+
+
+def _open_workdir(lab, workdir, overwrite, pretrained):
   path = pathlib.Path(workdir).expanduser().absolute()
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
@@ -118,7 +150,7 @@ def open_run(
     'seed': lab.config['seed'],
     **workdir_lib.provenance(),
   }
-  return lab, workdir_lib.claim(workdir, record, overwrite)
+  return workdir_lib.claim(workdir, record, overwrite)
 
 
 def _check_pretrained(lab, folder):
@@ -140,7 +172,8 @@ def network_hash(lab: Lab, seed: int) -> str:
     {
       'code': registry.code(
         [
-          *(blocks, fitting, keys, predictor_lib, regret, trees, types),
+          *(blocks, fitting, keys, predictor_lib, regret),
+          *(sharding, trees, types),
           registry.module('task_priors', lab.config['tasks'][task]['name']),
           registry.module('torsos', lab.config['network']['torso']['name']),
           registry.module('tuners', 'weights'),
@@ -221,10 +254,11 @@ def _meta_train_one(lab, seed, folder):
   template = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype), lab_lib.network_shapes(lab)
   )
-  state, losses = adapting.fit(
+  tunable, losses = adapting.fit(
     f'pretraining-seed{seed}',
     lab.pretraining,
     folder,
+    lab.mesh(lab.pretraining, 1),
     key=key,
     predictor=lab.network,
     params=template,
@@ -232,7 +266,7 @@ def _meta_train_one(lab, seed, folder):
     task_prior=lab.priors[lab.pretraining_task],
     repetitions=[seed],
   )
-  tunable = jax.tree.map(lambda x: x[0], state.tunable)
+  tunable = jax.tree.map(lambda x: x[0], tunable)
   params, _ = tuner.bind(lab.network, template, tunable)
   found = {'params': params}
   if len(losses):

@@ -25,6 +25,7 @@ from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting import settings as settings_lib
+from bayes_prompting import sharding
 from bayes_prompting import types
 
 # Runs at once on a CPU: one after another each has the caches for itself.
@@ -161,28 +162,26 @@ def _start(key, predictor, params, tuner, settings, repetitions):
   return jax.vmap(one)(repetitions)
 
 
-@functools.partial(
-  jax.jit,
-  static_argnames=('predictor', 'tuner', 'task_prior', 'settings'),
-  donate_argnames=('tunable', 'opt_state'),
-)
-def _run_chunk(
+def _updates(
   key,
-  predictor,
   params,
-  tuner,
-  task_prior,
-  settings,
   repetitions,
   rates,
   tunable,
   opt_state,
   first_step,
   num_steps,
+  predictor,
+  tuner,
+  task_prior,
+  settings,
+  mesh,
 ):
   """Does updates first_step ... first_step + num_steps - 1 (both traced).
 
-  The runs are uint32 [R] repetitions and float32 [R] rates, traced too.
+  The runs are uint32 [R] repetitions and float32 [R] rates, traced too. On a
+  mesh this is what one device does: its part of the runs, on its part of every
+  batch.
   """
   sequence_block = blocks.size(
     settings.sequence_block,
@@ -201,10 +200,13 @@ def _run_chunk(
   def update(repetition, rate, tunable, opt_state, step):
     step_key = keys.stream(key, 'data', repetition, step)
     sample = functools.partial(task_prior.sample, length=settings.length)
+    # One key a sequence: the same sequences, however the batch is split.
+    batch_keys = jax.random.split(step_key, settings.batch_size)
     tokens = jax.vmap(lambda k: sample(k).tokens)(
-      jax.random.split(step_key, settings.batch_size)
+      sharding.own_part(mesh, batch_keys)
     )
     loss, gradient = jax.value_and_grad(loss_fn)(tunable, tokens)
+    loss, gradient = sharding.average(mesh, (loss, gradient))
     updates, opt_state = optimizer(settings, rate).update(
       gradient, opt_state, tunable
     )
@@ -229,6 +231,47 @@ def _run_chunk(
   return tunable, opt_state, losses.T
 
 
+@functools.partial(
+  jax.jit,
+  static_argnames=('predictor', 'tuner', 'task_prior', 'settings', 'mesh'),
+  donate_argnames=('tunable', 'opt_state'),
+)
+def _run_chunk(
+  key,
+  predictor,
+  params,
+  tuner,
+  task_prior,
+  settings,
+  repetitions,
+  rates,
+  tunable,
+  opt_state,
+  first_step,
+  num_steps,
+  mesh=None,
+):
+  """Does `_updates`, the runs and the batches split over a mesh."""
+  run = functools.partial(
+    _updates,
+    predictor=predictor,
+    tuner=tuner,
+    task_prior=task_prior,
+    settings=settings,
+    mesh=mesh,
+  )
+  run = sharding.over_runs(
+    mesh,
+    run,
+    in_axes=(None, None, 0, 0, 0, 0, None, None),
+    out_axes=(0, 0, 1),
+  )
+  tunable, opt_state, losses = run(
+    key, params, repetitions, rates, tunable, opt_state, first_step, num_steps
+  )
+  return tunable, opt_state, sharding.replicate(mesh, losses)
+
+
 def fit(
   key: types.Key,
   predictor: types.Predictor,
@@ -242,6 +285,7 @@ def fit(
   resume: FitState | None = None,
   stop: int | None = None,
   on_chunk: OnChunk | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[FitState, np.ndarray]:
   """Minimises the log loss on a task prior over the tunable of a tuner.
 
@@ -264,9 +308,12 @@ def fit(
       other tuners of the same `bind`. Its buffers are donated.
     stop: The step to stop at, if earlier than `settings.num_steps`.
     on_chunk: Called with (steps done, losses [steps, R] of this chunk).
+    mesh: Devices to split runs and batches over (`sharding.for_fit`); its axes
+      divide R and B. It changes results by no more than rounding.
 
   Returns:
-    The state at the end, and losses [steps done now, R].
+    The state at the end, its runs split over the mesh if there is one, and
+    losses [steps done now, R].
 
   Raises:
     UserError: If the tuner has candidates, which are for `searching.search`,
@@ -288,7 +335,12 @@ def fit(
   settings = _without_rate(settings)
   if resume is None:
     resume = start(key, predictor, params, tuner, settings, repetitions)
-  tunable, opt_state, step = resume.tunable, resume.opt_state, resume.step
+  # What starts is made whole, then split: a grid joins starts of few runs each.
+  params = sharding.put(mesh, params)
+  tunable, opt_state = sharding.put(
+    mesh, (resume.tunable, resume.opt_state), 'repetition'
+  )
+  step = resume.step
   num_steps = settings.num_steps if tuner.trainable else 0
   stop = num_steps if stop is None else min(stop, num_steps)
   losses, pending = [], None
@@ -313,6 +365,7 @@ def fit(
       opt_state,
       step,
       todo,
+      mesh,
     )
     step += todo
     # Reported one chunk late: the device goes on while the host writes.

@@ -102,11 +102,13 @@ def _judge_task(lab, networks, tuned, name):
   """Yields (method, seed, regrets [L, P, R, ...]) of all on one task."""
   sizes = lab.config['evaluation']
   prior = lab.priors[name]
+  mesh = lab.row_mesh()
   task = evaluation.make_task(
     evaluation.task_key(lab.root, name),
     prior,
     sizes['num_sequences'],
     sizes['length'],
+    mesh,
   )
   steps = lab.report_steps
   one = functools.partial(jax.tree.map, lambda x: x[None, None])
@@ -117,7 +119,7 @@ def _judge_task(lab, networks, tuned, name):
   yield (
     reference,
     0,
-    one(evaluation.evaluate(bayes, {}, untuned, {}, task, steps)),
+    one(evaluation.evaluate(bayes, {}, untuned, {}, task, steps, mesh=mesh)),
   )
   for (method_name, seed), found in tuned.items():
     method = lab.methods[method_name]
@@ -129,6 +131,7 @@ def _judge_task(lab, networks, tuned, name):
       adapting.flatten(found['tunable']),
       task,
       steps,
+      mesh=mesh,
     )
     yield method_name, seed, adapting.unflatten(lab, method, regrets)
 

@@ -14,6 +14,7 @@ from bayes_prompting import keys
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
 from bayes_prompting import settings
+from bayes_prompting import sharding
 from bayes_prompting import types
 
 
@@ -127,6 +128,18 @@ class Lab:
     return jax.default_matmul_precision(
       self.config['compute']['matmul_precision']
     )
+
+  def mesh(self, fit: fitting.Settings, runs: int) -> jax.sharding.Mesh | None:
+    """Returns the devices of a fit of so many runs; None for a single one.
+
+    Raises:
+      UserError: See `sharding.choose`.
+    """
+    return sharding.for_fit(self.config['compute'], runs, fit.batch_size)
+
+  def row_mesh(self) -> jax.sharding.Mesh | None:
+    """Returns the devices that evaluation and search split sequences over."""
+    return sharding.for_rows(self.config['compute'])
 
   def tuning_key(self, seed: int) -> types.Key:
     """Returns the root of all streams of tuning on one network.

@@ -8,6 +8,8 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from bayes_prompting import distributed
+
 
 class Curve:
   """Writes one training curve: JSON lines, and TensorBoard beside it.
@@ -19,9 +21,12 @@ class Curve:
   """
 
   def __init__(self, folder: pathlib.Path | None, name: str):
-    """Opens the curve `name` in `folder`; with None nothing is written."""
+    """Opens the curve `name` in `folder`; with None nothing is written.
+
+    Of several processes the first writes it.
+    """
     self._file = self._board = None
-    if folder is None:
+    if folder is None or not distributed.is_first():
       return
     folder.mkdir(parents=True, exist_ok=True)
     board = folder / 'tensorboard' / name
@@ -57,13 +62,14 @@ class Progress:
   """A progress bar with the loss and the rate, on standard error."""
 
   def __init__(self, title: str, total: int, unit: str = 'step'):
-    """Opens a bar of `total` units."""
+    """Opens a bar of `total` units; of several processes the first shows it."""
     self._bar = tqdm.tqdm(
       total=total,
       desc=f'{title:<28}',
       unit=unit,
       mininterval=0.5,
       dynamic_ncols=True,
+      disable=not distributed.is_first(),
     )
 
   def __call__(self, done: int, loss: float | None = None) -> None:

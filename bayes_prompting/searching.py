@@ -11,6 +11,7 @@ import numpy as np
 from bayes_prompting import blocks
 from bayes_prompting import keys
 from bayes_prompting import regret
+from bayes_prompting import sharding
 from bayes_prompting import types
 
 
@@ -40,26 +41,28 @@ def _draw(key, task_prior, num, length, repetitions):
 
 
 @functools.partial(
-  jax.jit, static_argnames=('predictor', 'tuner', 'sequence_block')
+  jax.jit, static_argnames=('predictor', 'tuner', 'sequence_block', 'mesh')
 )
-def _score(predictor, params, tuner, candidates, tokens, sequence_block):
+def _score(
+  predictor, params, tuner, candidates, tokens, sequence_block, mesh=None
+):
   """Scores [C] candidates on tokens [R, D, N]: mean losses [C, R]."""
 
   def candidate_losses(candidate):
     bound, state = tuner.bind(predictor, params, candidate)
-
     context = predictor.prepare(bound, state, tokens.shape[-1])
 
-    def losses(draws):
+    def losses(context, draws):
       return regret.log_loss(predictor.read(context, draws), draws)
 
     def mean_loss(draws):
       # In blocks: their activations then stay in the cache.
-      return blocks.batched(losses, draws, sequence_block).mean()
+      found = sharding.map_rows(mesh, losses, context, draws, sequence_block)
+      return found.mean()
 
     return jax.lax.map(mean_loss, tokens)
 
-  return jax.lax.map(candidate_losses, candidates)
+  return sharding.replicate(mesh, jax.lax.map(candidate_losses, candidates))
 
 
 def search(
@@ -75,6 +78,7 @@ def search(
   candidate_block: int = 8,
   sequence_block: int = 0,
   on_block: Callable[[int, int], None] | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Ranking:
   """Scores all candidates of a tuner on one common set of independent draws.
 
@@ -91,6 +95,7 @@ def search(
     candidate_block: Candidates that are scored between two looks at the host.
     sequence_block: Sequences that are predicted at once; 0 is automatic.
     on_block: Called with (candidates scored, candidates in all).
+    mesh: Devices to split the draws over, for no more than rounding.
 
   Returns:
     For each repetition the candidate with the smallest loss (the first of
@@ -105,13 +110,16 @@ def search(
   sequence_block = blocks.size(
     sequence_block, predictor.sequence_block(length), num_draws
   )
+  params, tokens = sharding.put(mesh, (params, tokens))
   losses = []
   for first in range(0, total, candidate_block):
     # The last block is filled up with its first candidate: one program.
     index = np.arange(first, first + candidate_block)
     index = np.where(index < total, index, first)
     some = jax.tree.map(lambda leaf, i=index: leaf[i], candidates)
-    scored = _score(predictor, params, tuner, some, tokens, sequence_block)
+    scored = _score(
+      predictor, params, tuner, some, tokens, sequence_block, mesh
+    )
     losses.append(np.asarray(scored)[: total - first])
     if on_block is not None:
       on_block(min(first + candidate_block, total), total)

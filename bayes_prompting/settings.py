@@ -151,6 +151,10 @@ def base() -> ml_collections.ConfigDict:
   # 10 bits of mantissa, so compare regrets with float32 before trusting it. On
   # a TPU they take three passes of bfloat16, and one. On a CPU all are float32.
   c.compute.matmul_precision = 'float32'
+  # Devices that the runs, and the sequences of a batch, are split over. 0:
+  # automatic, all that divide them, the runs first (see `sharding.choose`).
+  c.compute.repetition_devices = 0
+  c.compute.data_devices = 0
   return c.lock()
 
 
@@ -257,7 +261,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'evaluation.length: must be at least tuning.length={tuning.length}, '
       f'got {evaluation.length}'
     )
-  for field in ('sequence_block', 'run_block'):
+  for field in (
+    'sequence_block',
+    'run_block',
+    'repetition_devices',
+    'data_devices',
+  ):
     checks.integer(f'compute.{field}', config.compute[field], 0)
   checks.one_of(
     'compute.matmul_precision',

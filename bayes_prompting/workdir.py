@@ -40,6 +40,7 @@ def provenance() -> dict[str, Any]:
     'other': {
       'python': platform.python_version(),
       'device_count': jax.device_count(),
+      'process_count': jax.process_count(),
       'cores': os.cpu_count(),
       **{name: version(name) for name in _OTHERS},
     },

@@ -2,10 +2,15 @@
 
 A mistake of the user's ends with exit code 2 and one line on standard error; a
 traceback is a bug of ours.
+
+A script may be started many times, as the processes of one run: see
+`bayes_prompting.distributed`. Then process 0 alone prints what it did.
 """
 
 from collections.abc import Callable, Sequence
+import contextlib
 import functools
+import os
 import re
 import sys
 import traceback
@@ -34,6 +39,18 @@ WORKDIR = flags.DEFINE_string(
   None,
   'Folder for what the run makes. Pretrained networks are kept beside it too, '
   'in networks/, for later runs.',
+)
+COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'HOST:PORT at which process 0 listens, for a run of many processes that are '
+  'started by hand; Slurm, Open MPI and TPU pods need none of these flags.',
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes', None, 'How many processes the run has.'
+)
+PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'Which of them this is, from 0.'
 )
 
 
@@ -110,8 +127,32 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   for name in required:
     if flags.FLAGS[name].value in (None, ''):
       fail(f'--{name}: missing')
+  _check_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
+
+
+def _check_processes(coordinator, num_processes, process_id):
+  """Checks the three flags of a run that is started by hand."""
+  values = {
+    '--coordinator': coordinator or None,
+    '--num_processes': num_processes,
+    '--process_id': process_id,
+  }
+  missing = [name for name, value in values.items() if value is None]
+  if len(missing) == len(values):
+    return
+  if missing:
+    fail(f'{missing[0]}: missing; {", ".join(values)} go together')
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    fail(f'--coordinator: must be HOST:PORT, got {coordinator!r}')
+  if num_processes < 1:
+    fail(f'--num_processes: must be at least 1, got {num_processes}')
+  if not 0 <= process_id < num_processes:
+    fail(
+      f'--process_id: must be from 0 to {num_processes - 1}, got {process_id}'
+    )
 
 
 def show(dataset, workdir: str) -> None:
@@ -136,6 +177,37 @@ def _compiling(main, argv):
     print(programs)
 
 
+@contextlib.contextmanager
+def _joined():
+  """Joins the other processes of the run, if any; one of them prints."""
+  # Imported late, so that --help and mistakes in flags need no JAX.
+  from bayes_prompting import distributed
+
+  distributed.initialize(
+    COORDINATOR.value or None, NUM_PROCESSES.value, PROCESS_ID.value
+  )
+  with contextlib.ExitStack() as stack:
+    if not distributed.is_first():
+      nowhere = stack.enter_context(open(os.devnull, 'w'))
+      stack.enter_context(contextlib.redirect_stdout(nowhere))
+    yield
+
+
+def _alone() -> bool:
+  """Returns whether this is the run's only process."""
+  distributed = sys.modules.get('bayes_prompting.distributed')
+  return distributed is None or distributed.alone()
+
+
+def _leave(code: int) -> None:
+  """Ends this process; if it is one of many, so that the others notice."""
+  if _alone():
+    sys.exit(code)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)  # An orderly end would wait for the others, and they for us.
+
+
 def run(
   main: Callable[[Sequence[str]], None],
   required: Sequence[str] = ('config', 'workdir'),
@@ -152,12 +224,18 @@ def run(
 
   def guarded(argv):
     try:
-      _compiling(main, argv) if compiles else main(argv)
+      with _joined():
+        _compiling(main, argv) if compiles else main(argv)
     except errors.UserError as error:
       fail(error)
     except KeyboardInterrupt:
       print('Interrupted; the same command goes on from here.', file=sys.stderr)
-      sys.exit(130)
+      _leave(130)
+    except Exception:
+      if _alone():
+        raise
+      traceback.print_exc()
+      _leave(1)
 
   app.run(
     guarded,

@@ -540,7 +540,7 @@ def test_a_second_run_in_one_process_compiles_nothing():
     return (
       fitting._run_chunk._cache_size(),
       searching._score._cache_size(),
-      evaluation.evaluate._cache_size(),
+      evaluation._evaluate._cache_size(),
       evaluation._sample._cache_size(),
     )
 

@@ -194,6 +194,15 @@ def test_help_needs_no_jax(script):
 
 QUICK = '--config=configs/quick.py'
 
+
+def processes(coordinator, count, which):
+  return (
+    f'--coordinator={coordinator}',
+    f'--num_processes={count}',
+    f'--process_id={which}',
+  )
+
+
 FLAGS = {
   'nothing': ((), '--config', 'missing'),
   'no workdir': ((QUICK,), '--workdir', 'missing'),
@@ -254,6 +263,27 @@ FLAGS = {
     (QUICK, '--workdir=WORKDIR', '--config.pretraining.learning_rate=fast'),
     'pretraining.learning_rate',
     'fast',
+  ),
+  'a process without a run': (
+    (QUICK, '--workdir=WORKDIR', '--process_id=0'),
+    '--coordinator: missing',
+  ),
+  'a coordinator alone': (
+    (QUICK, '--workdir=WORKDIR', '--coordinator=host:1234'),
+    '--num_processes: missing',
+  ),
+  'a coordinator without a port': (
+    (QUICK, '--workdir=WORKDIR', *processes('host', 2, 0)),
+    '--coordinator',
+    'HOST:PORT',
+  ),
+  'no process': (
+    (QUICK, '--workdir=WORKDIR', *processes('host:1234', 0, 0)),
+    '--num_processes',
+  ),
+  'a process too many': (
+    (QUICK, '--workdir=WORKDIR', *processes('host:1234', 2, 2)),
+    '--process_id: must be from 0 to 1, got 2',
   ),
   'override alone': (
     ('--config.tuning.num_steps=3', '--workdir=WORKDIR'),

@@ -69,3 +69,13 @@ def assert_trees_identical(one, other):
   assert jax.tree.structure(one) == jax.tree.structure(other)
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def assert_results_agree(one, other):
+  """Asserts that two results files agree within rounding."""
+  assert one.sizes == other.sizes
+  for name in one.data_vars:
+    if one[name].dtype.kind == 'f':
+      np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=2e-4)
+    else:
+      np.testing.assert_array_equal(one[name], other[name])

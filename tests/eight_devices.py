@@ -1,0 +1,215 @@
+"""What `test_sharding` runs in a process that has eight devices.
+
+    python -m tests.eight_devices OUTCOMES
+
+The number of devices must be set before JAX starts, so the tests' own process
+will not do. Writes a JSON file of checks by name: '' or what went wrong.
+"""
+
+import json
+import pathlib
+import sys
+import traceback
+
+import jax
+from jax.sharding import PartitionSpec
+import numpy as np
+
+from bayes_prompting import evaluation
+from bayes_prompting import experiment
+from bayes_prompting import fitting
+from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import searching
+from bayes_prompting import sharding
+from tests import test_experiment
+from tests import testing
+
+KEY = jax.random.key(5)
+RUNS = 8
+# One object, for which everything is compiled once.
+PREFIX = testing.tuner('prefix', length=2)
+SETTINGS = fitting.Settings(
+  num_steps=5, batch_size=8, length=3, learning_rate=0.05, chunk_size=2
+)
+
+
+def fit(torso, tuner, shape, runs=RUNS, settings=SETTINGS, **kwargs):
+  predictor, params = testing.network(torso)
+  return fitting.fit(
+    KEY,
+    predictor,
+    params,
+    tuner,
+    testing.two_coins(),
+    settings,
+    runs,
+    mesh=sharding.make_mesh(shape),
+    **kwargs,
+  )
+
+
+def predictions(torso, tuner, tunables):
+  """Log probabilities of all runs: weights may drift where nothing depends."""
+  predictor, params = testing.network(torso)
+  tokens = testing.all_sequences(2, 3)
+  tunables = jax.tree.map(np.asarray, tunables)
+
+  def one(tunable):
+    return predictor.predict(*tuner.bind(predictor, params, tunable), tokens)
+
+  return jax.vmap(one)(tunables)
+
+
+def assert_fits_agree(torso, tuner, shapes):
+  alone, alone_losses = fit(torso, tuner, (1, 1))
+  expected = predictions(torso, tuner, alone.tunable)
+  for shape in shapes:
+    before = fitting._run_chunk._cache_size()
+    state, losses = fit(torso, tuner, shape)
+    assert fitting._run_chunk._cache_size() == before + 1  # For all chunks.
+    np.testing.assert_allclose(losses, alone_losses, rtol=1e-5)
+    found = predictions(torso, tuner, state.tunable)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    for leaf in jax.tree.leaves((state.tunable, state.opt_state)):
+      assert len(leaf.addressable_shards) == 8
+      assert leaf.addressable_shards[0].data.shape[0] == RUNS // shape[0]
+
+
+def check_an_lstm_on_every_mesh():
+  assert_fits_agree('lstm', PREFIX, [(8, 1), (4, 2), (2, 4), (1, 8)])
+
+
+def check_a_transformer():
+  assert_fits_agree('transformer', PREFIX, [(2, 4)])
+
+
+def check_starts_are_the_same_bit_for_bit():
+  alone, _ = fit('lstm', PREFIX, (1, 1), stop=0)
+  split, _ = fit('lstm', PREFIX, (4, 2), stop=0)
+  testing.assert_trees_identical(split.tunable, alone.tunable)
+  assert split.tunable.sharding.spec == PartitionSpec('repetition')
+
+
+def check_resumed_is_uninterrupted_from_a_mesh_or_from_files():
+  whole, whole_losses = fit('lstm', PREFIX, (2, 4))
+  for off_the_mesh in (False, True):
+    state, first = fit('lstm', PREFIX, (2, 4), stop=3)
+    if off_the_mesh:
+      tunable, opt_state = jax.tree.map(
+        np.asarray, (state.tunable, state.opt_state)
+      )
+      state = fitting.FitState(tunable, opt_state, state.step)
+    resumed, second = fit('lstm', PREFIX, (2, 4), resume=state)
+    testing.assert_trees_identical(resumed.tunable, whole.tunable)
+    np.testing.assert_array_equal(np.concatenate([first, second]), whole_losses)
+
+
+def check_what_is_resumed_gives_its_buffers():
+  state, _ = fit('lstm', PREFIX, (2, 4), stop=1)
+  fit('lstm', PREFIX, (2, 4), resume=state)
+  assert state.tunable.is_deleted()
+
+
+def check_evaluation_of_any_number_of_sequences():
+  predictor, params = testing.network('lstm')
+  keys = jax.random.split(KEY, 3)
+  tunables = jax.vmap(lambda k: PREFIX.init(k, predictor, params))(keys)
+  for count in (3, 24):
+    found = []
+    for shape in ((1, 1), (1, 8)):
+      mesh = sharding.make_mesh(shape)
+      task = evaluation.make_task(KEY, testing.two_coins(), count, 5, mesh)
+      found.append(
+        evaluation.evaluate(
+          predictor, params, PREFIX, tunables, task, (2, 5), block=2, mesh=mesh
+        )
+      )
+    for alone, split in zip(*found, strict=True):
+      np.testing.assert_allclose(split, alone, atol=2e-5)
+
+
+def check_search_on_any_number_of_draws():
+  for predictor, params in (
+    testing.network('lstm'),
+    (predictor_lib.bayesian(testing.random_coins()), {}),
+  ):
+    alone, split = (
+      searching.search(
+        KEY,
+        predictor,
+        params,
+        testing.tuner('hard_prefix', length=2),
+        testing.single_coin(),
+        5,
+        3,
+        num_draws=21,
+        candidate_block=3,
+        sequence_block=2,
+        mesh=sharding.make_mesh(shape),
+      )
+      for shape in ((1, 1), (1, 8))
+    )
+    np.testing.assert_allclose(split.losses, alone.losses, rtol=1e-5)
+    np.testing.assert_array_equal(split.tunable, alone.tunable)
+
+
+def check_meshes_are_chosen_from_the_configuration():
+  def shape(runs, batch, repetition=0, data=0):
+    compute = {'repetition_devices': repetition, 'data_devices': data}
+    return tuple(sharding.for_fit(compute, runs, batch).shape.values())
+
+  assert shape(10, 256) == (2, 4)
+  assert shape(1, 256) == (1, 8)
+  assert shape(10, 256, repetition=5) == (5, 1)
+  none = {'repetition_devices': 1, 'data_devices': 1}
+  assert sharding.for_fit(none, 8, 8) is None
+  assert sharding.for_rows(none) is None
+  some = {'repetition_devices': 2, 'data_devices': 3}
+  assert sharding.for_rows(some).size == 6
+
+
+def check_a_whole_experiment():
+  overrides = {
+    'tuning.methods': ('PreBayesPT', 'NoTuning', 'SoftPT', 'LoRAWT'),
+    'evaluation.tasks': ('single_coin', 'random_coins'),
+    'evaluation.num_sequences': 12,
+  }
+  split = experiment.run(test_experiment.tiny(**overrides))
+  overrides |= {'compute.repetition_devices': 1, 'compute.data_devices': 1}
+  alone = experiment.run(test_experiment.tiny(**overrides))
+  testing.assert_results_agree(split, alone)
+
+
+def check_a_checkpoint_goes_on_on_a_mesh(folder):
+  config = test_experiment.tiny(**{'tuning.methods': ('SoftPT',)})
+  lab, workdir = experiment.open_run(config, folder / 'run')
+  (first,) = experiment.meta_train(lab, workdir)
+  (again,) = experiment.meta_train(lab, workdir, require=True)
+  testing.assert_trees_identical(first, again)
+  first = experiment.tune(lab, [again], workdir)
+  again = experiment.tune(lab, [again], workdir, require=True)
+  testing.assert_trees_identical(first, again)
+
+
+CHECKS = {
+  name.removeprefix('check_'): check
+  for name, check in list(globals().items())
+  if name.startswith('check_')
+}
+
+
+def main(path):
+  assert jax.device_count() == 8
+  outcomes = {}
+  for name, check in CHECKS.items():
+    arguments = check.__code__.co_varnames[: check.__code__.co_argcount]
+    try:
+      check(*[path.parent for _ in arguments])
+      outcomes[name] = ''
+    except Exception:
+      outcomes[name] = traceback.format_exc()
+  path.write_text(json.dumps(outcomes))
+
+
+if __name__ == '__main__':
+  main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,101 @@
+"""What `test_distributed` runs in each of two processes.
+
+python -m tests.two_processes localhost:PORT PROCESS_ID
+"""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from bayes_prompting import checkpoints
+from bayes_prompting import distributed
+from bayes_prompting import errors
+from bayes_prompting import sharding
+
+
+def check_the_first_decides(me):
+  assert distributed.is_first() == (me == 0)
+  assert not distributed.alone()
+  calls = []
+  found = distributed.on_first(lambda: calls.append(me) or {'who': me})
+  assert found == {'who': 0}
+  assert calls == ([0] if me == 0 else [])
+  large = distributed.on_first(lambda: np.arange(100_000) * (1 - me))
+  np.testing.assert_array_equal(large, np.arange(100_000))
+
+
+def check_what_the_first_raises_all_raise(me):
+  def mistake():
+    raise errors.UserError('field: wörd')
+
+  with pytest.raises(errors.UserError, match='^field: wörd$'):
+    distributed.on_first(mistake)
+  # A bug is itself where it happens, and a message elsewhere.
+  expected = (KeyError, 'gone') if me == 0 else (RuntimeError, 'KeyError.*gone')
+  with pytest.raises(expected[0], match=expected[1]):
+    distributed.on_first(lambda: {}['gone'])
+  # What cannot be sent must not leave the others waiting.
+  with pytest.raises(Exception, match='lambda'):
+    distributed.on_first(lambda: lambda: None)
+
+
+def check_a_mistake_in_one_ends_all(me):
+  assert distributed.together(lambda: me) == me
+
+  def mistake():
+    if me == 1:
+      raise errors.UserError('field: wrong')
+
+  with pytest.raises(errors.UserError, match='^process 1: field: wrong$'):
+    distributed.together(mistake)
+  distributed.agree('field', 'the same')
+  with pytest.raises(errors.UserError, match='^field: .* process 1'):
+    distributed.agree('field', f'mine is {me}')
+
+
+def check_arrays_go_to_a_mesh_and_come_back(me):
+  for shape in ((4, 1), (2, 2), (1, 2)):
+    mesh = sharding.make_mesh(shape)
+    assert {d.process_index for d in mesh.devices.flat} == {0, 1}
+    tree = {'a': np.arange(8, dtype=np.float32).reshape(4, 2)}
+    split = sharding.put(mesh, tree, 'repetition')
+    assert not split['a'].is_fully_addressable
+    found = sharding.to_host(mesh, split)
+    np.testing.assert_array_equal(found['a'], tree['a'])
+    moved = sharding.put(mesh, split)
+    np.testing.assert_array_equal(moved['a'], tree['a'])
+  with pytest.raises(errors.UserError, match='2 processes'):
+    sharding.make_mesh((1, 3))
+
+
+def check_checkpoints_need_no_common_file_system(me, folder):
+  path = folder / f'of-process-{me}' / 'checkpoint'
+  tree = {'a': jax.numpy.arange(3.0), 'b': np.ones((2, 2), np.int32)}
+  assert not checkpoints.exists(path)
+  checkpoints.save(path, tree, {'hash': 'abc'})
+  assert checkpoints.exists(path)
+  assert path.exists() == (me == 0)
+  found = checkpoints.restore(path, tree)
+  for name in tree:
+    np.testing.assert_array_equal(found[name], tree[name])
+  assert checkpoints.metadata(path) == {'hash': 'abc'}
+  with pytest.raises(errors.UserError, match='int32'):
+    checkpoints.restore(path, {**tree, 'b': np.ones(2, np.int32)})
+
+
+def main(coordinator, me, folder):
+  distributed.initialize(coordinator, 2, me)
+  assert jax.device_count() == 4
+  check_the_first_decides(me)
+  check_what_the_first_raises_all_raise(me)
+  check_a_mistake_in_one_ends_all(me)
+  check_arrays_go_to_a_mesh_and_come_back(me)
+  check_checkpoints_need_no_common_file_system(me, folder)
+  print('done')
+
+
+if __name__ == '__main__':
+  main(sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]))
