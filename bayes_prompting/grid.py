@@ -145,7 +145,7 @@ def _labels(dataset, method, index):
   """The labels of a position, of those axes that mean something to a method."""
   one = dataset.sel({'method': method})
   rate, init = (
-    one[axis].values[i].item() for axis, i in zip(AXES, index, strict=True)
+    one[axis].values.tolist()[i] for axis, i in zip(AXES, index, strict=True)
   )
   tried = [
     (one.judged == 1).any(set(one.judged.dims) - {axis}).sum() for axis in AXES

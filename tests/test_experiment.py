@@ -357,6 +357,13 @@ def test_an_own_init_is_one_of_them():
     lab_lib.build(config)
 
 
+def test_starts_of_another_shape_cannot_be_one_fit(monkeypatch):
+  shapes = iter(range(2))
+  monkeypatch.setattr(lab_lib, '_start_shapes', lambda *args: next(shapes))
+  with pytest.raises(errors.UserError, match=r'SoftPT.init: .*same shape'):
+    lab_lib.build(tiny(**GRID))
+
+
 def test_untrained_networks_are_a_setting():
   config = tiny(**{'pretraining.num_steps': 0})
   lab = lab_lib.build(config)

@@ -144,7 +144,9 @@ def test_a_file_from_before_the_grid_becomes_one_with_it(dataset, tmp_path):
   dataset = dataset.assign_attrs(config=json.dumps(config))
   old = dataset.isel(dict.fromkeys(grid.AXES, 0), drop=True)
   results.save(old.assign_attrs(schema_version=1), tmp_path / 'results.nc')
-  assert results.load(tmp_path).identical(dataset)
+  found = results.load(tmp_path)
+  assert found.identical(dataset)
+  assert summary.summarize(found).equals(summary.summarize(dataset))
 
 
 def test_missing_and_foreign_files_are_refused(dataset, tmp_path):
