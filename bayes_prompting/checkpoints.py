@@ -82,7 +82,8 @@ def _save(path, tree, metadata):
   # opens a folder next removes them, those of a living process too.
   draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
   try:
-    with _manager(draft, create=True) as manager:
+    draft.mkdir(parents=True)
+    with _manager(draft) as manager:
       manager.save(
         0,
         args=ocp.args.Composite(
