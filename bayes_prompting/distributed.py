@@ -27,6 +27,9 @@ T = TypeVar('T')
 # end together unless one of them has failed.
 _SHUTDOWN = 60
 
+# Whether this is process 0 inside of `on_first`, where no other follows it.
+_deciding = False
+
 
 def detect(environment: Mapping[str, str]) -> dict[str, Any] | None:
   """Returns arguments of `jax.distributed.initialize` if this is one of many.
@@ -128,7 +131,7 @@ def on_first(function: Callable[[], T]) -> T:
   """Calls a function in process 0; the others get what it returns or raises.
 
   For everything that touches files: the processes then agree on what is there,
-  and need no file system in common.
+  and need no file system in common. The function may call `on_first` itself.
 
   Args:
     function: Returns something that can be pickled.
@@ -137,18 +140,20 @@ def on_first(function: Callable[[], T]) -> T:
     UserError: In every process, if the function does in process 0.
     RuntimeError: In the others, if it raises any other exception there.
   """
-  if alone():
+  global _deciding
+  if alone() or _deciding:
     return function()
-  answer, problem = (None, None), None
+  value, problem, message = None, None, b''
   if is_first():
+    _deciding = True
     try:
-      answer = (function(), None)
-      message = pickle.dumps(answer)
+      value = function()
+      message = pickle.dumps((value, None))
     except Exception as error:
       problem = error
       message = pickle.dumps((None, (type(error).__name__, str(error))))
-  else:
-    message = b''
+    finally:
+      _deciding = False
   size = multihost_utils.broadcast_one_to_all(np.uint32(len(message)))
   padded = np.zeros(int(size), np.uint8)
   padded[: len(message)] = np.frombuffer(message, np.uint8)
@@ -156,7 +161,7 @@ def on_first(function: Callable[[], T]) -> T:
   if problem is not None:
     raise problem
   if is_first():
-    return answer[0]
+    return value
   value, failure = pickle.loads(message)
   if failure is None:
     return value

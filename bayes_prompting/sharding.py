@@ -265,7 +265,11 @@ def put(
   """
   if mesh is None:
     return tree
-  target = NamedSharding(mesh, PartitionSpec(axis) if axis else PartitionSpec())
+  # Written as jit writes that of its results: another spelling of the same
+  # sharding would be compiled for again.
+  split = axis is not None and mesh.shape[axis] > 1
+  spec = PartitionSpec(axis) if split else PartitionSpec()
+  target = NamedSharding(mesh, spec)
 
   def one(leaf):
     if isinstance(leaf, jax.Array):

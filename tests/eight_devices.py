@@ -170,8 +170,8 @@ def check_meshes_are_chosen_from_the_configuration():
 
 def check_a_whole_experiment():
   overrides = {
-    'tuning.methods': ('PreBayesPT', 'NoTuning', 'SoftPT', 'LoRAWT'),
-    'evaluation.tasks': ('single_coin', 'random_coins'),
+    'tuning.methods': ('PreBayesPT', 'NoTuning', 'SoftPT'),
+    'evaluation.tasks': ('single_coin',),
     'evaluation.num_sequences': 12,
   }
   split = experiment.run(test_experiment.tiny(**overrides))

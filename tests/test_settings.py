@@ -69,6 +69,8 @@ MAY_BE_ZERO = {
   # 0 is automatic.
   'compute.sequence_block',
   'compute.run_block',
+  'compute.repetition_devices',
+  'compute.data_devices',
 }
 
 

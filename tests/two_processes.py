@@ -23,6 +23,8 @@ def check_the_first_decides(me):
   found = distributed.on_first(lambda: calls.append(me) or {'who': me})
   assert found == {'who': 0}
   assert calls == ([0] if me == 0 else [])
+  nested = distributed.on_first(lambda: distributed.on_first(lambda: (me, 1)))
+  assert nested == (0, 1)
   large = distributed.on_first(lambda: np.arange(100_000) * (1 - me))
   np.testing.assert_array_equal(large, np.arange(100_000))
 
