@@ -3,6 +3,7 @@
 python -m tests.two_processes localhost:PORT PROCESS_ID
 """
 
+import os
 import pathlib
 import sys
 
@@ -89,7 +90,19 @@ def check_checkpoints_need_no_common_file_system(me, folder):
 
 
 def main(coordinator, me, folder):
-  distributed.initialize(coordinator, 2, me)
+  # As srun starts the tasks of a job; JAX's own way to find the port would be
+  # the job's number.
+  host, port = coordinator.split(':')
+  os.environ |= {
+    'JAX_COORDINATOR_PORT': port,
+    'SLURM_JOB_ID': '7',
+    'SLURM_STEP_NODELIST': host,
+    'SLURM_STEP_NUM_TASKS': '2',
+    'SLURM_NTASKS': '2',
+    'SLURM_PROCID': str(me),
+    'SLURM_LOCALID': str(me),
+  }
+  distributed.initialize()
   assert jax.device_count() == 4
   check_the_first_decides(me)
   check_what_the_first_raises_all_raise(me)
