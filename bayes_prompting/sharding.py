@@ -182,9 +182,7 @@ def over_runs(
     return function
 
   def spec(axis):
-    if axis is None:
-      return PartitionSpec()
-    return PartitionSpec(*[None] * axis, 'repetition')
+    return _spec(mesh, 'repetition', axis)
 
   return jax.shard_map(
     function,
@@ -193,6 +191,17 @@ def over_runs(
     out_specs=jax.tree.map(spec, out_axes),
     check_vma=False,
   )
+
+
+def _spec(mesh, name, axis=0):
+  """Splits an axis over a mesh axis; `axis` None splits nothing.
+
+  Nor does a mesh axis of one device. XLA says so of what it returns, and a
+  program that is given its own results again would be compiled twice.
+  """
+  if axis is None or mesh.shape[name] == 1:
+    return PartitionSpec()
+  return PartitionSpec(*[None] * axis, name)
 
 
 def own_part(mesh: Mesh | None, rows: types.Array) -> types.Array:
@@ -265,10 +274,7 @@ def put(
   """
   if mesh is None:
     return tree
-  # Written as jit writes that of its results: another spelling of the same
-  # sharding would be compiled for again.
-  split = axis is not None and mesh.shape[axis] > 1
-  spec = PartitionSpec(axis) if split else PartitionSpec()
+  spec = _spec(mesh, axis) if axis else PartitionSpec()
   target = NamedSharding(mesh, spec)
 
   def one(leaf):
