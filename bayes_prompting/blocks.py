@@ -15,16 +15,20 @@ from bayes_prompting import types
 Losses = Callable[[types.PyTree, types.Array], types.Array]
 
 
-def size(wanted: int, preferred: int, total: int) -> int:
+def size(
+  wanted: int, preferred: int, total: int, elsewhere: int | None = None
+) -> int:
   """Returns how many of `total` to compute at once.
 
   Args:
     wanted: What the user asks for; 0 for automatic.
-    preferred: The automatic choice on a CPU. Other backends take all at once.
+    preferred: The automatic choice on a CPU.
     total: Of all that there are.
+    elsewhere: The automatic choice on other backends; by default, all.
   """
-  automatic = preferred if jax.default_backend() == 'cpu' else total
-  return max(1, min(wanted or automatic, total))
+  if jax.default_backend() != 'cpu':
+    preferred = total if elsewhere is None else elsewhere
+  return max(1, min(wanted or preferred, total))
 
 
 def mean(
@@ -33,15 +37,17 @@ def mean(
   """Returns the mean of losses over data, computed block by block.
 
   Its gradient is accumulated block by block too: each block's activations are
-  gone before those of the next one come, and nothing is computed twice. Only
-  reverse mode, and once: the gradient is computed beside the value.
+  gone before those of the next one come, and nothing is computed twice. Reverse
+  mode only: the gradient is computed beside the value.
 
   Args:
-    losses: (context, data [block, ...]) -> [block].
+    losses: (context, data [block, ...]) -> [block]. It must not close over
+      traced arrays: what it needs is in the context.
     context: What all blocks share. Leaves that no gradient is asked for (by
       JAX's own account of what depends on what) cost none.
     data: [B, ...]; no gradient with respect to it.
-    block: Size of a block; the last one is filled up.
+    block: Size of a block. The last one is filled up with rows that do not
+      count; where their derivative is not finite, no gradient is.
 
   Returns:
     A scalar.
@@ -53,8 +59,7 @@ def mean(
   block = -(-total // count)
   # What fills up the last block repeats its data, and is not counted.
   index = np.minimum(np.arange(count * block), total - 1)
-  counted = jnp.asarray(np.arange(count * block) < total)
-  counted = counted.reshape(count, block)
+  counted = (np.arange(count * block) < total).reshape(count, block)
 
   def of_block(context, rows, counted):
     return jnp.where(counted, losses(context, rows), 0).sum() / total
@@ -62,12 +67,16 @@ def mean(
   def in_blocks(data):
     return data[index].reshape(count, block, *data.shape[1:]), counted
 
+  def zero(context, data):
+    dtype = jax.eval_shape(losses, context, data[:block]).dtype
+    return jnp.zeros((), dtype)
+
   @jax.custom_vjp
   def run(context, data):
     def step(value, xs):
       return value + of_block(context, *xs), None
 
-    return jax.lax.scan(step, jnp.float32(0), in_blocks(data))[0]
+    return jax.lax.scan(step, zero(context, data), in_blocks(data))[0]
 
   def forward(context, data):
     leaves, treedef = jax.tree.flatten(
@@ -88,7 +97,8 @@ def mean(
       found = jax.value_and_grad(of_perturbed)(some, *xs)
       return jax.tree.map(jnp.add, carry, found), None
 
-    start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, some))
+    context = jax.tree.unflatten(treedef, values)
+    start = (zero(context, data.value), jax.tree.map(jnp.zeros_like, some))
     (value, gradient), _ = jax.lax.scan(step, start, in_blocks(data.value))
     full = [None] * len(leaves)
     for i, part in zip(which, gradient, strict=True):
@@ -96,7 +106,7 @@ def mean(
     return value, jax.tree.unflatten(treedef, full)
 
   def backward(gradient, scale):
-    return jax.tree.map(lambda part: scale * part, gradient), None
+    return jax.tree.map(lambda g: scale.astype(g.dtype) * g, gradient), None
 
   run.defvjp(forward, backward, symbolic_zeros=True)
   return run(context, data)
@@ -109,20 +119,20 @@ def batched(fn: Callable, data: types.Array, block: int) -> types.PyTree:
     fn: (data [B, ...]) -> a tree with the same leading axis, each row of which
       depends on that row of the data alone.
     data: [total, ...].
-    block: Rows at once; the last block may be smaller.
+    block: Rows at once; the last block is filled up, so that `fn` is compiled
+      for one size.
   """
   total = len(data)
   if block >= total:
     return fn(data)
-  count = total // block
-  whole = data[: count * block].reshape(count, block, *data.shape[1:])
-  found = jax.tree.map(
-    lambda x: x.reshape(count * block, *x.shape[2:]), jax.lax.map(fn, whole)
+  count = -(-total // block)
+  block = -(-total // count)
+  if count * block > total:
+    data = data[np.minimum(np.arange(count * block), total - 1)]
+  found = jax.lax.map(fn, data.reshape(count, block, *data.shape[1:]))
+  return jax.tree.map(
+    lambda x: x.reshape(count * block, *x.shape[2:])[:total], found
   )
-  if count * block == total:
-    return found
-  rest = fn(data[count * block :])
-  return jax.tree.map(lambda *x: jnp.concatenate(x), found, rest)
 
 
 def vmap(fn: Callable, block: int, *args: types.PyTree) -> types.PyTree:

@@ -96,7 +96,7 @@ def _save(path, tree, metadata):
     try:
       os.rename(draft / '0', path / '0')
     except OSError:
-      if not exists(path):
+      if not _exists(path):
         raise
   finally:
     shutil.rmtree(draft, ignore_errors=True)

@@ -184,7 +184,12 @@ def network_hash(lab: Lab, seed: int) -> str:
       'pretraining': pretraining,
       'seed': lab.config['seed'],
       'pretrain_seed': seed,
-      'compute': lab.config['compute'],
+      # Of how it is computed, all that touches the rounding of a single run.
+      'compute': {
+        name: value
+        for name, value in lab.config['compute'].items()
+        if name != 'run_block'
+      },
       'numerical': workdir_lib.provenance()['numerical'],
     }
   )

@@ -30,6 +30,9 @@ from bayes_prompting import types
 
 # Runs at once on a CPU: one after another each has the caches for itself.
 _RUN_BLOCK = 1
+# Elsewhere all at once, up to so many tokens: some 7 GiB of activations of the
+# paper's Transformer.
+_RUN_TOKENS = 2**19
 
 OnChunk = Callable[[int, np.ndarray], None]
 
@@ -224,7 +227,12 @@ def _updates(
     losses = jnp.full(settings.chunk_size, jnp.nan, jnp.float32)
     return jax.lax.fori_loop(0, num_steps, body, (tunable, opt_state, losses))
 
-  run_block = blocks.size(settings.run_block, _RUN_BLOCK, len(repetitions))
+  run_block = blocks.size(
+    settings.run_block,
+    _RUN_BLOCK,
+    len(repetitions),
+    elsewhere=_RUN_TOKENS // (settings.batch_size * settings.length),
+  )
   tunable, opt_state, losses = blocks.vmap(
     run, run_block, repetitions, rates, tunable, opt_state
   )
@@ -317,7 +325,8 @@ def fit(
 
   Raises:
     UserError: If the tuner has candidates, which are for `searching.search`,
-      or if there are not as many learning rates as runs.
+      if there are not as many learning rates as runs, or if the mesh does not
+      divide runs or batch.
   """
   if tuner.candidates is not None:
     raise errors.UserError(
@@ -331,6 +340,7 @@ def fit(
       f'learning_rates: must be one for each of {len(repetitions)} runs, got '
       f'{len(learning_rates)}'
     )
+  sharding.check(mesh, len(repetitions), settings.batch_size)
   rates = jnp.asarray(learning_rates, jnp.float32)
   settings = _without_rate(settings)
   if resume is None:

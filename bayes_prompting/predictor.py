@@ -50,7 +50,8 @@ class _Network(nn.Module):
 
   def prepare(self, state: types.State, length: int) -> types.PyTree:
     """Does what the torso can do once for every token."""
-    rows = self.embedding(jnp.eye(self.vocab_size, dtype=jnp.float32))
+    embedding = self.embedding.variables['params']
+    rows = embedding['kernel'] + embedding['bias']  # Of all one-hot rows.
     return self.torso.prepare(rows, state['torso'], length - 1)
 
   def read(

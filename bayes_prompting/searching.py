@@ -55,12 +55,10 @@ def _score(
     def losses(context, draws):
       return regret.log_loss(predictor.read(context, draws), draws)
 
-    def mean_loss(draws):
-      # In blocks: their activations then stay in the cache.
-      found = sharding.map_rows(mesh, losses, context, draws, sequence_block)
-      return found.mean()
-
-    return jax.lax.map(mean_loss, tokens)
+    # The draws of all repetitions in blocks: activations stay in the cache.
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    found = sharding.map_rows(mesh, losses, context, rows, sequence_block)
+    return found.reshape(tokens.shape[:2]).mean(-1)
 
   return sharding.replicate(mesh, jax.lax.map(candidate_losses, candidates))
 

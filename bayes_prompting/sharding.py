@@ -162,6 +162,22 @@ def make_mesh(shape: tuple[int, int]) -> Mesh | None:
   )
 
 
+def check(mesh: Mesh | None, runs: int, batch_size: int) -> None:
+  """Checks that a mesh divides the runs and the batch of a fit.
+
+  Raises:
+    UserError: If it does not.
+  """
+  if mesh is None:
+    return
+  for name, total in (('repetition', runs), ('data', batch_size)):
+    if total % mesh.shape[name]:
+      raise errors.UserError(
+        f'mesh: its axis {name!r} of {mesh.shape[name]} devices must divide '
+        f'{total}'
+      )
+
+
 def over_runs(
   mesh: Mesh | None,
   function: Callable,

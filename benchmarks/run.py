@@ -16,12 +16,14 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from configs import paper
+
 _SUITE = flags.DEFINE_enum(
   'suite', 'all', ['train', 'tune', 'evaluate', 'scaling', 'all'], 'Which.'
 )
 _JSON = flags.DEFINE_string('json', None, 'File to write the figures to.')
 _TORSO = flags.DEFINE_enum(
-  'torso', 'both', ['lstm', 'transformer', 'both'], 'Which network.'
+  'torso', 'both', [*paper.TORSOS, 'both'], 'Which network.'
 )
 _RUNS = flags.DEFINE_integer(
   'runs', 5, 'Runs of each figure, after warm-up.', lower_bound=2
@@ -47,6 +49,11 @@ def _record(row):
 def main(argv):
   if len(argv) > 1:
     sys.exit(f'error: unknown argument {argv[1]!r}')
+  if _JSON.value:
+    try:  # Now, not after a quarter of an hour.
+      open(_JSON.value, 'a', encoding='utf-8').close()
+    except OSError as error:
+      sys.exit(f'error: --json: {error}')
   logging.set_verbosity(logging.WARNING)
   import jax
 

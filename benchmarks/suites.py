@@ -18,7 +18,7 @@ from benchmarks import arithmetic
 from benchmarks import timing
 from configs import paper
 
-TORSOS = ('lstm', 'transformer')
+TORSOS = tuple(paper.TORSOS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +190,11 @@ def tune(bench: Bench) -> Iterator[Row]:
 
 def _search(bench):
   lab = bench.lab
-  tuner = lab.methods['HardPT'].tuner
+  (tuner,) = (
+    method.tuner
+    for method in lab.methods.values()
+    if method.tuner.candidates is not None and not method.is_bayes
+  )
   draws = lab.config['tuning']['search_draws']
   count = len(jax.tree.leaves(tuner.candidates(lab.network))[0])
 
@@ -207,7 +211,7 @@ def _search(bench):
     ).losses
 
   operations = bench.predict_operations(count * draws, lab.tuning.length)
-  name = f'HardPT, {count} prefixes on {draws} x {lab.tuning.length}'
+  name = f'search, {count} on {draws} x {lab.tuning.length}'
   return dataclasses.replace(bench, runs=2).row(
     'tune', name, search, operations
   )
@@ -256,7 +260,7 @@ def scaling(bench: Bench) -> Iterator[Row]:
 def _runs(bench, width):
   """Four runs of SoftPT in turn and vmapped, of a network of some width."""
   sizes = {'network__embedding_dim': width}
-  if bench.torso == 'lstm':
+  if 'width' in bench.lab.config['network']['torso']:
     sizes['network__torso__width'] = width
   bench = Bench.make(bench.torso, bench.runs, bench.seconds, **sizes)
   lab = bench.lab

@@ -1,6 +1,6 @@
 r"""Times a whole experiment, cold and warm, and checks its regrets.
 
-    python -m benchmarks.whole --precisions=float32,tensorfloat32 \
+    python -m benchmarks.whole --precision=float32 --precision=tensorfloat32 \
         --config=configs/paper.py:transformer,single_coin \
         --reference=runs/cpu/results.nc
 
@@ -11,7 +11,8 @@ time of the whole command, start of Python included, and what was compiled.
 
 With --reference, a results file of the same configuration (made with float32 on
 a CPU, say), the headline regrets on the target are compared, in units of their
-common standard error. A precision is good enough where they agree within it.
+standard error of the difference. A precision is good enough where it is within
+that of the regrets themselves.
 """
 
 import json
@@ -26,14 +27,20 @@ import time
 from absl import app
 from absl import flags
 
+from bayes_prompting import errors
+from bayes_prompting import settings
+
 _CONFIG = flags.DEFINE_string(
   'config', 'configs/paper.py:transformer,single_coin', 'As launch.experiment.'
 )
 _SET = flags.DEFINE_multi_string(
   'set', [], 'An override, e.g. tuning.num_repetitions=1. Repeat for more.'
 )
-_PRECISIONS = flags.DEFINE_list(
-  'precisions', ['float32'], 'Values of compute.matmul_precision, in turn.'
+_PRECISIONS = flags.DEFINE_multi_enum(
+  'precision',
+  ['float32'],
+  settings.MATMUL_PRECISIONS,
+  'A value of compute.matmul_precision. Repeat for more, one after another.',
 )
 _REFERENCE = flags.DEFINE_string(
   'reference', None, 'A results file to compare regrets with.'
@@ -67,14 +74,17 @@ def _run(precision: str, cache: pathlib.Path, workdir: pathlib.Path):
 def compare(found, reference) -> list[dict]:
   """Compares headline regrets on the target, method by method.
 
+  Both have the same sequences and the same random numbers of each repetition,
+  so that differences are paired: sequence by sequence, run by run.
+
   Args:
     found: Results.
     reference: Results of the same configuration.
 
   Returns:
-    For each method its median regret in both in nats, their difference, and
-    that in units of the standard error of a difference of means over runs and
-    sequences.
+    For each method its mean regret in both in nats, their difference, and that
+    in units of its standard error: over sequences of the mean over runs, and
+    over runs if there are several. Infinite where all differ alike.
   """
   import numpy as np
 
@@ -84,28 +94,26 @@ def compare(found, reference) -> list[dict]:
   target, step = found.attrs['target'], int(found.report_step[0])
   for method in found.method.values:
     try:
-      parts = [
+      one, other = (
         results.sequence_regret(data, method, target, step)
         for data in (found, reference)
-      ]
-    except ValueError:
+      )
+    except errors.UserError:  # Not run on the target.
       continue
-    means = [part.mean() for part in parts]
-    # Sequences are common to all runs of a method.
-    variances = [
-      np.var(part.mean(0), ddof=1) / part.shape[1]
-      + (np.var(part.mean(1), ddof=1) / len(part) if len(part) > 1 else 0)
-      for part in parts
-    ]
-    error = float(np.sqrt(sum(variances)))
-    difference = float(means[0] - means[1])
+    paired = one - other
+    variance = paired.mean(0).var(ddof=1) / paired.shape[1]
+    if len(paired) > 1:
+      variance += paired.mean(1).var(ddof=1) / len(paired)
+    difference, error = float(paired.mean()), float(np.sqrt(variance))
+    with np.errstate(divide='ignore'):
+      ratio = np.float64(difference) / error if difference else 0.0
     rows.append(
       {
         'method': str(method),
-        'regret': float(means[0]),
-        'reference': float(means[1]),
+        'regret': float(one.mean()),
+        'reference': float(other.mean()),
         'difference': difference,
-        'standard_errors': difference / error if error else 0.0,
+        'standard_errors': float(ratio),
       }
     )
   return rows
@@ -115,6 +123,13 @@ def main(argv):
   if len(argv) > 1:
     sys.exit(f'error: unknown argument {argv[1]!r}')
   record = []
+  if _REFERENCE.value:
+    from bayes_prompting import results
+
+    try:  # Now, not after the experiments.
+      results.load(_REFERENCE.value)
+    except errors.UserError as error:
+      sys.exit(f'error: --reference: {error}')
   for precision in _PRECISIONS.value:
     with tempfile.TemporaryDirectory() as folder:
       folder = pathlib.Path(folder)

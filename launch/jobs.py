@@ -121,7 +121,10 @@ def execute(arguments: list[str], log: str) -> Status:
 def _reason(code, log):
   """Says in one line why a command failed."""
   if code < 0:
-    name = signal.Signals(-code).name
+    try:
+      name = signal.Signals(-code).name
+    except ValueError:  # A real-time signal has no name.
+      name = f'signal {-code}'
     hint = ', out of memory?' if name == 'SIGKILL' else ''
     return f'ended by {name}{hint}'
   text = pathlib.Path(log).read_text(encoding='utf-8', errors='replace')

@@ -15,6 +15,7 @@ import jax
 from jax.sharding import PartitionSpec
 import numpy as np
 
+from bayes_prompting import errors
 from bayes_prompting import evaluation
 from bayes_prompting import experiment
 from bayes_prompting import fitting
@@ -189,6 +190,16 @@ def check_a_checkpoint_goes_on_on_a_mesh(folder):
   first = experiment.tune(lab, [again], workdir)
   again = experiment.tune(lab, [again], workdir, require=True)
   testing.assert_trees_identical(first, again)
+
+
+def check_a_mesh_that_does_not_divide_is_refused():
+  for kwargs, shape in (({'runs': 3}, (2, 4)), ({}, (1, 3))):
+    try:
+      fit('lstm', PREFIX, shape, **kwargs)
+    except errors.UserError as error:
+      assert 'must divide' in str(error)
+    else:
+      raise AssertionError(f'{kwargs} on {shape}')
 
 
 CHECKS = {

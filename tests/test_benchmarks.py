@@ -2,10 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from bayes_prompting import results
 from benchmarks import arithmetic
 from benchmarks import suites
+from benchmarks import whole
 
 E, V, N, B = 8, 2, 30, 3
 
@@ -104,3 +107,44 @@ def test_a_row_is_measured(bench):
   assert fast.operations == slow.operations > 0
   assert fast.ratio == pytest.approx(slow.seconds / fast.seconds)
   assert fast.share > 0
+
+
+def made_up(values):
+  """Results of one method: regrets [runs, sequences] at step 5."""
+  values = np.asarray(values, np.float32)
+  names = ['method', 'pretrain_seed', 'repetition', 'eval_task', 'reference']
+  names += ['estimator', 'report_step', 'sequence']
+  labels = [['A'], [0], range(len(values)), ['coin'], ['oracle'], ['paired']]
+  builder = results.Builder(
+    {
+      **dict(zip(names, [*labels, [5], range(values.shape[1])], strict=True)),
+      'learning_rate': [0.1],
+      'prefix_init': ['zeros'],
+      'step': [1],
+      'pretraining_step': [],
+      'tuning_step': [],
+      'candidate': [],
+    }
+  )
+  dataset = builder.build({'target': 'coin'})
+  dataset['sequence_regret'][:] = values.reshape(
+    [
+      len(values) if d == 'repetition' else dataset.sizes[d]
+      for d in dataset.sequence_regret.dims
+    ]
+  )
+  dataset['judged'][:] = 1
+  return dataset
+
+
+def test_regrets_are_compared_sequence_by_sequence():
+  one = np.array([[1.0, 5.0, 3.0, 9.0], [2.0, 6.0, 4.0, 8.0]])
+  noise = np.array([[0.1, -0.1, 0.1, -0.1], [0.1, -0.1, 0.1, -0.1]])
+  (same,) = whole.compare(made_up(one), made_up(one))
+  assert same['difference'] == same['standard_errors'] == 0
+  (near,) = whole.compare(made_up(one + noise), made_up(one))
+  assert abs(near['standard_errors']) < 1e-3
+  # Far below the spread of the sequences, and yet no noise.
+  (biased,) = whole.compare(made_up(one + 0.25), made_up(one))
+  assert biased['difference'] == pytest.approx(0.25)
+  assert biased['standard_errors'] > 1e3

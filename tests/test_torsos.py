@@ -10,6 +10,7 @@ from bayes_prompting import errors
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
 from bayes_prompting import regret
+from bayes_prompting.torsos import _fast
 from bayes_prompting.torsos import transformer
 from tests import testing
 
@@ -132,6 +133,55 @@ def test_fast_path_of_a_transformer_in_other_worlds(vocab_size, length):
   # More than attend in one group; more tokens than are put into a table.
   torso = registry.make('torsos', 'test', {'name': 'transformer'})
   assert_fast_is_plain(torso, vocab_size, length, prefix_length=1)
+
+
+def test_fast_path_reads_less_than_was_prepared(torso):
+  variables = torso.init(
+    jax.random.key(0), jnp.zeros((2, WIDTH)), torso.empty_state(WIDTH)
+  )
+  if not hasattr(torso, 'prepare'):
+    return
+  rows = jax.random.normal(jax.random.key(1), (2, WIDTH))
+  state = torso.empty_state(WIDTH)
+  table = torso.apply(variables, rows, state, 6, method='prepare')
+  for length in (1, 2, 6):
+    tokens = jnp.tile(jnp.array([[0, 1], [1, 1], [1, 0]]), 3)[:, :length]
+    found = torso.apply(variables, table, tokens, method='read')
+    for one, sequence in zip(found, tokens, strict=True):
+      expected, _ = torso.apply(variables, rows[sequence], state)
+      np.testing.assert_allclose(one, expected, atol=1e-5)
+
+
+def test_fast_derivatives_are_jax_s_own():
+  x = jax.random.normal(jax.random.key(0), (3, 4, 5)) * 3
+  w = jax.random.normal(jax.random.key(1), (5, 6))
+  weights = jnp.cos(jnp.arange(72.0)).reshape(3, 4, 6)
+  dims = (((2,), (0,)), ((), ()))
+
+  def value_and_gradients(product, gelu):
+    def fn(x, w):
+      return (gelu(product(x, w, dims)) * weights).sum()
+
+    return jax.value_and_grad(fn, argnums=(0, 1))(x, w)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    value_and_gradients(_fast.dot_general, _fast.gelu),
+    value_and_gradients(jax.lax.dot_general, nn.gelu),
+  )
+
+
+def test_the_plain_path_has_forward_derivatives(torso):
+  predictor = predictor_lib.network(torso, 2, WIDTH, plain=True)
+  params = predictor.init(jax.random.key(0))
+  tokens = jnp.array([[0, 1, 1]])
+
+  def predict(params):
+    return predictor.predict(params, predictor.start(params), tokens)
+
+  ones = jax.tree.map(jnp.ones_like, params)
+  _, tangent = jax.jvp(predict, (params,), (ones,))
+  assert np.isfinite(tangent).all()
 
 
 def test_attention_survives_scores_of_any_size():

@@ -13,7 +13,9 @@ from bayes_prompting import types
 
 
 def dot_general(lhs, rhs, dimension_numbers, precision=None, **kwargs):
-  """Does `x [..., D] @ w [D, F]`; for `nn.Dense(dot_general=...)`.
+  """Returns `x [..., D] @ w [D, F]`; for `nn.Dense(dot_general=...)`.
+
+  No other product, and of the precision and type that its arguments have.
 
   The weight's gradient is taken as x^T g, of matrices that are in memory as
   they are used. Left to itself XLA transposes the larger one inside of whatever
@@ -50,6 +52,8 @@ _CUBIC = 0.044715
 def gelu(x: types.Array) -> types.Array:
   """GELU in its tanh form (Hendrycks and Gimpel, arXiv 1606.08415), as Flax's.
 
+  Elementwise, of any shape.
+
   Its derivative is made where the value is, from the same tanh: one array is
   kept for the backward pass, and no second pass over memory made.
   """
@@ -74,14 +78,14 @@ def select(
   """Returns the rows of a table that sequences of tokens have.
 
   Args:
-    table: [..., N, V, ...], a row for every token at every position.
-    tokens: int32 [B, N].
-    axis: The one of N, from the left.
+    table: [..., L, V, ...], a row for every token at every position.
+    tokens: int32 [B, N], N <= L.
+    axis: The one of L, from the left.
 
   Returns:
     [..., B, N, ...].
   """
   before, (length, vocab_size) = table.shape[:axis], table.shape[axis:][:2]
   table = table.reshape(*before, length * vocab_size, *table.shape[axis + 2 :])
-  rows = np.arange(length) * vocab_size + tokens
+  rows = np.arange(tokens.shape[-1]) * vocab_size + tokens
   return table[(slice(None),) * axis + (rows,)]

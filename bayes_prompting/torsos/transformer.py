@@ -22,8 +22,8 @@ EXAMPLES = (
 # leave out what all of its queries cannot see.
 _QUERIES = 64
 _MAX_GROUPS = 8
-# With more tokens than this, a table of all of them at every position would
-# cost more than the sequences of a batch.
+# With more tokens than this there is no table: it has all of them at every
+# position, and would soon cost as much as the sequences of a batch.
 _MAX_VOCAB = 64
 
 
@@ -72,10 +72,9 @@ class _Heads(NamedTuple):
   attended: types.Array
 
 
-def _dense(features, name):
-  return nn.Dense(
-    features, use_bias=False, dot_general=_fast.dot_general, name=name
-  )
+def _dense(features, name, fast):
+  product = _fast.dot_general if fast else None
+  return nn.Dense(features, use_bias=False, dot_general=product, name=name)
 
 
 class _Projection(nn.Module):
@@ -84,7 +83,7 @@ class _Projection(nn.Module):
   num_heads: int
 
   @nn.compact
-  def __call__(self, x: types.Array, past: types.State) -> _Heads:
+  def __call__(self, x: types.Array, past: types.State, fast: bool) -> _Heads:
     """Projects [..., E], given keys and values [P, H, D] of the past."""
     *shape, width = x.shape
     size = width // self.num_heads
@@ -93,12 +92,12 @@ class _Projection(nn.Module):
       return jnp.moveaxis(y.reshape(*shape, self.num_heads, size), -2, 0)
 
     y = nn.LayerNorm(name='attention_norm')(x)
-    query = _dense(width, 'query')(y)
+    query = _dense(width, 'query', fast)(y)
     query = heads(nn.LayerNorm(use_bias=False, name='query_norm')(query))
     query = query / math.sqrt(size)
-    key = _dense(width, 'key')(y)
+    key = _dense(width, 'key', fast)(y)
     key = heads(nn.LayerNorm(use_bias=False, name='key_norm')(key))
-    value = heads(_dense(width, 'value')(y))
+    value = heads(_dense(width, 'value', fast)(y))
 
     scores = jnp.einsum('h...d,phd->h...p', query, past['key'])
     # The maximum only keeps exp in range: it cancels, gradient and all.
@@ -143,14 +142,15 @@ class _Mixing(nn.Module):
   widening: int
 
   @nn.compact
-  def __call__(self, x: types.Array, heads: _Heads) -> types.Array:
+  def __call__(self, x: types.Array, heads: _Heads, fast: bool) -> types.Array:
     """Maps [..., N, E] to [..., N, E]."""
     width = x.shape[-1]
     attended = jnp.moveaxis(_attend(heads), 0, -2).reshape(x.shape)
-    x = x + _dense(width, 'attention_output')(attended)
+    x = x + _dense(width, 'attention_output', fast)(attended)
     y = nn.LayerNorm(name='mlp_norm')(x)
-    y = _fast.gelu(_dense(self.widening * width, 'mlp_in')(y))
-    x = x + _dense(width, 'mlp_out')(y)
+    y = _dense(self.widening * width, 'mlp_in', fast)(y)
+    y = _fast.gelu(y) if fast else nn.gelu(y)
+    x = x + _dense(width, 'mlp_out', fast)(y)
     return nn.LayerNorm(name='output_norm')(x)
 
 
@@ -173,13 +173,14 @@ class Block(nn.Module):
     nn.share_scope(self, self.project)
     nn.share_scope(self, self.mix)
 
-  def __call__(self, x: types.Array, past: types.State):
+  def __call__(self, x: types.Array, past: types.State, fast: bool = False):
     """Maps [..., N, E] to [..., N, E], given [P, H, D] keys and values.
 
-    Also returns what attention needs of the positions.
+    Also returns what attention needs of the positions. With `fast` dense layers
+    and GELU have derivatives of their own.
     """
-    heads = self.project(x, past)
-    return self.mix(x, heads), heads
+    heads = self.project(x, past, fast)
+    return self.mix(x, heads, fast), heads
 
 
 class Transformer(nn.Module):
@@ -235,22 +236,23 @@ class Transformer(nn.Module):
     if len(rows) > _MAX_VOCAB:
       return {'rows': rows, 'waves': waves, 'state': state}
     x = waves[:, None] + rows
-    heads = self.layer_0.project(x, state[0])
+    heads = self.layer_0.project(x, state[0], fast=True)
     return {'x': x, 'heads': heads, 'state': state}
 
   def read(self, table: types.PyTree, tokens: types.Array) -> types.Array:
     """Runs over tokens [B, N]; returns [B, N, E]."""
     first, *later = zip(self._layers(), table['state'], strict=True)
     if 'rows' in table:
-      x, _ = first[0](table['rows'][tokens] + table['waves'], first[1])
+      x = table['rows'][tokens] + table['waves'][: tokens.shape[1]]
+      x, _ = first[0](x, first[1], fast=True)
     else:
       x = _fast.select(table['x'], tokens)
       heads = jax.tree.map(
         lambda part: _fast.select(part, tokens, axis=1), table['heads']
       )
-      x = first[0].mix(x, heads)
+      x = first[0].mix(x, heads, fast=True)
     for layer, past in later:
-      x, _ = layer(x, past)
+      x, _ = layer(x, past, fast=True)
     return x
 
   def sequence_block(self, length: int, width: int) -> int:
