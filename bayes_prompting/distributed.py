@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 import os
 import pickle
 import signal
+import socket
+import sys
 from typing import Any, TypeVar
 
 import jax
@@ -109,11 +111,28 @@ def initialize(
       # All devices of the host are ours, whatever a cluster says.
       'cluster_detection_method': 'deactivate',
     }
+    _say_where(coordinator, num_processes, process_id)
   before = signal.getsignal(signal.SIGTERM)
   jax.distributed.initialize(**found, shutdown_timeout_seconds=_SHUTDOWN)
   # JAX takes it as notice of a preemption to come. Nobody here asks for that,
   # and the process could no longer be told to end.
   signal.signal(signal.SIGTERM, before)
+
+
+def _say_where(coordinator, num_processes, process_id):
+  """Checks that the host is known, and says what is waited for."""
+  host, _, port = coordinator.rpartition(':')
+  try:
+    socket.getaddrinfo(host.strip('[]'), port)
+  except OSError:
+    raise errors.UserError(
+      f'--coordinator: cannot find the host {host!r}'
+    ) from None
+  print(
+    f'Process {process_id} of {num_processes}: waiting for the others, at '
+    f'{coordinator} (five minutes at most)',
+    file=sys.stderr,
+  )
 
 
 def alone() -> bool:

@@ -18,8 +18,11 @@ class OneOrMore(ml_collections.FieldReference):
 
   def set(self, value: Any, type_safe: bool = True) -> None:
     """Assigns a value, a tuple of them, or what another field has."""
-    several = tuple | list | ml_collections.FieldReference | None
-    if not isinstance(value, several):
+    if hasattr(value, 'tolist'):  # NumPy's arrays and numbers.
+      value = value.tolist()
+    if isinstance(value, list | range):
+      value = tuple(value)
+    if not isinstance(value, tuple | ml_collections.FieldReference | None):
       value = (value,)
     super().set(value, type_safe)
 

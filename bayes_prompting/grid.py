@@ -167,7 +167,15 @@ def choose(dataset: xr.Dataset) -> xr.Dataset:
 
   The axes of the grid are gone; coordinates of the same names say for each
   method what was chosen. What has no such axes is returned as it is.
+
+  Raises:
+    UserError: If it is a part of a results file.
   """
+  if not isinstance(dataset, xr.Dataset):
+    raise errors.UserError(
+      'dataset: must be a whole results file, whose losses say what is best, '
+      f'got a {type(dataset).__name__}; choose first, then select a variable'
+    )
   dataset = whole(dataset)
   if not set(AXES) <= set(dataset.dims):
     return dataset

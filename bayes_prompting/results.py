@@ -225,7 +225,14 @@ def select(data, **labels: Any):
 
   xarray's `sel` has an argument `method` of its own, which hides the dimension:
   `select(dataset, method='SoftPT', eval_task='single_coin')` works.
+
+  Raises:
+    UserError: If there is no such dimension, or a single label is not on it.
   """
+  for name, label in labels.items():
+    checks.one_of('select', name, [*map(str, data.dims)])
+    if isinstance(label, str):
+      checks.one_of(name, label, data[name].values.tolist())
   return data.sel(labels)
 
 

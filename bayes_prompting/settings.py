@@ -142,8 +142,9 @@ def base() -> ml_collections.ConfigDict:
   # How it is computed; none of it changes a result by more than the rounding
   # of the precision that it is computed in.
   c.compute = ml_collections.ConfigDict()
-  # Sequences whose gradient is taken at once, and runs (repetitions, and
-  # settings of a grid) that are trained as one vmapped program. 0: automatic.
+  # Sequences that are predicted, and whose gradient is taken, at once, and runs
+  # (repetitions, and settings of a grid) that are trained as one vmapped
+  # program. 0: automatic.
   c.compute.sequence_block = 0
   c.compute.run_block = 0
   # Precision of matrix products: 'float32', 'tensorfloat32' or 'bfloat16'. On a

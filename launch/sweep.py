@@ -121,6 +121,8 @@ def main(argv):
   if cli.CONFIG.present:
     cli.fail('--config: a sweep takes --configs, once for each')
   root = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
+  if _SLURM.value and _CLUSTER.value != 'slurm':
+    cli.fail('--slurm: needs --cluster=slurm')
   runs = grid.build(_CONFIGS.value, _SET.value)
   found = _where_they_stand(runs, root)
   leave = (jobs.SKIPPED, jobs.ACTIVE)
@@ -131,6 +133,7 @@ def main(argv):
   elif left:
     found.update(_run(left, root))
   _print_table(found)
+  print(f'\nResults  {cli.WORKDIR.value}/*/results.nc')
   if any(status.state == jobs.FAILED for status in found.values()):
     sys.exit(1)
 
