@@ -31,6 +31,7 @@ from bayes_prompting import sharding
 from bayes_prompting import summary
 from bayes_prompting import trees
 from bayes_prompting import types
+from bayes_prompting import updates
 from bayes_prompting import workdir as workdir_lib
 
 Lab = lab_lib.Lab
@@ -173,7 +174,7 @@ def network_hash(lab: Lab, seed: int) -> str:
       'code': registry.code(
         [
           *(blocks, fitting, keys, predictor_lib, regret),
-          *(sharding, trees, types),
+          *(sharding, trees, types, updates),
           registry.module('task_priors', lab.config['tasks'][task]['name']),
           registry.module('torsos', lab.config['network']['torso']['name']),
           registry.module('tuners', 'weights'),

@@ -22,6 +22,7 @@ from bayes_prompting import fitting
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import searching
 from bayes_prompting import sharding
+from bayes_prompting import updates
 from tests import test_experiment
 from tests import testing
 
@@ -65,9 +66,9 @@ def assert_fits_agree(torso, tuner, shapes):
   alone, alone_losses = fit(torso, tuner, (1, 1))
   expected = predictions(torso, tuner, alone.tunable)
   for shape in shapes:
-    before = fitting._run_chunk._cache_size()
+    before = updates.run_chunk._cache_size()
     state, losses = fit(torso, tuner, shape)
-    assert fitting._run_chunk._cache_size() == before + 1  # For all chunks.
+    assert updates.run_chunk._cache_size() == before + 1  # For all chunks.
     np.testing.assert_allclose(losses, alone_losses, rtol=1e-5)
     found = predictions(torso, tuner, state.tunable)
     np.testing.assert_allclose(found, expected, atol=1e-4)

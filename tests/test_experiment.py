@@ -24,6 +24,7 @@ from bayes_prompting import results
 from bayes_prompting import searching
 from bayes_prompting import settings
 from bayes_prompting import summary
+from bayes_prompting import updates
 from bayes_prompting.torsos import linear
 from tests import testing
 
@@ -545,7 +546,7 @@ def test_everything_is_computed_at_the_configured_precision(
 def test_a_second_run_in_one_process_compiles_nothing():
   def programs():
     return (
-      fitting._run_chunk._cache_size(),
+      updates.run_chunk._cache_size(),
       searching._score._cache_size(),
       evaluation._evaluate._cache_size(),
       evaluation._sample._cache_size(),

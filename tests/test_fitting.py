@@ -15,6 +15,7 @@ from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
 from bayes_prompting import settings as settings_lib
 from bayes_prompting import trees
+from bayes_prompting import updates
 from tests import testing
 
 KEY = jax.random.key(5)
@@ -179,13 +180,13 @@ def test_zero_steps_leave_everything_as_it_starts():
 def test_compiles_once_for_all_chunks_networks_and_resumptions():
   tuner = testing.tuner('prefix', length=2)
   predictor, params = testing.network('lstm')
-  before = fitting._run_chunk._cache_size()
+  before = updates.run_chunk._cache_size()
   for scale in (1.0, 0.5):
     other = jax.tree.map(lambda leaf, s=scale: s * leaf, params)
     args = (KEY, predictor, other, tuner, testing.single_coin(), SETTINGS, 2)
     state, _ = fitting.fit(*args, stop=3)
     fitting.fit(*args, resume=state)
-  assert fitting._run_chunk._cache_size() == before + 1
+  assert updates.run_chunk._cache_size() == before + 1
 
 
 @pytest.mark.parametrize('schedule', settings_lib.SCHEDULES)
@@ -193,11 +194,11 @@ def test_a_grid_of_rates_is_its_fits_one_by_one_in_one_program(schedule):
   tuner = testing.tuner('prefix', length=3)
   settings = dataclasses.replace(SETTINGS, schedule=schedule)
   runs, rates = [0, 1, 0, 1], [0.05, 0.05, 0.2, 0.2]
-  before = fitting._run_chunk._cache_size()
+  before = updates.run_chunk._cache_size()
   grid, losses = fit(tuner, runs, settings, 'linear', learning_rates=rates)
   # Other rates are other numbers, not another program.
   fit(tuner, runs, settings, 'linear', learning_rates=[0.1, 0.2, 0.3, 0.4])
-  assert fitting._run_chunk._cache_size() == before + 1
+  assert updates.run_chunk._cache_size() == before + 1
   for i, rate in enumerate((0.05, 0.2)):
     alone_settings = dataclasses.replace(settings, learning_rate=rate)
     alone, alone_losses = fit(tuner, 2, alone_settings, 'linear')
@@ -211,7 +212,7 @@ def test_a_grid_of_rates_is_its_fits_one_by_one_in_one_program(schedule):
         atol=1e-4,
       )
   # And of one shape: the rate of the settings is no part of the program either.
-  assert fitting._run_chunk._cache_size() == before + 2
+  assert updates.run_chunk._cache_size() == before + 2
   assert not np.allclose(losses[-1, :2], losses[-1, 2:])
 
 

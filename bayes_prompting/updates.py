@@ -1,0 +1,194 @@
+"""Updates by gradient descent: the compiled inside of a fit.
+
+A chunk of updates is one program: data is sampled in it, sequences and runs are
+computed in blocks that suit the backend, and split over a mesh if there is one.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bayes_prompting import blocks
+from bayes_prompting import checks
+from bayes_prompting import keys
+from bayes_prompting import regret
+from bayes_prompting import settings as settings_lib
+from bayes_prompting import sharding
+from bayes_prompting import types
+
+# Runs at once on a CPU: one after another each has the caches for itself.
+_RUN_BLOCK = 1
+# Elsewhere all at once, up to so many tokens: some 7 GiB of activations of the
+# paper's Transformer.
+_RUN_TOKENS = 2**19
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What a fit does.
+
+  Attributes:
+    num_steps: Updates; 0 leaves everything as it starts.
+    batch_size: B, fresh sequences for every update.
+    length: N.
+    learning_rate: Adam's step size, at the start of the schedule, of runs that
+      are given none of their own.
+    schedule: `constant`, or `cosine`, which decays to zero.
+    clip_norm: Gradients are clipped to this global norm, taken over the tunable
+      tree only.
+    chunk_size: Updates between two looks at the host; a matter of speed and
+      reporting only.
+    sequence_block: Sequences whose gradient is taken at once; 0 is automatic.
+    run_block: Runs that are one vmapped program; 0 is automatic.
+  """
+
+  num_steps: int
+  batch_size: int
+  length: int
+  learning_rate: float
+  schedule: str = 'constant'
+  clip_norm: float = 1.0
+  chunk_size: int = 50
+  sequence_block: int = 0
+  run_block: int = 0
+
+
+def optimizer(
+  settings: Settings, rate: types.Array | float | None = None
+) -> optax.GradientTransformation:
+  """Returns Adam with clipped gradients and the schedule of the settings.
+
+  Args:
+    settings: Whose schedule and clip are part of the program.
+    rate: The schedule's start, which may be traced; by default the settings'.
+      The state does not depend on it.
+  """
+  rate = settings.learning_rate if rate is None else rate
+  match settings.schedule:
+    case 'constant':
+      schedule = optax.constant_schedule(rate)
+    case 'cosine':
+      schedule = optax.cosine_decay_schedule(rate, max(settings.num_steps, 1))
+    case other:
+      checks.one_of('schedule', other, settings_lib.SCHEDULES)
+  return optax.chain(
+    optax.clip_by_global_norm(settings.clip_norm), optax.adam(schedule)
+  )
+
+
+def _updates(
+  key,
+  params,
+  repetitions,
+  rates,
+  tunable,
+  opt_state,
+  first_step,
+  num_steps,
+  predictor,
+  tuner,
+  task_prior,
+  settings,
+  mesh,
+):
+  """Does updates first_step ... first_step + num_steps - 1 (both traced).
+
+  The runs are uint32 [R] repetitions and float32 [R] rates, traced too. On a
+  mesh this is what one device does: its part of the runs, on its part of every
+  batch.
+  """
+  sequence_block = blocks.size(
+    settings.sequence_block,
+    predictor.sequence_block(settings.length),
+    settings.batch_size,
+  )
+
+  def sequence_losses(context, tokens):
+    return regret.log_loss(predictor.read(context, tokens), tokens)
+
+  def loss_fn(tunable, tokens):
+    bound, state = tuner.bind(predictor, params, tunable)
+    context = predictor.prepare(bound, state, settings.length)
+    return blocks.mean(sequence_losses, context, tokens, sequence_block)
+
+  def update(repetition, rate, tunable, opt_state, step):
+    step_key = keys.stream(key, 'data', repetition, step)
+    sample = functools.partial(task_prior.sample, length=settings.length)
+    # One key a sequence: the same sequences, however the batch is split.
+    batch_keys = jax.random.split(step_key, settings.batch_size)
+    tokens = jax.vmap(lambda k: sample(k).tokens)(
+      sharding.own_part(mesh, batch_keys)
+    )
+    loss, gradient = jax.value_and_grad(loss_fn)(tunable, tokens)
+    loss, gradient = sharding.average(mesh, (loss, gradient))
+    updates, opt_state = optimizer(settings, rate).update(
+      gradient, opt_state, tunable
+    )
+    return optax.apply_updates(tunable, updates), opt_state, loss
+
+  def run(repetition, rate, tunable, opt_state):
+    def body(i, carry):
+      tunable, opt_state, losses = carry
+      tunable, opt_state, loss = update(
+        repetition, rate, tunable, opt_state, first_step + i
+      )
+      return tunable, opt_state, losses.at[i].set(loss)
+
+    # The bound is traced, so that a last, shorter chunk needs no new program.
+    losses = jnp.full(settings.chunk_size, jnp.nan, jnp.float32)
+    return jax.lax.fori_loop(0, num_steps, body, (tunable, opt_state, losses))
+
+  run_block = blocks.size(
+    settings.run_block,
+    _RUN_BLOCK,
+    len(repetitions),
+    elsewhere=_RUN_TOKENS // (settings.batch_size * settings.length),
+  )
+  tunable, opt_state, losses = blocks.vmap(
+    run, run_block, repetitions, rates, tunable, opt_state
+  )
+  return tunable, opt_state, losses.T
+
+
+@functools.partial(
+  jax.jit,
+  static_argnames=('predictor', 'tuner', 'task_prior', 'settings', 'mesh'),
+  donate_argnames=('tunable', 'opt_state'),
+)
+def run_chunk(
+  key,
+  predictor,
+  params,
+  tuner,
+  task_prior,
+  settings,
+  repetitions,
+  rates,
+  tunable,
+  opt_state,
+  first_step,
+  num_steps,
+  mesh=None,
+):
+  """Does `_updates`, the runs and the batches split over a mesh."""
+  run = functools.partial(
+    _updates,
+    predictor=predictor,
+    tuner=tuner,
+    task_prior=task_prior,
+    settings=settings,
+    mesh=mesh,
+  )
+  run = sharding.over_runs(
+    mesh,
+    run,
+    in_axes=(None, None, 0, 0, 0, 0, None, None),
+    out_axes=(0, 0, 1),
+  )
+  tunable, opt_state, losses = run(
+    key, params, repetitions, rates, tunable, opt_state, first_step, num_steps
+  )
+  return tunable, opt_state, sharding.replicate(mesh, losses)
