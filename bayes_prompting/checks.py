@@ -13,17 +13,11 @@ from bayes_prompting import errors
 _SUM_TOLERANCE = 1e-5
 
 
-_FEW = 3
-
-
 def nearest(name: str, allowed: Iterable[str]) -> str:
-  """Returns 'did you mean ...' for a misspelt name, or all that is allowed.
-
-  All too where that is few: the nearest by its letters may be the wrong one.
-  """
+  """Returns 'did you mean ...' for a misspelt name, or all that is allowed."""
   allowed = sorted(allowed)
   close = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
-  if close and len(allowed) > _FEW:
+  if close:
     return f'did you mean {" or ".join(close)}?'
   return f'allowed: {", ".join(allowed) or "nothing"}'
 

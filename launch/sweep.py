@@ -108,7 +108,8 @@ def _run(runs, root):
 
 
 def _print_table(found):
-  """Prints every run with its state and a line about it."""
+  """Prints where results are, and every run with its state."""
+  print(f'\nResults  {cli.WORKDIR.value}/*/results.nc')
   width = max(len(run.name) for run in found)
   print(f'\n{"run":<{width}}  state')
   for run, status in found.items():
@@ -133,7 +134,6 @@ def main(argv):
   elif left:
     found.update(_run(left, root))
   _print_table(found)
-  print(f'\nResults  {cli.WORKDIR.value}/*/results.nc')
   if any(status.state == jobs.FAILED for status in found.values()):
     sys.exit(1)
 
