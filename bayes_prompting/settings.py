@@ -269,11 +269,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     'data_devices',
   ):
     checks.integer(f'compute.{field}', config.compute[field], 0)
-  checks.one_of(
-    'compute.matmul_precision',
-    config.compute.matmul_precision,
-    MATMUL_PRECISIONS,
-  )
+  precision = config.compute.matmul_precision
+  if precision not in MATMUL_PRECISIONS:
+    # All of them: the nearest by its letters to tf32 would be float32.
+    raise errors.UserError(
+      f'compute.matmul_precision: unknown {checks.show(precision)}; allowed: '
+      f'{", ".join(MATMUL_PRECISIONS)}'
+    )
   _check_names(config)
   plain(config)
 

@@ -29,6 +29,7 @@ from absl import flags
 
 from bayes_prompting import errors
 from bayes_prompting import settings
+from benchmarks import comparison
 
 _CONFIG = flags.DEFINE_string(
   'config', 'configs/paper.py:transformer,single_coin', 'As launch.experiment.'
@@ -69,54 +70,6 @@ def _run(precision: str, cache: pathlib.Path, workdir: pathlib.Path):
     sys.exit(f'error: launch.experiment failed\n{done.stderr[-2000:]}')
   compiled = re.search(r'^Compiled .*$', done.stdout, re.MULTILINE)
   return seconds, compiled.group(0) if compiled else ''
-
-
-def compare(found, reference) -> list[dict]:
-  """Compares headline regrets on the target, method by method.
-
-  Both have the same sequences and the same random numbers of each repetition,
-  so that differences are paired: sequence by sequence, run by run.
-
-  Args:
-    found: Results.
-    reference: Results of the same configuration.
-
-  Returns:
-    For each method its mean regret in both in nats, their difference, and that
-    in units of its standard error: over sequences of the mean over runs, and
-    over runs if there are several. Infinite where all differ alike.
-  """
-  import numpy as np
-
-  from bayes_prompting import results
-
-  rows = []
-  target, step = found.attrs['target'], int(found.report_step[0])
-  for method in found.method.values:
-    try:
-      one, other = (
-        results.sequence_regret(data, method, target, step)
-        for data in (found, reference)
-      )
-    except errors.UserError:  # Not run on the target.
-      continue
-    paired = one - other
-    variance = paired.mean(0).var(ddof=1) / paired.shape[1]
-    if len(paired) > 1:
-      variance += paired.mean(1).var(ddof=1) / len(paired)
-    difference, error = float(paired.mean()), float(np.sqrt(variance))
-    with np.errstate(divide='ignore'):
-      ratio = np.float64(difference) / error if difference else 0.0
-    rows.append(
-      {
-        'method': str(method),
-        'regret': float(one.mean()),
-        'reference': float(other.mean()),
-        'difference': difference,
-        'standard_errors': float(ratio),
-      }
-    )
-  return rows
 
 
 def main(argv):
@@ -161,7 +114,7 @@ def _print_comparison(file):
   """Prints and returns `compare` of a results file with the reference."""
   from bayes_prompting import results
 
-  rows = compare(results.load(file), results.load(_REFERENCE.value))
+  rows = comparison.compare(results.load(file), results.load(_REFERENCE.value))
   print(f'{"method":<12} {"nats":>9} {"reference":>9} {"errors":>7}')
   for row in rows:
     print(

@@ -9,7 +9,9 @@ import os
 
 import hypothesis
 import jax
+import pytest
 
+from bayes_prompting import errors
 from bayes_prompting import registry
 
 # Compilation makes first calls slow, so no deadline; the same draws every time.
@@ -48,11 +50,14 @@ def pytest_generate_tests(metafunc):
     if argument not in metafunc.fixturenames:
       continue
     own = metafunc.config.getoption(kind)
-    specs = [
-      {'name': name, **example}
-      for name in own or registry.names(kind)
-      for example in registry.module(kind, name).EXAMPLES
-    ]
+    try:
+      specs = [
+        {'name': name, **example}
+        for name in own or registry.names(kind)
+        for example in registry.module(kind, name).EXAMPLES
+      ]
+    except errors.UserError as error:
+      raise pytest.UsageError(f'--{kind}: {error}') from None
     ids = [
       '-'.join(str(value) for value in spec.values()).replace(' ', '')
       for spec in specs

@@ -78,7 +78,7 @@ def assert_fits_agree(torso, tuner, shapes):
 
 
 def check_an_lstm_on_every_mesh():
-  assert_fits_agree('lstm', PREFIX, [(8, 1), (4, 2), (2, 4), (1, 8)])
+  assert_fits_agree('lstm', PREFIX, [(8, 1), (4, 2), (1, 8)])
 
 
 def check_a_transformer():

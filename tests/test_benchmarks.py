@@ -7,8 +7,8 @@ import pytest
 
 from bayes_prompting import results
 from benchmarks import arithmetic
+from benchmarks import comparison
 from benchmarks import suites
-from benchmarks import whole
 
 E, V, N, B = 8, 2, 30, 3
 
@@ -140,11 +140,11 @@ def made_up(values):
 def test_regrets_are_compared_sequence_by_sequence():
   one = np.array([[1.0, 5.0, 3.0, 9.0], [2.0, 6.0, 4.0, 8.0]])
   noise = np.array([[0.1, -0.1, 0.1, -0.1], [0.1, -0.1, 0.1, -0.1]])
-  (same,) = whole.compare(made_up(one), made_up(one))
+  (same,) = comparison.compare(made_up(one), made_up(one))
   assert same['difference'] == same['standard_errors'] == 0
-  (near,) = whole.compare(made_up(one + noise), made_up(one))
+  (near,) = comparison.compare(made_up(one + noise), made_up(one))
   assert abs(near['standard_errors']) < 1e-3
   # Far below the spread of the sequences, and yet no noise.
-  (biased,) = whole.compare(made_up(one + 0.25), made_up(one))
+  (biased,) = comparison.compare(made_up(one + 0.25), made_up(one))
   assert biased['difference'] == pytest.approx(0.25)
   assert biased['standard_errors'] > 1e3
