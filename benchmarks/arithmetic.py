@@ -27,6 +27,10 @@ def matrix_operations(fn: Callable, *args: Any) -> int:
     fn: To be given the plain form of a network (`predictor.network` with
       `plain=True`), so that shortcuts do not count as work.
     *args: Arrays, or shapes and dtypes.
+
+  Raises:
+    NotImplementedError: If there is a `while` loop, whose length no shape
+      tells: better no figure than a wrong one.
   """
   closed = jax.make_jaxpr(fn)(*args)
   needed = [True] * len(closed.jaxpr.outvars)

@@ -31,6 +31,14 @@ def test_a_loop_counts_as_often_as_it_runs():
   assert count(fn, (4,), (4, 4)) == 6 * 2 * 16
 
 
+def test_a_loop_of_unknown_length_is_refused():
+  def fn(x, w):
+    return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ w, x)
+
+  with pytest.raises(NotImplementedError, match='length'):
+    count(fn, (4,), (4, 4))
+
+
 def test_what_nothing_depends_on_does_not_count():
   def fn(x, w):
     x @ w

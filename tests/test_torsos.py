@@ -136,11 +136,11 @@ def test_fast_path_of_a_transformer_in_other_worlds(vocab_size, length):
 
 
 def test_fast_path_reads_less_than_was_prepared(torso):
+  if not hasattr(torso, 'prepare'):
+    pytest.skip('has no fast path, which is optional')
   variables = torso.init(
     jax.random.key(0), jnp.zeros((2, WIDTH)), torso.empty_state(WIDTH)
   )
-  if not hasattr(torso, 'prepare'):
-    return
   rows = jax.random.normal(jax.random.key(1), (2, WIDTH))
   state = torso.empty_state(WIDTH)
   table = torso.apply(variables, rows, state, 6, method='prepare')
