@@ -161,6 +161,11 @@ def legend(figure, handles):
   figure.legend(handles=handles, loc='outside right center')
 
 
+def legend_below(figure, handles):
+  """Puts a legend in a row below all panels."""
+  figure.legend(handles=handles, loc='outside lower center', ncols=len(handles))
+
+
 def title(dataset, task):
   """Returns the title of a task's panel."""
   return f'{task} (target)' if dataset.attrs.get('target') == task else task

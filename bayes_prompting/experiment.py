@@ -146,11 +146,7 @@ def _open_workdir(lab, workdir, overwrite, pretrained):
   path = pathlib.Path(workdir).expanduser().absolute()
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
-  record = {
-    'config': lab.config,
-    'seed': lab.config['seed'],
-    **workdir_lib.provenance(),
-  }
+  record = workdir_lib.record(lab.config)
   return workdir_lib.claim(workdir, record, overwrite)
 
 

@@ -1,5 +1,6 @@
 """A run's folder: whose it is, and where everything in it lies."""
 
+from collections.abc import Mapping
 import dataclasses
 import datetime
 import importlib.metadata
@@ -47,6 +48,11 @@ def provenance() -> dict[str, Any]:
   }
 
 
+def record(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what `config.json` says of a run with this configuration."""
+  return {'config': config, 'seed': config['seed'], **provenance()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Workdir:
   """Where everything of a run lies.
@@ -92,13 +98,15 @@ class Workdir:
 
 
 def claim(
-  path: str | os.PathLike[str], record: dict[str, Any], overwrite: bool
+  path: str | os.PathLike[str],
+  record: dict[str, Any],
+  overwrite: bool = False,
 ) -> Workdir:
   """Claims a folder for a run.
 
   Args:
     path: New, empty, or of a run of the same configuration, which then goes on.
-    record: `config`, `seed` and what `provenance` returns.
+    record: What the function `record` returns.
     overwrite: Move a run that the folder holds aside, under a dated name.
 
   Raises:

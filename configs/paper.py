@@ -1,10 +1,17 @@
 """The paper's experiments (arXiv 2505.17010), at its settings.
 
-    python -m launch.experiment --config=configs/paper.py:TORSO,TARGET \
-        --workdir=runs/TORSO-TARGET
+    python -m launch.experiment --config=configs/paper.py:NETWORK,TARGET \
+        --workdir=runs/NETWORK-TARGET
 
-TORSO: lstm, transformer, lstm_untrained, transformer_untrained.
+NETWORK: lstm or transformer, either as it is or with one of these behind it:
+  _untrained  as it was initialised (`pretraining.num_steps=0`),
+  _narrow     an embedding of width 4, not 128,
+  _large      width 256 and two layers, not 128 and one.
 TARGET: single_coin, two_coin_mixture, random_coins.
+
+After these may stand, with commas between:
+  prefix_lengths  SoftPT alone, with prefixes of 1, 2, 4, 6, 12 and 25 rows,
+  quick           everything in small: another, cheaper experiment.
 
 What to expect, in nats at step 50 (cumulative regret against the oracle,
 paired), for a pretrained LSTM:
@@ -15,9 +22,8 @@ paired), for a pretrained LSTM:
   tuner reaches it, SoftPT about 1.1; StatePT about 1.0, and still falling (0.92
   after 4000 updates).
 
-Untrained networks are the same with `pretraining.num_steps=0`.
-
-Any field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
+`python -m launch.paper` runs `EXPERIMENTS` and judges the paper's claims. Any
+field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
 
 from bayes_prompting import checks
@@ -29,20 +35,129 @@ TORSOS = {
     'transformer', num_layers=1, num_heads=4, widening=4
   ),
 }
-NAMES = (*TORSOS, *(f'{torso}_untrained' for torso in TORSOS))
+KINDS = ('', '_untrained', '_narrow', '_large')
+NETWORKS = tuple(torso + kind for kind in KINDS for torso in TORSOS)
 TARGETS = ('single_coin', 'two_coin_mixture', 'random_coins')
+OPTIONS = ('prefix_lengths', 'quick')
+PREFIX_LENGTHS = (1, 2, 4, 6, 12, 25)
+
+# What `launch.paper` runs, as arguments of `get_config`, the main ones first.
+EXPERIMENTS = (
+  *(f'{torso},{target}' for torso in TORSOS for target in TARGETS[:2]),
+  *(f'{torso}_untrained,single_coin' for torso in TORSOS),
+  *(f'{torso},two_coin_mixture,prefix_lengths' for torso in TORSOS),
+  *(f'{torso}_narrow,single_coin' for torso in TORSOS),
+  *(f'{torso}_large,{target}' for torso in TORSOS for target in TARGETS[:2]),
+  *(f'{torso},single_coin,prefix_lengths' for torso in TORSOS),
+  *(f'{torso}_untrained,two_coin_mixture' for torso in TORSOS),
+)
+
+# Of a network that only stands beside the main ones, what its claims need.
+_METHODS = {
+  '_untrained': (
+    'PreBayes',
+    'NoTuning',
+    'HardPT',
+    'SimplexPT',
+    'RealPT',
+    'SoftPT',
+    'EmbedWT',
+    'UnembedWT',
+    'LoRAWT',
+    'FullWT',
+  ),
+  '_narrow': ('PreBayes', 'NoTuning', 'HardPT', 'RealPT', 'SoftPT', 'FullWT'),
+  '_large': (
+    'PreBayes',
+    'PreBayesPT',
+    'NoTuning',
+    'HardPT',
+    'SimplexPT',
+    'RealPT',
+    'SoftPT',
+    'LoRAWT',
+    'FullWT',
+  ),
+}
 
 
 def get_config(arguments: str = 'lstm,single_coin'):
-  """Returns the configuration for `TORSO,TARGET`."""
-  torso, _, target = arguments.partition(',')
-  checks.one_of('paper.py:TORSO', torso, NAMES)
-  checks.one_of('paper.py:TORSO,TARGET', target, TARGETS)
+  """Returns the configuration for `NETWORK,TARGET` and what may follow."""
+  network, _, rest = arguments.partition(',')
+  target, *options = rest.split(',')
+  checks.one_of('paper.py:NETWORK', network, NETWORKS)
+  checks.one_of('paper.py:NETWORK,TARGET', target, TARGETS)
+  for option in options:
+    checks.one_of('paper.py:NETWORK,TARGET,...', option, OPTIONS)
   config = settings.base()
+  torso = network.partition('_')[0]
+  kind = network.removeprefix(torso)
   # A copy, so that an override does not reach the next configuration.
-  torso_spec = TORSOS[torso.removesuffix('_untrained')]
-  config.network.torso = torso_spec.copy_and_resolve_references()
-  if torso.endswith('_untrained'):
-    config.pretraining.num_steps = 0
+  config.network.torso = TORSOS[torso].copy_and_resolve_references()
   config.tuning.target = target
+  if kind:
+    _change_network(config, torso, kind)
+  if 'prefix_lengths' in options:
+    _sweep_prefix_lengths(config)
+  if 'quick' in options:
+    _make_quick(config, torso, kind)
   return config
+
+
+def name(arguments: str) -> str:
+  """Returns the name of an experiment, that of its folder."""
+  return arguments.replace(',', '-')
+
+
+def _change_network(config, torso, kind):
+  config.tuning.methods = _METHODS[kind]
+  if kind == '_untrained':
+    config.pretraining.num_steps = 0
+  elif kind == '_narrow':
+    config.network.embedding_dim = 4
+  else:
+    _set_width(config, torso, 256)
+    config.network.torso.num_layers = 2
+
+
+def _set_width(config, torso, width):
+  """Sets the width of the embedding, which is a Transformer's own."""
+  config.network.embedding_dim = width
+  if torso == 'lstm':
+    config.network.torso.width = width
+
+
+def _sweep_prefix_lengths(config):
+  """Has SoftPT run once for each length, each a method of its own."""
+  names = []
+  with config.unlocked():
+    for length in PREFIX_LENGTHS:
+      names.append(f'SoftPT-{length}')
+      config.methods[names[-1]] = settings.spec(
+        'prefix',
+        predictor='network',
+        form='soft',
+        length=length,
+        init=config.tuning.get_oneway_ref('prefix_init'),
+      )
+  config.tuning.methods = ('PreBayes', 'NoTuning', *names)
+
+
+def _make_quick(config, torso, kind):
+  """Makes everything small: minutes, and regrets that are not the paper's."""
+  if kind != '_narrow':
+    _set_width(config, torso, 64 if kind == '_large' else 32)
+  elif torso == 'lstm':
+    config.network.torso.width = 32
+  pretraining, tuning = config.pretraining, config.tuning
+  if pretraining.num_steps:
+    pretraining.num_steps = 500
+  pretraining.batch_size = tuning.batch_size = 64
+  pretraining.learning_rate = 3e-3
+  pretraining.schedule = 'cosine'
+  tuning.num_steps = 300
+  tuning.learning_rate = 1e-2
+  tuning.schedule = 'cosine'
+  tuning.num_repetitions = 1
+  tuning.search_draws = 512
+  config.evaluation.num_sequences = 512

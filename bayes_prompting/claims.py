@@ -1,0 +1,316 @@
+"""Claims about regret, each judged by a number with an interval and a bound.
+
+A claim says which mean regrets it is about, what to compute from them, and the
+bound that decides it, before anything is run. `judge` reads results files
+alone. `paper_claims` has those of the paper; a table of your own is a tuple of
+`Claim`.
+
+The regrets are exact KL from the Bayes predictor of the evaluated task to the
+predictor, summed over steps, in nats (`regret`: reference bayes, estimator
+exact): 0 is optimal, and they are on the same sequences for all methods.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayes_prompting import bootstrap
+from bayes_prompting import grid
+from bayes_prompting import results
+
+HOLDS, FAILS, UNDECIDED = 'holds', 'does not hold', 'undecided'
+NOT_RUN = 'not run'
+COLUMNS = (
+  'claim',
+  'network',
+  'quantity',
+  'value',
+  'low',
+  'high',
+  'unit',
+  'bound',
+  'verdict',
+  'networks',
+  'repetitions',
+  'sequences',
+  'experiment',
+  'reason',
+  'name',
+)
+# Steps that a claim may speak of, by what the results call them.
+STEPS = ('tuning', 'pretraining', 'last')
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+  """A mean cumulative regret.
+
+  Attributes:
+    method: Its name.
+    experiment: The run's name; `{network}` in it stands for a claim's network.
+    step: `tuning` or `pretraining`, their lengths, or `last`.
+    task: The evaluation task; by default the target.
+  """
+
+  method: str
+  experiment: str
+  step: str = 'tuning'
+  task: str | None = None
+
+  def of(self, network: str) -> 'Mean':
+    """Returns it for one network."""
+    named = self.experiment.format(network=network)
+    return dataclasses.replace(self, experiment=named)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+  """What a quantity must be: below a number, or above it."""
+
+  sign: str  # '<' or '>'.
+  number: float
+
+  def verdict(self, low: float, high: float) -> str:
+    """Judges an interval: only one that leaves no doubt decides."""
+    if self.sign == '>':
+      low, high = -high, -low
+    number = self.number if self.sign == '<' else -self.number
+    if high < number:
+      return HOLDS
+    return FAILS if low >= number else UNDECIDED
+
+  def __str__(self) -> str:
+    return f'{self.sign} {self.number:g}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """One claim, about each of some networks.
+
+  Attributes:
+    name: Short, unique.
+    text: The claim, as a sentence.
+    networks: Which it is about.
+    quantity: What is computed, in words.
+    means: What it is computed from, by name.
+    value: Computes it from {name: mean}, see `bootstrap.estimate`.
+    bound: What decides.
+    reason: Why this bound.
+    unit: Of the quantity.
+    exact: Computes it, instead, from the configuration of `experiment` (plain
+      values) and without noise.
+    experiment: The run whose configuration `exact` takes.
+  """
+
+  name: str
+  text: str
+  networks: tuple[str, ...]
+  quantity: str
+  bound: Bound
+  reason: str
+  means: Mapping[str, Mean] = dataclasses.field(default_factory=dict)
+  value: Callable[[Mapping[str, Any]], Any] | None = None
+  unit: str = 'nats'
+  exact: Callable[[Mapping[str, Any]], float] | None = None
+  experiment: str = ''
+
+
+def judge(
+  claims: Sequence[Claim], load: Callable[[str], xr.Dataset | None]
+) -> pd.DataFrame:
+  """Judges every claim about every network.
+
+  Args:
+    claims: What is claimed.
+    load: Takes the name of an experiment; returns its results, or None if it
+      was not run. Called once for each, which is then let go: results of many
+      runs do not fit into memory together.
+
+  Returns:
+    One row a claim and network, with `COLUMNS`. Values and intervals are in the
+    unit of the row; NaN for what was not run.
+  """
+  pairs = [(claim, network) for claim in claims for network in claim.networks]
+  experiments = dict.fromkeys(
+    name for pair in pairs for name in _experiments(*pair)
+  )
+  samples, exact = {}, {}
+  for name in experiments:
+    dataset = load(name)
+    if dataset is None:
+      continue
+    dataset = grid.choose(dataset)
+    for claim, network in pairs:
+      for mean in (x.of(network) for x in claim.means.values()):
+        if mean.experiment == name and mean not in samples:
+          samples[mean] = _sample(dataset, mean, network)
+      if claim.exact and claim.experiment.format(network=network) == name:
+        exact[claim.name, network] = claim.exact(
+          json.loads(dataset.attrs['config'])
+        )
+  rows = [_row(*pair, samples, exact) for pair in pairs]
+  return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _experiments(claim, network):
+  """Returns the names of what a claim reads, each once."""
+  names = [x.of(network).experiment for x in claim.means.values()]
+  if claim.experiment:
+    names.append(claim.experiment.format(network=network))
+  return list(dict.fromkeys(names))
+
+
+def _sample(dataset, mean, network):
+  """Returns the sequences' regrets of all runs; None if there are none."""
+  step = {
+    'tuning': dataset.attrs['tuning_length'],
+    'pretraining': dataset.attrs['pretraining_length'],
+    'last': dataset.step.values[-1],
+  }[mean.step]
+  task = mean.task or dataset.attrs['target']
+  if mean.method not in dataset.method or task not in dataset.eval_task:
+    return None
+  if step not in dataset.report_step:
+    return None
+  at = {'method': mean.method, 'eval_task': task}
+  values = results.select(
+    dataset.sequence_regret,
+    report_step=step,
+    reference='bayes',
+    estimator='exact',
+    **at,
+  ).transpose('pretrain_seed', 'repetition', 'sequence')
+  judged = results.select(dataset.judged, **at).values == 1
+  judged = judged[judged.any(1)][:, judged.any(0)]
+  if not judged.size:
+    return None
+  values = values.values[: judged.shape[0], : judged.shape[1]]
+  # What was not run is NaN, as is a run that went wrong: that is infinite.
+  networks = mean.experiment.split('-')[0] if network else ''
+  return bootstrap.Sample(values.astype(np.float64), networks, task)
+
+
+def _row(claim, network, samples, exact):
+  """Returns one row of the table, as a dict."""
+  row = dict.fromkeys(COLUMNS, np.nan) | {
+    'claim': claim.text,
+    'network': network,
+    'quantity': claim.quantity,
+    'unit': claim.unit,
+    'bound': str(claim.bound),
+    'verdict': NOT_RUN,
+    'networks': 0,
+    'repetitions': 0,
+    'sequences': 0,
+    'experiment': ' '.join(_experiments(claim, network)),
+    'reason': claim.reason,
+    'name': claim.name,
+  }
+  if claim.exact:
+    if (claim.name, network) not in exact:
+      return row
+    value = exact[claim.name, network]
+    found = bootstrap.Estimate(value, value, value, 0, 0, 0)
+  else:
+    needed = {key: x.of(network) for key, x in claim.means.items()}
+    if any(samples.get(mean) is None for mean in needed.values()):
+      return row
+    found = bootstrap.estimate(
+      {key: samples[mean] for key, mean in needed.items()},
+      claim.value,
+    )
+  verdict = claim.bound.verdict(found.low, found.high)
+  return row | {
+    'value': found.value,
+    'low': found.low,
+    'high': found.high,
+    'verdict': verdict,
+    'networks': found.num_networks,
+    'repetitions': found.num_repetitions,
+    'sequences': found.num_sequences,
+  }
+
+
+def unchanged(
+  table: pd.DataFrame, one: str, other: str, text: str, reason: str
+) -> dict[str, Any]:
+  """Returns a row that says whether two networks have the same verdicts.
+
+  It holds if all claims that were made about both are judged alike, and none is
+  undecided; it does not if one holds for one and not for the other.
+  """
+  verdicts = {
+    network: table[table.network == network].set_index('name').verdict
+    for network in (one, other)
+  }
+  shared = [name for name in verdicts[other].index if name in verdicts[one]]
+  pairs = [(verdicts[one][name], verdicts[other][name]) for name in shared]
+  ran = [pair for pair in pairs if NOT_RUN not in pair]
+  changed = sum({HOLDS, FAILS} == set(pair) for pair in ran)
+  verdict = HOLDS if ran and all(a == b != UNDECIDED for a, b in ran) else None
+  if len(ran) < len(pairs) or not verdict:
+    verdict = UNDECIDED if ran else NOT_RUN
+  if changed:
+    verdict = FAILS
+  value = changed if ran else np.nan
+  return dict.fromkeys(COLUMNS, np.nan) | {
+    'claim': text,
+    'network': other,
+    'quantity': f'verdicts that changed, of {len(ran)} that were compared',
+    'value': value,
+    'low': value,
+    'high': value,
+    'unit': 'verdicts',
+    'bound': '< 1',
+    'verdict': verdict,
+    'networks': 0,
+    'repetitions': 0,
+    'sequences': 0,
+    'experiment': f'{one} {other}',
+    'reason': reason,
+    'name': f'{other}_changes_nothing',
+  }
+
+
+def interval(row: Any) -> str:
+  """Returns value and interval as text."""
+  if np.isnan(row.value):
+    return ''
+  if row.networks == 0:
+    return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
+  return f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]'
+
+
+def markdown(table: pd.DataFrame) -> str:
+  """Returns the table as Markdown, without quantities and reasons."""
+  lines = [
+    '| claim | network | measured [95%] | bound | verdict | n |',
+    '|---|---|---|---|---|---|',
+  ]
+  for row in table.itertuples():
+    unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
+    count = f'{row.networks} x {row.repetitions}' if row.networks else ''
+    lines.append(
+      f'| {row.claim} | {row.network} | {interval(row)}{unit} | '
+      f'{row.bound} | **{row.verdict}** | {count} |'
+    )
+  return '\n'.join(lines) + '\n'
+
+
+def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:
+  """Writes `claims.csv` and `claims.md`, each under its name once whole."""
+  folder = pathlib.Path(folder)
+  for name, text in (
+    ('claims.csv', table.to_csv(index=False, float_format='%.6g')),
+    ('claims.md', markdown(table)),
+  ):
+    temporary = folder / f'.{name}.part'
+    temporary.write_text(text, encoding='utf-8')
+    temporary.replace(folder / name)

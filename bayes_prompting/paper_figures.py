@@ -1,0 +1,229 @@
+"""Figures of many runs together: the paper's result in one picture.
+
+Regret here is what a method loses to the Bayes predictor of the target (exact
+KL, see `regret`), so that 0 is optimal in every panel. The dots of a method are
+its pretrained networks, each the mean over its repetitions.
+"""
+
+from collections.abc import Mapping
+import os
+import pathlib
+from typing import NamedTuple
+
+from matplotlib import figure as mpl_figure
+from matplotlib import lines as mpl_lines
+from matplotlib import patches as mpl_patches
+import numpy as np
+import xarray as xr
+
+from bayes_prompting import collection
+from bayes_prompting import drawing
+from bayes_prompting import grid
+from bayes_prompting import paper_claims
+
+_TORSOS = {'lstm': 'LSTM', 'transformer': 'Transformer'}
+# Columns of the overview: what follows the torso in a run's name, and a title.
+_COLUMNS = {
+  '-single_coin': 'single coin',
+  '-two_coin_mixture': 'two-coin mixture',
+  '_untrained-single_coin': 'single coin,\nuntrained network',
+}
+_SWEEPS = {
+  '-single_coin': 'single coin',
+  '-two_coin_mixture': 'two-coin mixture',
+}
+_LEAST = 1e-4  # Nats; what is smaller is drawn here.
+
+
+class Losses(NamedTuple):
+  """What the methods of one run lose on its target.
+
+  Attributes:
+    tuning: {method: [P]}, nats to TargetBayes by the tuning length, of each
+      pretrained network.
+    last: The same at the end of the evaluation.
+    steps: Both lengths.
+  """
+
+  tuning: dict[str, np.ndarray]
+  last: dict[str, np.ndarray]
+  steps: tuple[int, int]
+
+
+def losses(dataset: xr.Dataset) -> Losses:
+  """Reads from a results file what its methods lose on its target."""
+  dataset = grid.choose(dataset)
+  labels = {
+    'eval_task': dataset.attrs['target'],
+    'reference': 'bayes',
+    'estimator': 'exact',
+  }
+  steps = int(dataset.attrs['tuning_length']), int(dataset.step.values[-1])
+  regret = dataset.cumulative_regret.sel(labels | {'step': list(steps)})
+  judged = dataset.judged.sel(eval_task=labels['eval_task'])
+  found = []
+  for step in range(len(steps)):
+    one = regret.isel(step=step).where(judged == 1)
+    one = one.fillna(np.inf).where(judged == 1).mean('repetition')
+    by_method = {
+      method: values[~np.isnan(values)].astype(np.float64)
+      for method, values in zip(one.method.values, one.values, strict=True)
+    }
+    found.append({m: x for m, x in by_method.items() if len(x)})
+  return Losses(*found, steps)
+
+
+@drawing.styled
+def overview(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
+  """Draws what each method loses, a panel for each torso and target.
+
+  Args:
+    runs: By name; those that are not there leave their panel empty.
+  """
+  columns = [
+    kind for kind in _COLUMNS if any(torso + kind in runs for torso in _TORSOS)
+  ]
+  shown = [
+    runs[t + kind] for t in _TORSOS for kind in columns if t + kind in runs
+  ]
+  named = dict.fromkeys(m for run in shown for m in run.tuning)
+  references = ('Oracle', 'TargetBayes', 'EvalBayes', 'RandomPF')
+  looks = drawing.looks(m for m in named if m not in references)
+  height = 0.15 * len(looks) + 0.75
+  figure, axes = drawing.panels(
+    len(_TORSOS) * len(columns),
+    height,
+    len(columns),
+    sharex=True,
+    sharey=True,
+  )
+  for ax, (torso, kind) in zip(
+    axes, [(t, k) for t in _TORSOS for k in columns], strict=True
+  ):
+    ax.axvspan(0, paper_claims.REACHES, color='#e9f3e9', lw=0, zorder=0)
+    ax.set_title(f'{_TORSOS[torso]}, {_COLUMNS[kind]}')
+    if torso + kind in runs:
+      _dots(ax, runs[torso + kind], looks)
+    else:
+      ax.text(0.5, 0.5, 'not run', transform=ax.transAxes, ha='center')
+  axes[0].set_xscale('log')
+  axes[0].set_xlim(left=_LEAST / 1.5)
+  axes[0].set_yticks(range(len(looks)), looks)
+  axes[0].invert_yaxis()
+  steps = shown[0].steps
+  figure.supxlabel('regret above TargetBayes (nats, log scale)', fontsize=8)
+  drawing.legend_below(figure, _overview_legend(steps))
+  return figure
+
+
+def _dots(ax, run, looks):
+  for row, (method, look) in enumerate(looks.items()):
+    if method not in run.tuning:
+      ax.text(
+        0.02, row, '–', transform=ax.get_yaxis_transform(), va='center'
+      )
+      continue
+    color = look['color']
+    now = np.maximum(run.tuning[method], _LEAST)
+    later = np.maximum(run.last[method], _LEAST)
+    ends = [np.mean(now), np.mean(later)]
+    if np.isfinite(ends).all():
+      ax.plot(ends, [row, row], color=color, lw=0.8, alpha=0.6)
+    ax.plot(later, np.full(len(later), row), 'o', color=color, mfc='white')
+    ax.plot(now, np.full(len(now), row), 'o', color=color)
+
+
+def _overview_legend(steps):
+  dot = {'color': '#444444', 'marker': 'o', 'linestyle': ''}
+  return [
+    mpl_lines.Line2D([], [], label=f'after {steps[0]} steps', **dot),
+    mpl_lines.Line2D([], [], label=f'after {steps[1]}', mfc='white', **dot),
+    mpl_patches.Patch(
+      color='#e9f3e9',
+      label=f'"reaches": under {paper_claims.REACHES} nats',
+    ),
+  ]
+
+
+@drawing.styled
+def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
+  """Draws what SoftPT loses against the length of its prefix.
+
+  Args:
+    runs: By name; sweeps are `NETWORK-TARGET-prefix_lengths`, and beside each
+      the main run of the same network is drawn as levels.
+  """
+  pairs = [
+    (torso, kind)
+    for kind in _SWEEPS
+    for torso in _TORSOS
+    if f'{torso}{kind}-prefix_lengths' in runs
+  ]
+  figure, axes = drawing.panels(len(pairs), 2.5, 2, sharex=True)
+  handles = {}
+  for ax, (torso, kind) in zip(axes, pairs, strict=True):
+    run = runs[f'{torso}{kind}-prefix_lengths']
+    lengths = sorted(
+      int(m.removeprefix('SoftPT-')) for m in run.tuning if 'SoftPT-' in m
+    )
+    look = drawing.looks(['SoftPT'])['SoftPT']
+    for part, step, style in zip(
+      (run.tuning, run.last),
+      run.steps,
+      ({}, {'mfc': 'white', 'linestyle': drawing.DASH}),
+      strict=True,
+    ):
+      values = [part[f'SoftPT-{length}'] for length in lengths]
+      label = f'SoftPT, after {step} steps'
+      (handles[label],) = ax.plot(
+        lengths, [np.mean(x) for x in values], label=label, **(look | style)
+      )
+      for length, found in zip(lengths, values, strict=True):
+        across = np.full(len(found), length)
+        ax.plot(across, found, '.', color=look['color'], ms=3, alpha=0.5)
+    beside = runs.get(torso + kind)
+    for method, levels in (
+      ('NoTuning', run),
+      ('HardPT', beside),
+      ('FullWT', beside),
+    ):
+      if levels and method in levels.tuning:
+        color = drawing.looks([method])[method]['color']
+        handles[method] = ax.axhline(
+          np.mean(levels.tuning[method]),
+          color=color,
+          lw=1,
+          ls=drawing.DASHDOT,
+          label=f'{method}, after {run.steps[0]} steps',
+        )
+    ax.set(title=f'{_TORSOS[torso]}, {_SWEEPS[kind]}', yscale='log')
+    ax.set_xscale('log')
+    ax.set_xticks(lengths, lengths)
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel('rows of the prefix')
+  for ax in axes[::2]:
+    ax.set_ylabel('regret above TargetBayes (nats)')
+  drawing.legend(figure, list(handles.values()))
+  return figure
+
+
+def make_all(
+  folder: str | os.PathLike[str], into: str | os.PathLike[str]
+) -> list[pathlib.Path]:
+  """Writes every figure that the runs in a folder allow, as PNG and PDF.
+
+  Returns:
+    The paths that were written.
+  """
+  runs = {
+    name: losses(collection.load(folder, name))
+    for name in collection.runs(folder)
+  }
+  makers = {}
+  if any(torso + kind in runs for torso in _TORSOS for kind in _COLUMNS):
+    makers['overview'] = overview
+  if any(name.endswith('-prefix_lengths') for name in runs):
+    makers['prefix_lengths'] = prefix_lengths
+  return drawing.save_all(
+    {name: make(runs) for name, make in makers.items()}, into
+  )

@@ -1,0 +1,96 @@
+r"""Reproduces the paper: its experiments, figures, and a verdict on each claim.
+
+    python -m launch.paper --workdir=runs/paper             # hours on a GPU
+    python -m launch.paper --workdir=runs/small --quick     # minutes on a CPU
+
+Each experiment of `configs/paper.py` is run in a folder of its own below the
+workdir; they share pretrained networks. What is finished is not run again, so
+that the same command goes on where it was. After each of them the claims are
+judged anew with what there is: `claims.csv`, `claims.md`, `summary.csv` of all
+runs, and `report.html`.
+
+    ... --experiments='lstm-single_coin,*-two_coin_mixture' --num_seeds=3 \
+        --num_repetitions=1
+
+runs a part of it, and sets its size. With few resources more networks with
+fewer repetitions each say more than one network with many.
+"""
+
+import fnmatch
+import pathlib
+
+from absl import flags
+
+from launch import cli
+
+_EXPERIMENTS = flags.DEFINE_list(
+  'experiments',
+  ['*'],
+  'Names, or patterns such as lstm-*, with commas between; --list shows them.',
+)
+_LIST = flags.DEFINE_bool('list', False, 'Show the experiments, and end.')
+_QUICK = flags.DEFINE_bool(
+  'quick', False, 'Everything in small: another experiment, not the paper.'
+)
+_NUM_SEEDS = flags.DEFINE_integer(
+  'num_seeds', None, 'Pretrained networks; 3, or 2 with --quick.', 1
+)
+_NUM_REPETITIONS = flags.DEFINE_integer(
+  'num_repetitions', None, 'Tunings of each; 10, or 1 with --quick.', 1
+)
+flags.declare_key_flag('workdir')
+
+
+def _chosen(names):
+  """Returns the names that any pattern of `--experiments` matches."""
+  for pattern in _EXPERIMENTS.value:
+    if not fnmatch.filter(names, pattern):
+      cli.fail(
+        f'--experiments: no experiment {pattern!r}; there are '
+        f'{", ".join(names)}'
+      )
+  return [
+    name
+    for name in names
+    if any(fnmatch.fnmatchcase(name, p) for p in _EXPERIMENTS.value)
+  ]
+
+
+def _config(paper, arguments):
+  """Returns the configuration of an experiment, at the size that is wanted."""
+  config = paper.get_config(arguments + ',quick' * _QUICK.value)
+  config.pretraining.num_seeds = _NUM_SEEDS.value or (2 if _QUICK.value else 3)
+  if _NUM_REPETITIONS.value:
+    config.tuning.num_repetitions = _NUM_REPETITIONS.value
+  return config
+
+
+def main(argv):
+  del argv
+  if cli.CONFIG.present:
+    cli.fail('--config: this script has configurations of its own')
+  from configs import paper
+
+  arguments = {paper.name(x): x for x in paper.EXPERIMENTS}
+  names = _chosen(list(arguments))
+  if _LIST.value:
+    print('\n'.join(names))
+    return
+  if not cli.WORKDIR.value:
+    cli.fail('--workdir: missing')
+  # Imported late, so that --help and mistakes in flags need no JAX.
+  from bayes_prompting import reproduction
+
+  folder = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
+  table = reproduction.run(
+    {name: _config(paper, arguments[name]) for name in names}, folder
+  )
+  print()
+  print(reproduction.text(table))
+  print(f'\nReport   {cli.WORKDIR.value}/report.html')
+  print(f'Claims   {cli.WORKDIR.value}/claims.csv, claims.md')
+  print(f'Summary  {cli.WORKDIR.value}/summary.csv (all runs)')
+
+
+if __name__ == '__main__':
+  cli.run(main, required=())
