@@ -6,6 +6,7 @@ its pretrained networks, each the mean over its repetitions.
 """
 
 from collections.abc import Mapping
+import functools
 import os
 import pathlib
 from typing import NamedTuple
@@ -111,7 +112,8 @@ def overview(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
   axes[0].set_yticks(range(len(looks)), looks)
   axes[0].invert_yaxis()
   steps = shown[0].steps
-  figure.supxlabel('regret above TargetBayes (nats, log scale)', fontsize=8)
+  for ax in axes[-len(columns) :]:
+    ax.set_xlabel('regret above TargetBayes\n(nats, log scale)')
   drawing.legend_below(figure, _overview_legend(steps))
   return figure
 
@@ -119,9 +121,7 @@ def overview(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
 def _dots(ax, run, looks):
   for row, (method, look) in enumerate(looks.items()):
     if method not in run.tuning:
-      ax.text(
-        0.02, row, '–', transform=ax.get_yaxis_transform(), va='center'
-      )
+      ax.text(0.02, row, '–', transform=ax.get_yaxis_transform(), va='center')
       continue
     color = look['color']
     now = np.maximum(run.tuning[method], _LEAST)
@@ -137,7 +137,9 @@ def _overview_legend(steps):
   dot = {'color': '#444444', 'marker': 'o', 'linestyle': ''}
   return [
     mpl_lines.Line2D([], [], label=f'after {steps[0]} steps', **dot),
-    mpl_lines.Line2D([], [], label=f'after {steps[1]}', mfc='white', **dot),
+    mpl_lines.Line2D(
+      [], [], label=f'after {steps[1]} steps', mfc='white', **dot
+    ),
     mpl_patches.Patch(
       color='#e9f3e9',
       label=f'"reaches": under {paper_claims.REACHES} nats',
@@ -159,7 +161,7 @@ def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
     for torso in _TORSOS
     if f'{torso}{kind}-prefix_lengths' in runs
   ]
-  figure, axes = drawing.panels(len(pairs), 2.5, 2, sharex=True)
+  figure, axes = drawing.panels(len(pairs), 2.5, 2, sharex=True, sharey=True)
   handles = {}
   for ax, (torso, kind) in zip(axes, pairs, strict=True):
     run = runs[f'{torso}{kind}-prefix_lengths']
@@ -196,7 +198,7 @@ def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
           ls=drawing.DASHDOT,
           label=f'{method}, after {run.steps[0]} steps',
         )
-    ax.set(title=f'{_TORSOS[torso]}, {_SWEEPS[kind]}', yscale='log')
+    ax.set(title=f'{_TORSOS[torso]},\n{_SWEEPS[kind]}', yscale='log')
     ax.set_xscale('log')
     ax.set_xticks(lengths, lengths)
     ax.set_xticks([], minor=True)
@@ -224,6 +226,6 @@ def make_all(
     makers['overview'] = overview
   if any(name.endswith('-prefix_lengths') for name in runs):
     makers['prefix_lengths'] = prefix_lengths
-  return drawing.save_all(
-    {name: make(runs) for name, make in makers.items()}, into
+  return drawing.write_all(
+    {name: functools.partial(make, runs) for name, make in makers.items()}, into
   )
