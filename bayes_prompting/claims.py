@@ -27,6 +27,7 @@ from bayes_prompting import results
 
 HOLDS, FAILS, UNDECIDED = 'holds', 'does not hold', 'undecided'
 NOT_RUN = 'not run'
+VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_RUN)
 COLUMNS = (
   'claim',
   'network',
@@ -286,6 +287,19 @@ def interval(row: Any) -> str:
   if row.networks == 0:
     return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
   return f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]'
+
+
+def text(table: pd.DataFrame) -> str:
+  """Returns the table for a terminal: what was judged, and how much was not."""
+  ran = table[table.verdict != NOT_RUN]
+  lines = [
+    f'{row.verdict:<14} {row.claim} ({row.network}): {interval(row)} '
+    f'{row.unit}, bound {row.bound}'
+    for row in ran.itertuples()
+  ]
+  counts = table.verdict.value_counts()
+  said = [f'{counts[x]} {x}' for x in VERDICTS if x in counts]
+  return '\n'.join([*lines, f'Claims: {", ".join(said)}.'])
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -5,9 +5,10 @@ r"""Reproduces the paper: its experiments, figures, and a verdict on each claim.
 
 Each experiment of `configs/paper.py` is run in a folder of its own below the
 workdir; they share pretrained networks. What is finished is not run again, so
-that the same command goes on where it was. After each of them the claims are
-judged anew with what there is: `claims.csv`, `claims.md`, `summary.csv` of all
-runs, and `report.html`.
+that the same command goes on where it was. At the end the claims are judged by
+all that is finished in the workdir: `claims.csv`, `claims.md`, `summary.csv` of
+all runs, figures, and `report.html`. The exit code is 1 if an experiment has
+failed.
 
     ... --experiments='lstm-single_coin,*-two_coin_mixture' --num_seeds=3 \
         --num_repetitions=1
@@ -18,6 +19,7 @@ fewer repetitions each say more than one network with many.
 
 import fnmatch
 import pathlib
+import sys
 
 from absl import flags
 
@@ -79,17 +81,19 @@ def main(argv):
   if not cli.WORKDIR.value:
     cli.fail('--workdir: missing')
   # Imported late, so that --help and mistakes in flags need no JAX.
+  from bayes_prompting import claims
   from bayes_prompting import reproduction
 
   folder = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
-  table = reproduction.run(
-    {name: _config(paper, arguments[name]) for name in names}, folder
-  )
-  print()
-  print(reproduction.text(table))
+  configs = {name: _config(paper, arguments[name]) for name in names}
+  table, failed = reproduction.run(configs, folder)
+  print(f'\n{claims.text(table)}')
   print(f'\nReport   {cli.WORKDIR.value}/report.html')
   print(f'Claims   {cli.WORKDIR.value}/claims.csv, claims.md')
   print(f'Summary  {cli.WORKDIR.value}/summary.csv (all runs)')
+  if failed:
+    print(f'Failed   {", ".join(failed)}', file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import pytest
 
 from bayes_prompting import errors
@@ -38,6 +39,8 @@ def test_a_paper_configuration_differs_in_what_it_says(torso, target):
   wanted['tuning']['target'] = target
   if torso.endswith('_untrained'):
     wanted['pretraining']['num_steps'] = 0
+    wanted['tuning']['methods'] = found['tuning']['methods']
+    assert {'NoTuning', 'SoftPT', 'FullWT'} <= {*wanted['tuning']['methods']}
   if torso.startswith('transformer'):
     wanted['network']['torso'] = {
       'name': 'transformer',
@@ -46,6 +49,53 @@ def test_a_paper_configuration_differs_in_what_it_says(torso, target):
       'widening': 4,
     }
   assert settings.difference(found, wanted) is None
+
+
+@pytest.mark.parametrize('torso', ['lstm', 'transformer'])
+def test_other_networks_differ_in_what_their_name_says(torso):
+  base = settings.plain(paper.get_config(f'{torso},single_coin'))
+  narrow, large = (
+    settings.plain(paper.get_config(f'{torso}_{kind},single_coin'))
+    for kind in ('narrow', 'large')
+  )
+  for config in (narrow, large):
+    config['tuning']['methods'] = base['tuning']['methods']
+  assert narrow['network']['embedding_dim'] == 4
+  assert large['network']['embedding_dim'] == 256
+  assert large['network']['torso']['num_layers'] == 2
+  built = lab.build(settings.from_plain(large))
+  leaves = jax.tree.leaves(lab.network_shapes(built))
+  assert max(max(leaf.shape) for leaf in leaves) >= 256
+  for config in (narrow, large):
+    config['network'] = base['network']
+    assert settings.difference(config, base) is None
+
+
+def test_prefix_lengths_are_methods_of_their_own():
+  built = lab.build(paper.get_config('lstm,single_coin,prefix_lengths'))
+  tuned = [
+    method for method in built.methods.values() if method.tuner.trainable
+  ]
+  lengths = [
+    lab.tuned_shapes(built, method)['tunable'].shape for method in tuned
+  ]
+  assert lengths == [(1, 1, 10, k, 128) for k in (1, 2, 4, 6, 12, 25)]
+
+
+def test_every_experiment_of_the_paper_can_be_built_in_small():
+  names = [paper.name(arguments) for arguments in paper.EXPERIMENTS]
+  assert len(set(names)) == len(names)
+  for arguments in paper.EXPERIMENTS:
+    full = paper.get_config(arguments)
+    small = paper.get_config(f'{arguments},quick')
+    settings.validate(full)
+    settings.validate(small)
+    assert small.tuning.methods == full.tuning.methods
+    assert small.tasks == full.tasks
+    assert small.tuning.num_steps < full.tuning.num_steps
+    assert small.tuning.length == full.tuning.length
+    untrained = '_untrained' in arguments
+    assert (small.pretraining.num_steps == 0) == untrained
 
 
 def test_paper_without_argument_is_an_lstm_on_a_single_coin():
@@ -88,7 +138,9 @@ def test_configurations_are_locked(get_config):
     (',single_coin', "''", 'transformer'),
     ('single_coin,lstm', "'single_coin'", 'transformer'),
     ('lstm, single_coin', "' single_coin'", 'single_coin'),
-    ('lstm,single_coin,3', "'single_coin,3'", 'single_coin'),
+    ('lstm,single_coin,3', "'3'", 'quick'),
+    ('lstm,single_coin,', "''", 'prefix_lengths'),
+    ('lstm_narow,single_coin', "'lstm_narow'", 'lstm_narrow'),
     ('untrained,single_coin', "'untrained'", 'lstm_untrained'),
     ('linear,single_coin', "'linear'", ''),
   ],

@@ -1,0 +1,301 @@
+"""Claims are judged by the right numbers, and by what was said beforehand."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayes_prompting import claims
+from bayes_prompting import paper_claims
+from bayes_prompting import results
+from bayes_prompting import settings
+from bayes_prompting import theory
+from configs import paper
+from tests import testing
+
+SEEDS, REPETITIONS, SEQUENCES = 2, 3, 20
+METHODS = ('TargetBayes', 'PreBayes', 'NoTuning', 'SoftPT', 'HardPT')
+STEPS = (4, 6, 9)  # Tuning, pretraining, evaluation.
+
+
+def made_up(regrets, tasks=('home', 'away')):
+  """Results in which {method: a}, a [P, R, steps], is lost on `home`."""
+  builder = results.Builder(
+    {
+      'method': METHODS,
+      'pretrain_seed': range(SEEDS),
+      'learning_rate': [1e-3],
+      'prefix_init': ['normal'],
+      'repetition': range(REPETITIONS),
+      'eval_task': tasks,
+      'reference': ('oracle', 'bayes'),
+      'estimator': ('sampled', 'exact', 'paired'),
+      'step': range(1, STEPS[-1] + 1),
+      'report_step': STEPS,
+      'sequence': range(SEQUENCES),
+      'pretraining_step': (),
+      'tuning_step': (),
+      'candidate': (),
+    }
+  )
+  for method, values in regrets.items():
+    for seed, (task, plus) in itertools.product(
+      range(len(values)), zip(tasks, (0, 100), strict=False)
+    ):
+      at = {'method': method, 'pretrain_seed': seed, 'eval_task': task}
+      at |= {'learning_rate': 1e-3, 'prefix_init': 'normal'}
+      runs = len(values[seed])
+      # Any other reference or estimator would be far off.
+      wrong = np.full((runs, 2, 3, len(STEPS), SEQUENCES), 1e4)
+      right = np.asarray(values[seed])[..., None] + plus
+      wrong[:, 1, 1] = right + np.linspace(-1, 1, SEQUENCES)
+      builder.put('sequence_regret', wrong, **at)
+      builder.put('judged', np.ones(runs), **at)
+  config = {'tuning': {'length': STEPS[0]}}
+  return builder.build(
+    {
+      'config': json.dumps(config),
+      'target': 'home',
+      'tuning_length': STEPS[0],
+      'pretraining_length': STEPS[1],
+    }
+  )
+
+
+def claim(sign='<', number=5.0, value=lambda m: m['it'], **kwargs):
+  means = {'it': claims.Mean('SoftPT', '{network}-run', **kwargs)}
+  bound = claims.Bound(sign, number)
+  return claims.Claim('c', 'It is.', ('lstm',), 'x', bound, 'why', means, value)
+
+
+def soft(tuning=1.0, pretraining=2.0, last=3.0):
+  """Regrets of SoftPT, by step, that differ by network and repetition."""
+  runs = np.zeros((SEEDS, REPETITIONS, 3)) + (tuning, pretraining, last)
+  return runs + np.array([-0.1, 0.1])[:, None, None]
+
+
+def only(one, dataset):
+  table = claims.judge([one], lambda name: dataset)
+  assert tuple(table) == claims.COLUMNS
+  return table.iloc[0]
+
+
+@pytest.mark.parametrize(
+  'kwargs, value',
+  [
+    ({}, 1.0),
+    ({'step': 'pretraining'}, 2.0),
+    ({'step': 'last'}, 3.0),
+    ({'task': 'away'}, 101.0),
+  ],
+)
+def test_the_mean_is_that_of_the_step_and_task(kwargs, value):
+  found = only(claim(**kwargs), made_up({'SoftPT': soft()}))
+  assert found.value == pytest.approx(value, abs=1e-4)
+  assert found.low < value < found.high
+  assert (found.networks, found.repetitions) == (SEEDS, REPETITIONS)
+  assert found.sequences == SEQUENCES
+
+
+@pytest.mark.parametrize(
+  'sign, number, verdict',
+  [
+    ('<', 3.0, claims.HOLDS),
+    ('<', 1.0, claims.UNDECIDED),
+    ('<', 0.1, claims.FAILS),
+    ('>', 3.0, claims.FAILS),
+    ('>', 1.0, claims.UNDECIDED),
+    ('>', 0.1, claims.HOLDS),
+  ],
+)
+def test_the_whole_interval_decides(sign, number, verdict):
+  found = only(claim(sign, number), made_up({'SoftPT': soft()}))
+  assert found.verdict == verdict
+
+
+def test_a_number_without_noise_that_is_the_bound_does_not_pass_it():
+  assert claims.Bound('<', 1.0).verdict(1.0, 1.0) == claims.FAILS
+  assert claims.Bound('>', 1.0).verdict(1.0, 1.0) == claims.FAILS
+  nan = float('nan')
+  assert claims.Bound('<', 1.0).verdict(nan, nan) == claims.UNDECIDED
+
+
+@pytest.mark.parametrize('infinite', [np.inf, np.nan])
+def test_a_run_that_went_wrong_is_not_left_out(infinite):
+  runs = soft()
+  runs[1, 2] = infinite
+  assert only(claim(), made_up({'SoftPT': runs})).value == np.inf
+
+
+def test_what_was_not_run_has_no_verdict():
+  without = made_up({'HardPT': soft()})
+  for dataset in (None, without):
+    found = only(claim(), dataset)
+    assert found.verdict == claims.NOT_RUN
+    assert np.isnan([found.value, found.low, found.high]).all()
+  found = only(claim(task='nowhere'), made_up({'SoftPT': soft()}))
+  assert found.verdict == claims.NOT_RUN
+
+
+def test_methods_of_two_experiments_are_compared():
+  both = {
+    'a': claims.Mean('SoftPT', '{network}-one'),
+    'b': claims.Mean('PreBayes', '{network}-two', step='last'),
+  }
+  one = claims.Claim(
+    name='c',
+    text='It is.',
+    networks=('lstm', 'transformer'),
+    quantity='x',
+    bound=claims.Bound('<', 0.0),
+    reason='why',
+    means=both,
+    value=lambda m: m['a'] - m['b'],
+  )
+  loaded = []
+
+  def load(name):
+    loaded.append(name)
+    found = {
+      'lstm-one': {'SoftPT': soft()},
+      'lstm-two': {'PreBayes': soft()[:1, :1]},
+    }
+    return made_up(found[name]) if name in found else None
+
+  table = claims.judge([one, one], load)
+  assert sorted(loaded) == [
+    f'{network}-{run}'
+    for network in ('lstm', 'transformer')
+    for run in ('one', 'two')
+  ]
+  assert table.value[0] == pytest.approx(1.0 - 2.9, abs=1e-4)
+  assert table.verdict.tolist()[:2] == [claims.HOLDS, claims.NOT_RUN]
+  assert table.experiment[0] == 'lstm-one lstm-two'
+  assert table.networks[0] == SEEDS
+
+
+def test_larger_networks_change_nothing_if_all_verdicts_agree():
+  def row(verdicts, other):
+    table = pd.DataFrame(
+      [
+        {'network': network, 'name': f'c{i}', 'verdict': verdict}
+        for network, found in (('a', verdicts), ('b', other))
+        for i, verdict in enumerate(found)
+      ]
+    )
+    found = claims.unchanged(table, 'a', 'b', 'text', 'reason')
+    assert set(found) == set(claims.COLUMNS)
+    return found['verdict'], found['value']
+
+  yes, no, maybe, none = 'holds', 'does not hold', 'undecided', 'not run'
+  assert row((yes, no, yes), (yes, no)) == (yes, 0)
+  assert row((yes, no), (yes, yes)) == (no, 1)
+  assert row((yes, no), (maybe, yes)) == (no, 1)
+  assert row((yes, maybe), (yes, maybe))[0] == maybe
+  assert row((yes, yes), (yes, maybe))[0] == maybe
+  assert row((yes, yes), (yes, none))[0] == maybe
+  assert row((yes, yes), (none, none))[0] == none
+
+
+def test_the_table_is_written_as_csv_and_as_markdown(tmp_path):
+  table = claims.judge(
+    [claim(), claim(task='nowhere')],
+    lambda name: made_up({'SoftPT': soft()}),
+  )
+  claims.save(table, tmp_path)
+  again = pd.read_csv(tmp_path / 'claims.csv')
+  assert again.verdict.tolist() == [claims.HOLDS, claims.NOT_RUN]
+  np.testing.assert_allclose(again.value, table.value, rtol=1e-5)
+  lines = (tmp_path / 'claims.md').read_text().splitlines()
+  assert len(lines) == 2 + len(table)
+  assert f'{table.value[0]:.3f} [{table.low[0]:.3f}' in lines[2]
+  assert '**holds** | 2 x 3 |' in lines[2]
+  assert not list(tmp_path.glob('.*'))
+
+
+# The paper's.
+
+
+def test_every_claim_asks_for_what_its_experiments_run():
+  configs = {paper.name(x): paper.get_config(x) for x in paper.EXPERIMENTS}
+  names = [one.name for one in paper_claims.CLAIMS]
+  assert len(set(names)) == len(names)
+  for one in paper_claims.CLAIMS:
+    assert one.exact or one.means
+    for network, mean in itertools.product(one.networks, one.means.values()):
+      mean = mean.of(network)
+      config = configs[mean.experiment]
+      assert mean.method in config.tuning.methods
+      assert mean.task is None or mean.task in config.evaluation.tasks
+      assert mean.step in claims.STEPS
+  used = {
+    mean.of(network).experiment
+    for one in paper_claims.CLAIMS
+    for network in one.networks
+    for mean in one.means.values()
+  }
+  # What no claim is about is there for its figures.
+  assert set(configs) - used == {
+    *(f'{torso}-single_coin-prefix_lengths' for torso in paper.TORSOS),
+    *(f'{torso}_untrained-two_coin_mixture' for torso in paper.TORSOS),
+  }
+
+
+def test_bounds_are_the_parts_of_the_theory_that_their_reasons_say():
+  prior, coin = testing.random_coins(), testing.single_coin()
+  lost = theory.expected_regret(prior, coin, 200).cumsum()
+  assert lost[49] == pytest.approx(1.477, abs=5e-4)
+  assert lost[199] - lost[49] == pytest.approx(0.675, abs=5e-4)
+  assert pytest.approx(lost[49] / 30, rel=0.05) == paper_claims.REACHES
+  assert pytest.approx(lost[49] / 10, rel=0.05) == paper_claims.CLOSE
+  later = (lost[199] - lost[49]) / 4
+  assert pytest.approx(later, rel=0.05) == paper_claims.SLIGHTLY
+  own = theory.expected_regret(prior, prior, 100).sum()
+  assert own == pytest.approx(1.9, abs=5e-3)
+  assert pytest.approx(0.03, rel=0.15) == paper_claims.REACHES / own
+
+
+@pytest.mark.parametrize('length, prefix_length', [(6, 2), (5, 3)])
+def test_the_cost_of_hard_prefixes_is_that_of_all_of_them(
+  length, prefix_length
+):
+  """All sequences and all prefixes, one by one, with Laplace's rule."""
+  config = settings.base()
+  config.tuning.target = 'two_coin_mixture'
+  config.tuning.length = length
+  config.tuning.prefix_length = prefix_length
+  sequences = testing.all_sequences(2, length)
+  ones = sequences.sum(1)
+  chances = sum(0.5 * p**ones * (1 - p) ** (length - ones) for p in (0.2, 0.8))
+
+  def loss(prefix):
+    total = 0.0
+    for sequence, chance in zip(sequences, chances, strict=True):
+      counts = np.bincount(prefix, minlength=2) + 1.0
+      for token in sequence:
+        total -= chance * np.log(counts[token] / counts.sum())
+        counts[token] += 1
+    return total
+
+  prefixes = testing.all_sequences(2, prefix_length)
+  expected = min(map(loss, prefixes)) - loss(np.zeros(0, int))
+  (one,) = [x for x in paper_claims.CLAIMS if x.exact]
+  found = one.exact(settings.plain(config))
+  assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_claims_of_a_larger_network_come_last():
+  table = paper_claims.judge(lambda name: None)
+  assert set(table.verdict) == {claims.NOT_RUN}
+  assert table.network.tolist()[-2:] == ['lstm_large', 'transformer_large']
+  config = paper.get_config('lstm,two_coin_mixture')
+  config.tuning.length = config.tuning.prefix_length = 5
+  dataset = made_up({'SoftPT': soft()})
+  dataset.attrs['config'] = json.dumps(settings.plain(config))
+  table = paper_claims.judge(
+    lambda name: dataset if name == 'lstm-two_coin_mixture' else None
+  )
+  found = table.set_index(['name', 'network']).verdict
+  assert found['hard_prefixes_harm_bayes', 'exact Bayes'] == claims.HOLDS
