@@ -770,6 +770,34 @@ def test_a_run_tells_the_headline_and_where_everything_is(
 # A few as a user starts them.
 
 
+# The paper.
+
+
+def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
+  outcome = bare('paper', '--help')
+  assert outcome.code == 0
+  assert '--experiments' in outcome.out
+  assert not outcome.imported_jax
+  listed = bare('paper', '--list', '--experiments=lstm-*')
+  assert listed.code == 0
+  assert 'lstm-single_coin\n' in listed.out
+  assert 'transformer' not in listed.out
+
+
+@pytest.mark.parametrize(
+  'arguments, fragments',
+  [
+    (['--experiments=lstm'], ['--experiments', "'lstm'", 'lstm-single_coin']),
+    (['--num_seeds=0', '--workdir=x'], ['--num_seeds', '0']),
+    (['--num_repetitions=two'], ['--num_repetitions', 'two']),
+    (['--config=configs/quick.py', '--workdir=x'], ['--config']),
+    (['--quick'], ['--workdir: missing']),
+  ],
+)
+def test_mistakes_in_flags_of_the_paper(bare, arguments, fragments):
+  mistake(bare('paper', *arguments), *fragments)
+
+
 def test_an_unknown_field_as_a_user_sees_it(tmp_path):
   mistake(
     launch(

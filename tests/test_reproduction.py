@@ -1,0 +1,107 @@
+"""Experiments in one folder, from nothing to claims, figures and the report."""
+
+import pandas as pd
+import pytest
+
+from bayes_prompting import claims
+from bayes_prompting import collection
+from bayes_prompting import errors
+from bayes_prompting import experiment
+from bayes_prompting import reproduction
+from configs import paper
+
+NAMES = ('lstm-single_coin', 'lstm-two_coin_mixture')
+METHODS = ('PreBayes', 'NoTuning', 'HardPT', 'SoftPT', 'FullWT')
+
+
+def tiny(name):
+  config = paper.get_config(f'{name.replace("-", ",")},quick')
+  config.network.embedding_dim = config.network.torso.width = 4
+  config.pretraining.num_steps = config.tuning.num_steps = 3
+  config.pretraining.num_seeds = 2
+  config.tuning.prefix_length = 2
+  config.tuning.methods = METHODS
+  config.pretraining.length = 6
+  config.tuning.length = 5
+  config.evaluation.length = 8
+  config.evaluation.num_sequences = 16
+  for section in (config.pretraining, config.tuning):
+    section.batch_size = 4
+  return config
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('paper')
+  table, failed = reproduction.run({x: tiny(x) for x in NAMES}, folder)
+  assert not failed
+  return folder, table
+
+
+def test_everything_is_made(finished):
+  folder, table = finished
+  assert tuple(collection.runs(folder)) == NAMES
+  for name in ('report.html', 'claims.md', 'figures/overview.png'):
+    assert (folder / name).stat().st_size > 100
+  for name in NAMES:
+    assert (folder / name / 'dynamics.nc').exists()
+  assert len(list((folder / 'networks').iterdir())) == 2  # Shared.
+  again = pd.read_csv(folder / 'claims.csv', keep_default_na=False)
+  assert again.verdict.tolist() == table.verdict.tolist()
+
+
+def test_what_can_be_judged_is(finished):
+  _, table = finished
+  ran = table[table.verdict != claims.NOT_RUN]
+  assert set(ran.network) == {'lstm', 'exact Bayes'}
+  verdicts = ran.set_index('name').verdict
+  # Three updates teach nothing.
+  assert verdicts['soft_reaches'] == claims.FAILS
+  assert verdicts['no_prompt_reaches'] != claims.HOLDS or ran.value.notna().all()
+  text = claims.text(table)
+  assert f'{len(table) - len(ran)} not run' in text
+
+
+def test_the_summary_is_that_of_all_runs(finished):
+  folder, _ = finished
+  joined = pd.read_csv(folder / 'summary.csv')
+  assert list(dict.fromkeys(joined.run)) == list(NAMES)
+  for name in NAMES:
+    alone = pd.read_csv(folder / name / 'summary.csv')
+    part = joined[joined.run == name].drop(columns='run')
+    pd.testing.assert_frame_equal(part.reset_index(drop=True), alone)
+
+
+def test_what_is_finished_is_not_run_again(finished, monkeypatch):
+  folder, table = finished
+  monkeypatch.delattr(experiment, 'meta_train')
+  again, failed = reproduction.run({x: tiny(x) for x in NAMES}, folder)
+  assert not failed
+  pd.testing.assert_frame_equal(again, table)
+
+
+def test_a_failure_does_not_stop_the_others(tmp_path, monkeypatch):
+  ran = []
+
+  def run(config, workdir):
+    ran.append(workdir.name)
+    if len(ran) == 1:
+      raise RuntimeError('out of memory')
+
+  monkeypatch.setattr(experiment, 'run', run)
+  monkeypatch.setattr(reproduction.dynamics, 'ensure', lambda workdir: None)
+  monkeypatch.setattr(reproduction, 'collect', lambda folder: 'table')
+  found = reproduction.run({x: tiny(x) for x in NAMES}, tmp_path)
+  assert found == ('table', ['lstm-single_coin'])
+  assert ran == list(NAMES)
+
+
+def test_a_folder_of_another_size_is_refused_before_anything_runs(
+  finished, monkeypatch
+):
+  folder, _ = finished
+  monkeypatch.delattr(experiment, 'run')
+  configs = {x: tiny(x) for x in NAMES}
+  configs[NAMES[1]].pretraining.num_seeds = 3
+  with pytest.raises(errors.UserError, match='num_seeds: 2 and 3'):
+    reproduction.run(configs, folder)
