@@ -1,12 +1,15 @@
 """A folder of runs: which are finished, and their tables as one."""
 
+import json
 import os
 import pathlib
+import shutil
 
 import pandas as pd
 import xarray as xr
 
 from bayes_prompting import results
+from bayes_prompting import settings
 from bayes_prompting import workdir
 
 
@@ -40,3 +43,43 @@ def summaries(folder: str | os.PathLike[str]) -> pd.DataFrame:
     return pd.DataFrame()
   joined = pd.concat(tables, ignore_index=True)
   return joined[['run', *(name for name in joined if name != 'run')]]
+
+
+def export(
+  folder: str | os.PathLike[str], into: str | os.PathLike[str]
+) -> pathlib.Path:
+  """Copies what is small of a folder of runs, to travel with a repository.
+
+  That is all tables and figures (PNG) of the folder itself, of the joined
+  summary the two estimates that are reported (paired against the oracle, exact
+  against Bayes), and `runs.json`: each run's size, versions and device.
+  """
+  folder, into = pathlib.Path(folder), pathlib.Path(into)
+  (into / 'figures').mkdir(parents=True, exist_ok=True)
+  for path in (*folder.glob('claims.*'), *folder.glob('figures/*.png')):
+    shutil.copyfile(path, into / path.relative_to(folder))
+  summary = summaries(folder)
+  reported = (summary.reference == 'oracle') & (summary.estimator == 'paired')
+  reported |= (summary.reference == 'bayes') & (summary.estimator == 'exact')
+  summary[reported].to_csv(
+    into / 'summary.csv', index=False, float_format='%.5g'
+  )
+  records = {name: _record(run) for name, run in runs(folder).items()}
+  (into / 'runs.json').write_text(json.dumps(records, indent=1) + '\n')
+  return into
+
+
+def _record(run):
+  """Returns what says how large a run was, and what it was made with."""
+  record = workdir.read_record(run.path)
+  config = record['config']
+  return {
+    'networks': config['pretraining']['num_seeds'],
+    'repetitions': config['tuning']['num_repetitions'],
+    'pretraining_updates': config['pretraining']['num_steps'],
+    'tuning_updates': config['tuning']['num_steps'],
+    'evaluation_sequences': config['evaluation']['num_sequences'],
+    'config': settings.fingerprint(config),
+    **record['numerical'],
+    **record['other'],
+  }

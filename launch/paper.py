@@ -40,6 +40,11 @@ _NUM_SEEDS = flags.DEFINE_integer(
 _NUM_REPETITIONS = flags.DEFINE_integer(
   'num_repetitions', None, 'Tunings of each; 10, or 1 with --quick.', 1
 )
+_EXPORT = flags.DEFINE_string(
+  'export',
+  None,
+  'Also copy the small files (tables, figures, versions) to this folder.',
+)
 flags.declare_key_flag('workdir')
 
 
@@ -82,6 +87,7 @@ def main(argv):
     cli.fail('--workdir: missing')
   # Imported late, so that --help and mistakes in flags need no JAX.
   from bayes_prompting import claims
+  from bayes_prompting import collection
   from bayes_prompting import reproduction
 
   folder = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
@@ -91,6 +97,9 @@ def main(argv):
   print(f'\nReport   {cli.WORKDIR.value}/report.html')
   print(f'Claims   {cli.WORKDIR.value}/claims.csv, claims.md')
   print(f'Summary  {cli.WORKDIR.value}/summary.csv (all runs)')
+  if _EXPORT.value:
+    collection.export(folder, _EXPORT.value)
+    print(f'Export   {_EXPORT.value}')
   if failed:
     print(f'Failed   {", ".join(failed)}', file=sys.stderr)
     sys.exit(1)

@@ -1,5 +1,7 @@
 """Experiments in one folder, from nothing to claims, figures and the report."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -57,7 +59,9 @@ def test_what_can_be_judged_is(finished):
   verdicts = ran.set_index('name').verdict
   # Three updates teach nothing.
   assert verdicts['soft_reaches'] == claims.FAILS
-  assert verdicts['no_prompt_reaches'] != claims.HOLDS or ran.value.notna().all()
+  assert (
+    verdicts['no_prompt_reaches'] != claims.HOLDS or ran.value.notna().all()
+  )
   text = claims.text(table)
   assert f'{len(table) - len(ran)} not run' in text
 
@@ -70,6 +74,28 @@ def test_the_summary_is_that_of_all_runs(finished):
     alone = pd.read_csv(folder / name / 'summary.csv')
     part = joined[joined.run == name].drop(columns='run')
     pd.testing.assert_frame_equal(part.reset_index(drop=True), alone)
+
+
+def test_what_is_small_is_exported(finished, tmp_path):
+  folder, _ = finished
+  collection.export(folder, tmp_path / 'out')
+  files = {
+    str(path.relative_to(tmp_path / 'out'))
+    for path in (tmp_path / 'out').rglob('*.*')
+  }
+  assert files >= {
+    'claims.csv',
+    'claims.md',
+    'figures/overview.png',
+    'runs.json',
+    'summary.csv',
+  }
+  runs = json.loads((tmp_path / 'out/runs.json').read_text())
+  assert [*runs] == list(NAMES)
+  assert runs[NAMES[0]]['networks'] == 2
+  joined = pd.read_csv(folder / 'summary.csv')
+  exported = pd.read_csv(tmp_path / 'out/summary.csv')
+  assert len(exported) == len(joined) / 3  # Two of six estimates.
 
 
 def test_what_is_finished_is_not_run_again(finished, monkeypatch):
