@@ -1,7 +1,9 @@
 """What figures share: how a method looks, medians with bands, panels."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 import math
+import os
+import pathlib
 import zlib
 
 import matplotlib
@@ -207,6 +209,37 @@ def curve(ax, x, quartiles, label, look, every=0.15):
     look = {'color': color, 'marker': INFINITY, 'markersize': 8}
     across = ax.get_xaxis_transform()
     ax.plot(x[~finite][0], 0.97 - 0.05 * above, transform=across, **look)
+
+
+@styled
+def write_all(
+  makers: Mapping[str, Callable[[], mpl_figure.Figure]],
+  folder: str | os.PathLike[str],
+) -> list[pathlib.Path]:
+  """Makes figures one after another, and writes each as PNG and as PDF.
+
+  Each file gets its name once it is whole. The same figure makes the same
+  bytes.
+
+  Args:
+    makers: What makes each, by the name of its files.
+    folder: Where they go; made if missing.
+
+  Returns:
+    The paths that were written.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  paths = []
+  for name, make in makers.items():
+    figure = make()
+    for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
+      path = folder / f'{name}.{suffix}'
+      temporary = folder / f'.{path.name}.part'
+      figure.savefig(temporary, format=suffix, dpi=150, metadata={dated: None})
+      temporary.replace(path)
+      paths.append(path)
+  return paths
 
 
 def smooth(runs):
