@@ -82,6 +82,12 @@ def holds(dataset, variable):
   return variable in dataset and bool(dataset[variable].notnull().any())
 
 
+def held(array):
+  """Returns the methods of which an array holds anything."""
+  ran = array.notnull().any([dim for dim in array.dims if dim != 'method'])
+  return array.method.values[ran.values].tolist()
+
+
 def by_method(array, judged=None):
   """Returns the values of every method that was run, in the order of legends.
 

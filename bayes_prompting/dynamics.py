@@ -59,6 +59,11 @@ VARIABLES = {
     '1',
     'distance of the cloud from the plane, root mean square over sources',
   ),
+  'untuned_path': (
+    ('step', 'component'),
+    '1',
+    'memory in the plane on the target without a prompt, mean over sequences',
+  ),
   'prefix_path': (
     ('method', 'prefix_step', 'component'),
     '1',
@@ -194,6 +199,9 @@ def _arrays(lab, folder, shown, num_sequences, num_sources):
   arrays['target_mean'] = np.exp(target.oracle_log_probs).mean((0, 1))
   arrays['token_norm'] = [probing.token_norms(lab, x) for x in networks]
   sequences = np.stack([target.tokens, pretraining.tokens])
+  arrays['untuned_path'] = probing.untuned_path(
+    lab, networks[shown[0]], plane, sequences[0]
+  )
   of_runs, of_methods = {}, {}
   for run in probing.runs(lab, folder, networks):
     index = [*lab.methods].index(run.method.name)

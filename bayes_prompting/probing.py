@@ -129,19 +129,36 @@ def paths(
   predictor = run.method.predictor
   if predictor.trace is None or not _keeps_weights(run):
     return {}
-  start, embeddings = _start(predictor, run.given)
   found = {}
   if run.rows is not None:
+    start, _ = _start(predictor, run.given)
     memory = _trace(predictor, run.given, start, run.rows[None])
     path, distance = geometry.project(plane, memory[0])
     found |= {'prefix_path': path, 'prefix_distance': distance}
-  memory = _trace(predictor, run.given, run.state, embeddings[tokens])
-  path, distance = geometry.project(plane, memory)
+  path, distance = _read(predictor, run.given, run.state, plane, tokens)
   return found | {
     'token_path': path.mean(0),
     'token_distance': _root_mean_square(distance),
     'example_path': path[:_EXAMPLES],
   }
+
+
+def untuned_path(
+  lab: lab_lib.Lab,
+  params: types.Params,
+  plane: geometry.Plane,
+  tokens: types.Array,
+) -> np.ndarray:
+  """Returns the mean path [1 + N, 2] of a network without a prompt."""
+  start, _ = _start(lab.network, params)
+  return _read(lab.network, params, start, plane, tokens)[0].mean(0)
+
+
+def _read(predictor, params, state, plane, tokens):
+  """Returns paths [S, 1 + N, 2] on tokens, and distances [S, 1 + N]."""
+  _, embeddings = _start(predictor, params)
+  memory = _trace(predictor, params, state, embeddings[tokens])
+  return geometry.project(plane, memory)
 
 
 def _root_mean_square(distances):
