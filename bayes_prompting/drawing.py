@@ -1,7 +1,9 @@
 """What figures share: how a method looks, medians with bands, panels."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 import math
+import os
+import pathlib
 import zlib
 
 import matplotlib
@@ -78,6 +80,12 @@ def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
 def holds(dataset, variable):
   """Returns whether a variable is there and holds anything."""
   return variable in dataset and bool(dataset[variable].notnull().any())
+
+
+def held(array):
+  """Returns the methods of which an array holds anything."""
+  ran = array.notnull().any([dim for dim in array.dims if dim != 'method'])
+  return array.method.values[ran.values].tolist()
 
 
 def by_method(array, judged=None):
@@ -212,6 +220,37 @@ def curve(ax, x, quartiles, label, look, every=0.15):
     look = {'color': color, 'marker': INFINITY, 'markersize': 8}
     across = ax.get_xaxis_transform()
     ax.plot(x[~finite][0], 0.97 - 0.05 * above, transform=across, **look)
+
+
+@styled
+def write_all(
+  makers: Mapping[str, Callable[[], mpl_figure.Figure]],
+  folder: str | os.PathLike[str],
+) -> list[pathlib.Path]:
+  """Makes figures one after another, and writes each as PNG and as PDF.
+
+  Each file gets its name once it is whole. The same figure makes the same
+  bytes.
+
+  Args:
+    makers: What makes each, by the name of its files.
+    folder: Where they go; made if missing.
+
+  Returns:
+    The paths that were written.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  paths = []
+  for name, make in makers.items():
+    figure = make()
+    for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
+      path = folder / f'{name}.{suffix}'
+      temporary = folder / f'.{path.name}.part'
+      figure.savefig(temporary, format=suffix, dpi=150, metadata={dated: None})
+      temporary.replace(path)
+      paths.append(path)
+  return paths
 
 
 def smooth(runs):

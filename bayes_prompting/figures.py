@@ -304,18 +304,10 @@ def _best(ax, method, labels, quartiles, shades):
   ax.set(title=f'{method}, the best', xlabel=_EXCESS)
 
 
-@drawing.styled
 def make_all(
   dataset: xr.Dataset, folder: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
-  """Writes every figure that the Dataset allows, as PNG and as PDF.
-
-  Each file gets its name once it is whole. The same Dataset makes the same
-  bytes.
-
-  Returns:
-    The paths that were written.
-  """
+  """Writes every figure that the Dataset allows, see `drawing.write_all`."""
   makers = {}
   if drawing.holds(dataset, 'pretraining_loss') or drawing.holds(
     dataset, 'tuning_loss'
@@ -328,17 +320,8 @@ def make_all(
     makers[name] = functools.partial(regret_bars, step=step)
   if drawing.holds(dataset, 'candidate_loss'):
     makers['hard_prefix_ranking'] = hard_prefix_ranking
+  chosen = grid.choose(dataset)
+  makers = {name: functools.partial(m, chosen) for name, m in makers.items()}
   if grid_figure.has_grid(dataset):
-    makers['tuning_grid'] = lambda _: grid_figure.tuning_grid(dataset)
-  folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  paths, chosen = [], grid.choose(dataset)
-  for name, make in makers.items():
-    figure = make(chosen)
-    for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
-      path = folder / f'{name}.{suffix}'
-      temporary = folder / f'.{path.name}.part'
-      figure.savefig(temporary, format=suffix, dpi=150, metadata={dated: None})
-      temporary.replace(path)
-      paths.append(path)
-  return paths
+    makers['tuning_grid'] = lambda: grid_figure.tuning_grid(dataset)
+  return drawing.write_all(makers, folder)

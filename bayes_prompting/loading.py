@@ -45,12 +45,19 @@ def load_network(
     UserError: If there is no such run or seed.
   """
   lab, folder = load(path)
+  return lab.network, pretrained(lab, folder, seed)
+
+
+def pretrained(
+  lab: lab_lib.Lab, folder: workdir_lib.Workdir, seed: int = 0
+) -> types.Params:
+  """Loads as `load_network`, from a run that is open already."""
   if seed not in range(lab.num_seeds):
     raise errors.UserError(f'seed: must be below {lab.num_seeds}, got {seed!r}')
   found = checkpoints.restore(
     folder.pretrained(seed), lab_lib.pretrained_shapes(lab)
   )
-  return lab.network, found['params']
+  return found['params']
 
 
 def load_tuned(
@@ -78,13 +85,26 @@ def load_tuned(
   """
   lab, folder = load(path)
   found = lab.methods[checks.one_of('method', method, lab.methods)]
-  if seed not in lab.seeds(found):
+  return tuned(lab, folder, found, seed, learning_rate, prefix_init)
+
+
+def tuned(
+  lab: lab_lib.Lab,
+  folder: workdir_lib.Workdir,
+  method: lab_lib.Method,
+  seed: int = 0,
+  learning_rate: float | None = None,
+  prefix_init: str | None = None,
+) -> tuple[types.Tuner, types.Tunable]:
+  """Loads as `load_tuned`, from a run that is open already."""
+  if seed not in lab.seeds(method):
     raise errors.UserError(
-      f'seed: {method} ran on {len(lab.seeds(found))}, from 0; got {seed!r}'
+      f'seed: {method.name} ran on {len(lab.seeds(method))}, from 0; got '
+      f'{seed!r}'
     )
-  rate, init = _position(lab, folder, found, learning_rate, prefix_init)
-  tuned = _restore(lab, folder, found, seed)['tunable']
-  return found.tuners[init], jax.tree.map(lambda leaf: leaf[rate, init], tuned)
+  rate, init = _position(lab, folder, method, learning_rate, prefix_init)
+  found = _restore(lab, folder, method, seed)['tunable']
+  return method.tuners[init], jax.tree.map(lambda leaf: leaf[rate, init], found)
 
 
 def _restore(lab, folder, method, seed):

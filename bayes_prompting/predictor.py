@@ -39,6 +39,23 @@ class _Network(nn.Module):
     y, torso_state = self.torso(x, empty)
     return {'output': y[-1], 'torso': torso_state}
 
+  def trace(self, state: types.State, rows: types.Array) -> types.Array:
+    """Returns the memory at `state` and after each of [N, E]: [1 + N, D]."""
+    if not hasattr(self.torso, 'memory'):
+      y, _ = self.torso(rows, state['torso'])
+      return jnp.concatenate([state['output'][None], y])
+
+    def step(torso, state, row):
+      _, state = torso(row[None], state)
+      return state, torso.memory(state)
+
+    scan = nn.scan(
+      step, variable_broadcast='params', split_rngs={'params': False}
+    )
+    _, later = scan(self.torso, state['torso'], rows)
+    first = self.torso.memory(state['torso'])
+    return jnp.concatenate([first[None], later])
+
   def plain(self, state: types.State, tokens: types.Array) -> types.Array:
     """Predicts one sequence [N], with nothing shared."""
     rows = jax.nn.one_hot(tokens[:-1], self.vocab_size, dtype=jnp.float32)
@@ -104,6 +121,9 @@ def network(
       )
     return apply(params, prefix, method='prefill')
 
+  def trace(params, state, rows):
+    return apply(params, state, rows, method='trace')
+
   def share(params, state, length):
     del length
     return {'params': params, 'state': state}
@@ -128,7 +148,7 @@ def network(
   if plain or not hasattr(torso, 'prepare'):
     prepare, read = share, read_each
   return types.Predictor(
-    vocab_size, init, embed, prefill, prepare, read, sequence_block
+    vocab_size, init, embed, prefill, prepare, read, sequence_block, trace
   )
 
 

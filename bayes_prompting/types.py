@@ -84,6 +84,9 @@ class Predictor:
       seeing it.
     sequence_block: (N) -> how many sequences it likes to read at once on a CPU;
       a matter of speed only.
+    trace: (params, state, rows [N, E]) -> [1 + N, D]. What it remembers of one
+      sequence, at `state` and after each further row; None if that is no vector
+      of a fixed size.
   """
 
   vocab_size: int
@@ -93,6 +96,7 @@ class Predictor:
   prepare: Callable[[Params, State, int], Context]
   read: Callable[[Context, Array], Array]
   sequence_block: Callable[[int], int] = lambda length: 128
+  trace: Callable[[Params, State, Array], Array] | None = None
 
   def predict(self, params: Params, state: State, tokens: Array) -> Array:
     """Returns log probabilities [B, N, V] of tokens [B, N], in nats."""
@@ -119,6 +123,9 @@ class Tuner:
       (NoTuning, RandomPF), or one of the candidates is.
     random: False if the key makes no difference, so that one repetition says
       all there is to say.
+    rows: (predictor, params, tunable) -> [K, E], the prefix itself, for tuners
+      that have one: the rows that `bind` shows to the predictor. None for
+      others.
   """
 
   init: Callable[[Key, Predictor, Params], Tunable]
@@ -126,3 +133,4 @@ class Tuner:
   candidates: Callable[[Predictor], Tunable] | None = None
   trainable: bool = True
   random: bool = True
+  rows: Callable[[Predictor, Params, Tunable], Array] | None = None

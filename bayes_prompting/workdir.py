@@ -74,6 +74,11 @@ class Workdir:
     return self.path / 'results.nc'
 
   @property
+  def dynamics(self) -> pathlib.Path:
+    """The file of what prompts do inside the network."""
+    return self.path / 'dynamics.nc'
+
+  @property
   def summary(self) -> pathlib.Path:
     """The summary."""
     return self.path / 'summary.csv'

@@ -22,4 +22,11 @@ where `rows` are the embeddings of all tokens, N <= length, and the result is
 that of `__call__` on each sequence's embeddings, within rounding. A torso that
 has `sequence_block(length, width)` says with it how many sequences it likes to
 process at once on a CPU. Neither changes what it is: tests compare the two.
+
+Who looks inside a network (`dynamics`) sees the torso's activations, unless it
+says of its state what its memory is, by
+
+    memory(state) -> [D]
+
+for torsos whose state keeps its shape; without, `__call__` is all there is.
 """

@@ -32,6 +32,10 @@ class LSTM(nn.Module):
     zeros = jnp.zeros(self.width, jnp.float32)
     return tuple((zeros, zeros) for _ in range(self.num_layers))
 
+  def memory(self, state: types.State) -> types.Array:
+    """Returns the cells of all layers, [num_layers * width]."""
+    return jnp.concatenate([cell for cell, _ in state])
+
   @nn.compact
   def __call__(self, x: types.Array, state: types.State):
     """Runs over [N, E] from a state; returns [N, width] and the new state."""

@@ -32,9 +32,12 @@ def make(
       key, (length,), 0, predictor.vocab_size, jnp.int32
     )
 
+  def rows(predictor, params, tunable):
+    tokens = jax.nn.one_hot(tunable, predictor.vocab_size, dtype=jnp.float32)
+    return predictor.embed(params, tokens)
+
   def bind(predictor, params, tunable):
-    rows = jax.nn.one_hot(tunable, predictor.vocab_size, dtype=jnp.float32)
-    prefix = predictor.embed(params, rows)
+    prefix = rows(predictor, params, tunable)
     return params, predictor.prefill(params, prefix)
 
   def candidates(predictor):
@@ -56,4 +59,5 @@ def make(
     bind,
     candidates=candidates if choose == 'best' else None,
     trainable=False,
+    rows=rows,
   )

@@ -80,4 +80,4 @@ def make(
     prefix = to_prefix(predictor, params, tunable)
     return params, predictor.prefill(params, prefix)
 
-  return types.Tuner(first, bind)
+  return types.Tuner(first, bind, rows=to_prefix)
