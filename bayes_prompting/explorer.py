@@ -15,7 +15,8 @@ from bayes_prompting import drawing
 from bayes_prompting import grid
 
 QUANTITIES = ('cumulative_regret', 'instantaneous_regret')
-DIGITS = 4  # Significant ones, of every number.
+DIGITS = 4  # Significant ones, of a median.
+BAND_DIGITS = 3  # And of a quartile: most of the page's numbers are those.
 _LINE_WIDTH = 2  # Pixels; matplotlib's dashes are in units of it.
 _SYMBOLS = {  # matplotlib's markers, by plotly's names.
   'P': 'cross',
@@ -53,11 +54,13 @@ def look(style: Mapping[str, Any]) -> dict[str, Any]:
   return {'color': style['color'], 'dash': dash, 'symbol': symbol}
 
 
-def numbers(values: np.ndarray) -> list[float | int | None]:
-  """Rounds to `DIGITS` significant digits; what is not finite becomes None."""
+def numbers(
+  values: np.ndarray, digits: int = DIGITS
+) -> list[float | int | None]:
+  """Rounds to significant digits; what is not finite becomes None."""
   found = []
   for value in np.asarray(values, np.float64).tolist():
-    short = float(f'{value:.{DIGITS}g}')
+    short = float(f'{value:.{digits}g}')
     if not np.isfinite(short):
       found.append(None)
     else:  # 0 and 12 are shorter than -0.0 and 12.0.
@@ -68,8 +71,10 @@ def numbers(values: np.ndarray) -> list[float | int | None]:
 
 def _curve(quartiles: np.ndarray) -> list[list[float | int | None]]:
   """Returns median, low and high of quartiles [3, X]; a median if all agree."""
-  low, median, high = map(numbers, quartiles)
-  return [median] if low == median == high else [median, low, high]
+  median = numbers(quartiles[1])
+  if (quartiles == quartiles[1]).all():
+    return [median]
+  return [median, *(numbers(band, BAND_DIGITS) for band in quartiles[::2])]
 
 
 def _curves(

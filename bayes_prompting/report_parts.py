@@ -73,7 +73,7 @@ _CAPTIONS = (  # What a figure shows, by the name of its file.
     'tried; reports show the one with the smallest tuning loss.',
   ),
 )
-_COLORS = 64  # Of a figure in the page; a few lines of print need no more.
+_COLORS = 48  # Of a figure in the page; a few lines of print need no more.
 _MAX_WIDTH = 1600  # Pixels.
 
 

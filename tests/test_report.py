@@ -291,8 +291,10 @@ def _check_curve(chosen, quantity, task, method, curve):
     assert all(part[10:] == [None] * 10 for part in curve)
     values, curve = values[:, :10], [part[:10] for part in curve]
   quartiles = np.quantile(values.astype(np.float64), (0.5, 0.25, 0.75), axis=0)
-  # Half of a unit of the last of four digits is 5e-4 at most.
-  np.testing.assert_allclose(curve, quartiles[: len(curve)], rtol=5e-4)
+  # Half of a unit of the last of four digits is 5e-4 at most, of three 5e-3.
+  np.testing.assert_allclose(curve[0], quartiles[0], rtol=5e-4)
+  for part, wanted in zip(curve[1:], quartiles[1:], strict=False):
+    np.testing.assert_allclose(part, wanted, rtol=5e-3)
 
 
 def test_looks_in_the_terms_of_plotly():

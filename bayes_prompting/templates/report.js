@@ -57,7 +57,7 @@
       }
       const note = low
         ? steps.map((_, i) => '<br>quartiles ' + short(low[i]) + ' to ' + short(high[i]))
-        : steps.map(() => '<br>one run');
+        : steps.map(() => '<br>one run, or all alike');
       lines.push(Object.assign({
         x: steps, y: median, customdata: note,
         mode: method.symbol ? 'lines+markers' : 'lines',
@@ -93,7 +93,7 @@
     const grid = { gridcolor: '#e8eaed', linecolor: '#8b949e', zerolinecolor: '#c3c8ce', ticks: 'outside' };
     const label = quantity.replace('_', ' ') + ' (' + units[quantity] + ')';
     const yaxis = Object.assign({
-      title: { text: label }, type: log ? 'log' : 'linear', tickformat: '~g',
+      title: { text: label }, type: log ? 'log' : 'linear', tickformat: '~g', automargin: true,
     }, grid);
     if (log) {  // What is next to nothing does not rule the axis.
       yaxis.autorangeoptions = { clipmin: top / 1e5 };
