@@ -398,6 +398,7 @@ def test_claims_with_their_verdicts(page):
     'coin',
     'one',
   ]
+  assert table[3][4] == '–'
   assert table[2][1] == '</td><script>window.broken=1</script>'
   assert [row[0] for row in table[2:]] == [
     '✓ holds',
@@ -510,20 +511,33 @@ def test_mistakes_are_named(run, name):
   assert not (run / 'report.html').is_file()
 
 
-def test_the_script(run, tmp_path):
+def test_help_needs_no_jax():
   helped = test_launch.launch('report', '--help', python=('-X', 'importtime'))
   assert helped.code == 0
   assert '--workdir' in helped.out
   assert 'python -m launch.report' in helped.out
   assert not {'jax', 'xarray', 'plotly'} & test_launch.imported(helped)
-  done = test_launch.launch('report', f'--workdir={run}')
+
+
+@pytest.fixture(scope='module')
+def server():
+  yield from test_launch.server('from bayes_prompting import report')
+
+
+def test_the_script(server, run, tmp_path):
+  def ask(name, *arguments):
+    return test_launch.ask(server, tmp_path / name, 'report', *arguments)
+
+  done = ask('done', f'--workdir={run}')
   assert done.code == 0, done.err
   assert str(run / 'report.html') in done.out
+  assert (run / 'report.html').is_file()
+  test_launch.mistake(ask('missing'), '--workdir: missing')
   nowhere = tmp_path / 'nowhere'
-  test_launch.mistake(
-    test_launch.launch('report', f'--workdir={nowhere}'), 'workdir', 'nowhere'
-  )
+  test_launch.mistake(ask('said', f'--workdir={nowhere}'), str(nowhere))
   assert not nowhere.exists()
+  config = ('--config=configs/quick.py', f'--workdir={run}')
+  test_launch.mistake(ask('config', *config), '--config')
 
 
 # In a browser.
@@ -619,6 +633,12 @@ def test_in_a_browser(browser, collection):
     "return plot.data.filter(t => t.meta === 'SoftPT').map(t => t.visible)"
   )
   assert bands == ['legendonly', 'legendonly']  # The band goes with its line.
+
+  width = 'return plot._fullLayout.width'
+  before = browser.execute_script(width)
+  for event, wanted in (('beforeprint', 640), ('afterprint', before)):
+    browser.execute_script(f'window.dispatchEvent(new Event("{event}"))')
+    _wait(browser, lambda b, w=wanted: b.execute_script(width) == w)
 
   # Another task: other curves, and what was off is off.
   _pick(browser, 'task', 'random_coins')

@@ -179,6 +179,9 @@
     if ((width < 640) !== (plot.clientWidth < 640)) draw();
     width = plot.clientWidth;
   });
+  // Paper is narrower than most screens, and plotly does not see it coming.
+  window.addEventListener('beforeprint', () => Plotly.relayout(plot, { autosize: false, width: 640 }));
+  window.addEventListener('afterprint', () => Plotly.relayout(plot, { autosize: true, width: null }));
   draw().then(() => {
     plot.on('plotly_restyle', remember);
     plot.dataset.ready = 'yes';
