@@ -18,6 +18,7 @@ import xarray as xr
 import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import explorer
+from bayes_prompting import report_claims
 from bayes_prompting import report_parts
 from bayes_prompting import results
 from bayes_prompting import summary
@@ -85,7 +86,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
   paths, unfinished = find(root)
   alone = paths == [root]
   runs = [_run(path) for path in paths]
-  claims = report_parts.claims(root / 'claims.csv')
+  claims = report_claims.read(root / 'claims.csv')
   settings = {run['name']: run['settings'] for run in runs}
   name = root.resolve().name
   environment = jinja2.Environment(
