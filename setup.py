@@ -51,11 +51,13 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=['bayes_prompting', 'bayes_prompting.*']
   ),
+  package_data={'bayes_prompting': ['templates/*']},
   install_requires=[
     'absl-py>=2.3.1',
     'chex>=0.1.91,<0.2',
     'flax>=0.12.5,<0.13',
     'h5netcdf[h5py]>=1.8',
+    'jinja2>=3.1',
     f'jax{_JAX_RANGE}',
     'matplotlib>=3.10',
     'ml_collections>=1.0',
@@ -63,6 +65,8 @@ setuptools.setup(
     'optax>=0.2.6,<0.3',
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2.3,<4',
+    'pillow>=11',
+    'plotly>=6.1,<8',
     'scipy>=1.14,<2',
     'tensorboardX>=2.6.2.2',
     'tqdm>=4.66',
@@ -84,6 +88,7 @@ setuptools.setup(
       'pytest-cov>=6.0',
       'pytest-xdist>=3.6.1',
       'ruff>=0.15',
+      'selenium>=4.20,<5',
     ],
   },
   classifiers=[

@@ -74,5 +74,5 @@ def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
   claims.save(table, folder)
   summary.save(collection.summaries(folder), folder / 'summary.csv')
   paper_figures.make_all(folder, folder / 'figures')
-  report.make(folder)
+  report.write(folder)
   return table

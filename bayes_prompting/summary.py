@@ -25,6 +25,7 @@ COLUMNS = (
   'learning_rate',
   'prefix_init',
 )
+FLOAT_FORMAT = '%.6g'  # Of the CSV file.
 
 
 def _mean_and_sem(runs: np.ndarray) -> tuple[float, float]:
@@ -109,7 +110,7 @@ def save(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
   """Writes a summary as CSV, under its name once it is whole."""
   path = pathlib.Path(path)
   temporary = path.with_name(f'.{path.name}.part')
-  summary.to_csv(temporary, index=False, float_format='%.6g')
+  summary.to_csv(temporary, index=False, float_format=FLOAT_FORMAT)
   temporary.replace(path)
 
 

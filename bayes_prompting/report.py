@@ -1,0 +1,233 @@
+"""A report of one run or of many, as one page that needs no other file.
+
+Reads results, figures and records that runs left; never trains or evaluates.
+The page holds everything: plotly's library, all numbers, all images.
+"""
+
+from collections.abc import Mapping, Sequence
+import os
+import pathlib
+import shlex
+from typing import Any
+
+import jinja2
+import jinja2.utils
+import plotly.offline
+import xarray as xr
+
+import bayes_prompting
+from bayes_prompting import errors
+from bayes_prompting import explorer
+from bayes_prompting import report_claims
+from bayes_prompting import report_parts
+from bayes_prompting import results
+from bayes_prompting import summary
+from bayes_prompting import workdir as workdir_lib
+
+METHODS = {  # What each tunes, by kind.
+  'references': {
+    'Oracle': 'knows the source of every sequence; its regret is 0',
+    'TargetBayes': 'exact Bayes for the target: optimal there',
+    'EvalBayes': 'exact Bayes for the evaluated task, where that is another',
+    'PreBayes': 'exact Bayes for the pretraining task',
+    'PreBayesPT': 'the same with its best hard prefix',
+    'NoTuning': 'the network as pretraining left it',
+    'RandomPF': 'the network with random tokens before the sequence',
+  },
+  'prompts (the state of the network)': {
+    'HardPT': 'tokens: the best of all prefixes',
+    'SimplexPT': 'a prefix of mixtures of tokens',
+    'RealPT': 'a prefix of any real rows over tokens',
+    'SoftPT': 'a prefix of embeddings',
+    'StatePT': 'the state itself: what a prompt could reach at best',
+  },
+  'weights (the map of the network)': {
+    'EmbedWT': 'the embedding',
+    'UnembedWT': 'the unembedding',
+    'Un+EmbedWT': 'embedding and unembedding',
+    'LoRAWT': 'low-rank updates of weights',
+    'FullWT': 'all weights',
+  },
+}
+
+
+def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
+  """Writes `report.html` into a folder, under its name once it is whole.
+
+  The same files make the same page.
+
+  Args:
+    workdir: A run's folder (`config.json`, `results.nc`), or one whose
+      subfolders are.
+
+  Returns:
+    The path of the page.
+
+  Raises:
+    UserError: If the folder holds no run, or something that cannot be read, or
+      cannot be written to.
+  """
+  root = pathlib.Path(workdir).expanduser()
+  page = render(root)
+  path, temporary = root / 'report.html', root / '.report.html.part'
+  try:
+    temporary.write_text(page, encoding='utf-8')
+    temporary.replace(path)
+  except OSError as error:
+    raise errors.UserError(
+      f'workdir: cannot write {str(path)!r} ({error.strerror or error})'
+    ) from None
+  return path
+
+
+def render(workdir: str | os.PathLike[str]) -> str:
+  """Returns the page, see `write`."""
+  root = pathlib.Path(workdir).expanduser()
+  paths, unfinished = find(root)
+  alone = paths == [root]
+  runs = [_run(path) for path in paths]
+  claims = report_claims.read(root / 'claims.csv')
+  settings = {run['name']: run['settings'] for run in runs}
+  name = root.resolve().name
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader('bayes_prompting'),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters['uri'] = report_parts.text_uri
+  return environment.get_template('report.html.jinja').render(
+    name=name,
+    workdir=shlex.quote(name),
+    snippet_path=repr(f'{name}/{"" if alone else "RUN/"}config.json'),
+    alone=alone,
+    runs=runs,
+    unfinished=unfinished,
+    claims=claims,
+    figures=[] if alone else report_parts.figures(root / 'figures'),
+    differences=report_parts.differences(settings),
+    methods=_methods(runs),
+    version=bayes_prompting.__version__,
+    data=_json([{'name': run['name'], **run['curves']} for run in runs]),
+    plotly=plotly.offline.get_plotlyjs(),
+  )
+
+
+def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+  """Returns the finished runs of a folder, and names of unfinished ones.
+
+  Raises:
+    UserError: If there is no finished run.
+  """
+  try:
+    folders = [root, *sorted(x for x in root.iterdir() if x.is_dir())]
+  except OSError as error:
+    raise errors.UserError(
+      f'workdir: cannot read the folder {str(root)!r} '
+      f'({error.strerror or error}); give that of a run, or of several'
+    ) from None
+  started = [x for x in folders if (x / 'config.json').is_file()]
+  finished = [x for x in started if (x / 'results.nc').is_file()]
+  if root in finished:
+    return [root], []
+  unfinished = [x.name for x in started if x not in finished and x != root]
+  if finished:
+    return finished, unfinished
+  raise errors.UserError(
+    f'workdir: {str(root)!r} holds no finished run, nor does a folder in it '
+    f'(config.json and results.nc; {len(started)} only started); let '
+    'launch.experiment or launch.sweep finish one'
+  )
+
+
+def _run(path: pathlib.Path) -> dict[str, Any]:
+  """Returns all that the page says of a run, as plain values."""
+  record = workdir_lib.read_record(path)
+  try:
+    dataset = results.load(path)
+    return _parts(path, record, dataset)
+  except errors.UserError:
+    raise
+  # The file may be cut off, or anything else by that name.
+  except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    text = ' '.join(str(error).split())[:200]
+    raise errors.UserError(
+      f"workdir: cannot read {str(path / 'results.nc')!r} as a run's results "
+      f'({type(error).__name__}: {text}); run it again'
+    ) from None
+
+
+def _parts(
+  path: pathlib.Path, record: Mapping[str, Any], dataset: xr.Dataset
+) -> dict[str, Any]:
+  curves = explorer.data(dataset)
+  methods = {look['name']: look for look in curves['methods']}
+  config = record['config']
+  return {
+    'name': path.resolve().name,
+    'target': curves['target'],
+    'about': _about(config),
+    'curves': curves,
+    'looks': methods,
+    'marks': {mark['step']: mark['name'] for mark in curves['marks']},
+    'tables': report_parts.tables(dataset, list(methods)),
+    'summary': _summary(path, dataset),
+    'figures': report_parts.figures(path / 'figures'),
+    'settings': report_parts.settings(record),
+    'record': (path / 'config.json').read_text(encoding='utf-8'),
+    'own': config.get('methods', {}),
+  }
+
+
+def _about(config: Mapping[str, Any]) -> str:
+  """Returns one line on a run: network, tasks, how long it was trained."""
+
+  def value(section, field):
+    return report_parts.shown(config.get(section, {}).get(field, '?'))
+
+  trained = f'pretrained on {value("pretraining", "task")}'
+  if value('pretraining', 'num_steps') == '0':
+    trained = 'not pretrained'
+  return (
+    f'{value("network", "torso")}, {trained}, tuned to '
+    f'{value("tuning", "target")} in {value("tuning", "num_steps")} updates; '
+    f'{value("evaluation", "num_sequences")} sequences of length '
+    f'{value("evaluation", "length")} on each task'
+  )
+
+
+def _summary(path: pathlib.Path, dataset: xr.Dataset) -> str:
+  """Returns the run's summary.csv, made anew if it has gone."""
+  file = path / 'summary.csv'
+  if file.is_file():
+    return file.read_text(encoding='utf-8')
+  frame = summary.summarize(dataset)
+  return frame.to_csv(index=False, float_format=summary.FLOAT_FORMAT)
+
+
+def _methods(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[dict]]:
+  """Returns the methods that any run has, by kind, with look and text."""
+  looks = {}
+  for run in runs:
+    looks |= {name: x for name, x in run['looks'].items() if name not in looks}
+  found = {}
+  for kind, texts in METHODS.items():
+    found[kind] = [
+      {**looks.pop(name), 'text': text}
+      for name, text in texts.items()
+      if name in looks
+    ]
+  specs = {name: spec for run in runs for name, spec in run['own'].items()}
+  found['others'] = [
+    {**look, 'text': report_parts.shown(specs.get(name, '')) or 'not recorded'}
+    for name, look in looks.items()
+  ]
+  return {kind: rows for kind, rows in found.items() if rows}
+
+
+def _json(value: Any) -> str:
+  """Returns JSON that can stand in a script: without <, >, & and quotes."""
+  return jinja2.utils.htmlsafe_json_dumps(
+    value, separators=(',', ':'), allow_nan=False
+  )
