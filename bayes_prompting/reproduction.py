@@ -1,6 +1,6 @@
 """Many experiments in one folder, and what they say together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import os
 import pathlib
 import traceback
@@ -26,6 +26,7 @@ from bayes_prompting import workdir
 def run(
   configs: Mapping[str, ml_collections.ConfigDict],
   folder: str | os.PathLike[str],
+  inside: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
   """Runs experiments one after another, then judges the paper's claims.
 
@@ -36,6 +37,7 @@ def run(
     configs: Of each experiment, by its name, that of its folder. `paper_claims`
       looks for the names of `configs/paper.py`.
     folder: Where all of them are kept, and what is made of all of them.
+    inside: Names of those that are also looked into, see `dynamics`.
 
   Returns:
     The claims table, see `claims.judge`, and the experiments that failed.
@@ -53,7 +55,8 @@ def run(
     print(f'\n[{number}/{len(configs)}] {name}', flush=True)
     try:
       experiment.run(config, folder / name)
-      dynamics.ensure(folder / name)
+      if name in inside:
+        dynamics.ensure(folder / name)
     except errors.UserError:
       raise
     except Exception:

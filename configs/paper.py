@@ -41,16 +41,21 @@ TARGETS = ('single_coin', 'two_coin_mixture', 'random_coins')
 OPTIONS = ('prefix_lengths', 'quick')
 PREFIX_LENGTHS = (1, 2, 4, 6, 12, 25)
 
-# What `launch.paper` runs, as arguments of `get_config`, the main ones first.
-EXPERIMENTS = (
-  *(f'{torso},{target}' for torso in TORSOS for target in TARGETS[:2]),
+# What `launch.paper` runs, as arguments of `get_config`: first the main ones,
+# which are also looked into (`bayes_prompting.dynamics`), then what further
+# claims need, and last what costs the most or is there for its figure alone.
+MAIN = tuple(f'{torso},{target}' for torso in TORSOS for target in TARGETS[:2])
+FURTHER = (
   *(f'{torso}_untrained,single_coin' for torso in TORSOS),
   *(f'{torso},two_coin_mixture,prefix_lengths' for torso in TORSOS),
   *(f'{torso}_narrow,single_coin' for torso in TORSOS),
+)
+LAST = (
   *(f'{torso}_large,{target}' for torso in TORSOS for target in TARGETS[:2]),
   *(f'{torso},single_coin,prefix_lengths' for torso in TORSOS),
   *(f'{torso}_untrained,two_coin_mixture' for torso in TORSOS),
 )
+EXPERIMENTS = MAIN + FURTHER + LAST
 
 # Of a network that only stands beside the main ones, what its claims need.
 _METHODS = {
@@ -76,8 +81,8 @@ _METHODS = {
   ),
 }
 
-# Methods that no claim is about: left out of what is quick.
-_SPARE = ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT', 'Un+EmbedWT')
+# Methods that no claim is about, which a quick run leaves out.
+_SPARE_METHODS = ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT', 'Un+EmbedWT')
 
 
 def get_config(arguments: str = 'lstm,single_coin'):
@@ -156,7 +161,7 @@ def _make_quick(config, torso, kind):
   for section in (pretraining, tuning):
     section.batch_size = 64
     section.schedule = 'cosine'
-  tuning.methods = tuple(x for x in tuning.methods if x not in _SPARE)
+  tuning.methods = tuple(x for x in tuning.methods if x not in _SPARE_METHODS)
   tuning.num_repetitions = 1
   tuning.search_draws = 256
   config.evaluation.num_sequences = 256
