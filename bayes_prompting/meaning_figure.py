@@ -34,7 +34,8 @@ def meaning(dataset: xr.Dataset) -> mpl_figure.Figure:
     _marks(axes[1], alpha.sum(-1), y, limit, look['color'])
     _marks(axes[2], misfit[:, 0], y, limit & False, look['color'])
     axes[2].plot(misfit[:, 1], y, '|', ms=7, mew=1.2, color=look['color'])
-    _write(axes[1], row, _short(np.median(alpha.sum(-1)), 1))
+    strength = np.median(np.where(limit, np.inf, alpha.sum(-1)))
+    _write(axes[1], row, _short(strength, 1))
     _write(axes[2], row, ' | '.join(_short(np.median(m), 3) for m in misfit.T))
   axes[0].set_yticks(range(len(looks)), looks)
   axes[0].set_ylim(len(looks) - 0.4, -0.6)
@@ -103,6 +104,8 @@ def _means(ax, alpha, y, hollow, color):
 
 def _short(value, decimals):
   """Writes a number of at least zero, with so many decimals at most."""
+  if np.isinf(value):
+    return drawing.INFINITY
   digits = decimals if value < 10 else 1 if value < 100 else 0
   return f'{value:.{digits}f}'
 

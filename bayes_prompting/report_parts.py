@@ -48,6 +48,39 @@ _CAPTIONS = (  # What a figure shows, by the name of its file.
     'of them by name.',
   ),
   (
+    r'overview',
+    'What every method loses on its target',
+    'Nats above the Bayes predictor of the target, a dot for each pretrained '
+    'network; filled after the tuning length, open at the end of the '
+    'evaluation. In the shaded region a method counts as having reached it.',
+  ),
+  (
+    r'prefix_lengths',
+    'SoftPT with longer prefixes',
+    'Nats above the Bayes predictor of the target against the rows of the '
+    'prefix; lines are means over networks, dots single networks.',
+  ),
+  (
+    r'dynamics_trajectories',
+    'Memory of the network under each prompt',
+    'The first two principal components of what the network remembers while it '
+    'reads random sources, and in that plane the path of each prompt: rows of '
+    'the prefix by number, then the mean over sequences of the target. How far '
+    'a prompt leaves the plane is a panel of its own.',
+  ),
+  (
+    r'dynamics_meaning',
+    'What each method means',
+    'The Dirichlet posterior that best explains the predictions: its mean, its '
+    'strength in virtual tokens, and the misfit that says when there is none, '
+    'on the target and on the pretraining task.',
+  ),
+  (
+    r'dynamics_prefix_rows',
+    'Rows of the prefixes',
+    'Norms, and distance and similarity to the nearest embedding of a token.',
+  ),
+  (
     r'tuning_grid',
     'Grid of settings',
     'Tuning loss and regret at every learning rate and initialisation that was '

@@ -90,7 +90,7 @@ def test_every_experiment_of_the_paper_can_be_built_in_small():
     small = paper.get_config(f'{arguments},quick')
     settings.validate(full)
     settings.validate(small)
-    assert small.tuning.methods == full.tuning.methods
+    assert {*small.tuning.methods} <= {*full.tuning.methods}
     assert small.tasks == full.tasks
     assert small.tuning.num_steps < full.tuning.num_steps
     assert small.tuning.length == full.tuning.length
