@@ -308,11 +308,13 @@ def markdown(table: pd.DataFrame) -> str:
     '| claim | network | measured [95%] | bound | verdict | n |',
     '|---|---|---|---|---|---|',
   ]
+  last = None
   for row in table.itertuples():
+    claim, last = '' if row.claim == last else row.claim, row.claim
     unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
     count = f'{row.networks} x {row.repetitions}' if row.networks else ''
     lines.append(
-      f'| {row.claim} | {row.network} | {interval(row)}{unit} | '
+      f'| {claim} | {row.network} | {interval(row)}{unit} | '
       f'{row.bound} | **{row.verdict}** | {count} |'
     )
   return '\n'.join(lines) + '\n'

@@ -18,21 +18,24 @@ VERDICTS = {
 }
 # Of which nothing is shown.
 _HIDDEN = ('sequences', 'name')
-# Columns of a claims table: heading, and those of the file that it is made of.
+# What is folded away below a claim, and the columns of its table after it: a
+# heading, and the columns of the file that it is made of.
+_DETAILS = (
+  ('decided by', 'quantity'),
+  ('why this bound', 'reason'),
+  ('run', 'experiment'),
+)
 _COLUMNS = (
-  ('Verdict', ('verdict',)),
-  ('Claim', ('claim', 'reason')),
   ('Network', ('network',)),
-  ('Quantity', ('quantity',)),
-  ('Value [95% interval]', ('value', 'low', 'high', 'unit')),
-  ('Claimed', ('bound',)),
+  ('Measured [95% interval]', ('value', 'low', 'high', 'unit')),
+  ('Bound', ('bound',)),
+  ('Verdict', ('verdict',)),
   ('Networks × repetitions', ('networks', 'repetitions')),
-  ('Experiment', ('experiment',)),
 )
 
 
 def _shown_number(text: str) -> str:
-  """Returns a number of a CSV file in four digits; other text as it is."""
+  """Returns a number of a CSV file in three digits; other text as it is."""
   try:
     value = float(text)
   except ValueError:
@@ -41,25 +44,32 @@ def _shown_number(text: str) -> str:
     return ''
   if math.isinf(value):
     return '∞' if value > 0 else '−∞'
-  return f'{value:.4g}'
+  return f'{value:.3g}'
 
 
-def _claim_cell(heading: str, row: Mapping[str, str]) -> dict[str, str]:
-  """Returns `text`, and small print `note` if any, of a cell."""
+def _cell(heading: str, row: Mapping[str, str]) -> str:
+  """Returns the text of a cell."""
   parts = next(parts for name, parts in _COLUMNS if name == heading)
   first, *others = (row.get(part, '') for part in parts)
-  if heading == 'Claim':
-    return {'text': first, 'note': others[0]}
   if heading == 'Networks × repetitions':
-    return {'text': ' × '.join(filter(None, (first, *others)))}
-  if heading != 'Value [95% interval]':
-    return {'text': first}
+    counts = [x for x in (first, *others) if x not in ('', '0')]
+    return ' × '.join(counts)
+  if heading != 'Measured [95% interval]':
+    return first
   low, high, unit = map(_shown_number, others)
   interval = f'[{low}, {high}]' if low or high else ''
   value = _shown_number(first)
-  if not value:
-    return {'text': '–'}
-  return {'text': ' '.join(filter(None, (value, interval, unit)))}
+  return ' '.join(filter(None, (value, interval, unit))) if value else '–'
+
+
+def _claim(row: Mapping[str, str]) -> dict[str, Any]:
+  """Returns the text of a claim, and what is folded away below it."""
+  details = [(name, row.get(part, '')) for name, part in _DETAILS]
+  return {
+    'text': row.get('claim', ''),
+    'details': [pair for pair in details if pair[1]],
+    'span': 1,
+  }
 
 
 def read(path: pathlib.Path) -> dict[str, Any] | None:
@@ -70,9 +80,10 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
       their names.
 
   Returns:
-    `headings`, `rows` (each with `cells` in their order, its `verdict` and the
-    badge's `kind` and `sign`), `counts` by verdict, and the file's `text`; None
-    if there is no such file.
+    `headings`, `rows`, `counts` by verdict, and the file's `text`; None if
+    there is no such file. A row has `cells` in their order, its `verdict`, the
+    badge's `kind` and `sign`, and, if it is the first of several about one
+    claim, `claim`: `text`, `details` (pairs of texts) and `span`, how many.
 
   Raises:
     UserError: If it cannot be read.
@@ -88,18 +99,31 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
     ) from None
   header = table[0] if table else []
   rows = [dict(zip(header, row, strict=False)) for row in table[1:] if row]
-  used = {part for _, parts in _COLUMNS for part in parts}
+  used = {'claim', *(part for _, part in _DETAILS), *_HIDDEN}
+  used |= {part for _, parts in _COLUMNS for part in parts}
   known = [heading for heading, parts in _COLUMNS if set(parts) & set(header)]
-  further = [name for name in header if name not in {*used, *_HIDDEN}]
-  found, counts = [], dict.fromkeys(VERDICTS, 0)
+  further = [name for name in header if name not in used]
+  found, counts, last = [], dict.fromkeys(VERDICTS, 0), None
   for row in rows:
     verdict = row.get('verdict', '').strip()
     counts[verdict] = counts.get(verdict, 0) + 1
     kind, sign = VERDICTS.get(verdict, ('none', '–'))
-    cells = [_claim_cell(heading, row) for heading in known]
-    cells += [{'text': row.get(name, '')} for name in further]
+    cells = [_cell(heading, row) for heading in known]
+    cells += [row.get(name, '') for name in further]
+    claim = _claim(row)
+    if last is not None and claim['text'] == last['text']:
+      last['span'] += 1
+      claim = None
+    else:
+      last = claim
     found.append(
-      {'cells': cells, 'verdict': verdict, 'kind': kind, 'sign': sign}
+      {
+        'claim': claim,
+        'cells': cells,
+        'verdict': verdict,
+        'kind': kind,
+        'sign': sign,
+      }
     )
   counts = {name: count for name, count in counts.items() if name and count}
   headings = [*known, *further]

@@ -105,6 +105,8 @@ SoftPT adapts,lstm,regret at 50,0.041234,0.03,inf,< 0.05,undecided,nats,3,10,\
 coin,"It, or not.",one
 </td><script>window.broken=1</script>,lstm,regret,2,1,3,> 1,holds,nats,3,10,\
 coin,,
+</td><script>window.broken=1</script>,lstm_large,regret,2,1,3,> 1,holds,nats,3,\
+10,coin,,
 FullWT forgets,lstm,regret,,,,< 1,not run,nats,,,coin,,
 Hard is hard,lstm,regret,9,8,10,< 1,does not hold,nats,3,10,coin,,
 Soft is soft,lstm,regret,0,0,0.5,< 1,holds,nats,3,10,coin,,
@@ -375,39 +377,37 @@ def test_a_summary_that_has_gone_is_made_anew(run):
 
 
 def test_claims_with_their_verdicts(page):
-  (table,) = page.table('Verdict', 'Claim')
+  (table,) = page.table('Claim', 'Network')
   assert table[0] == [
-    'Verdict',
     'Claim',
     'Network',
-    'Quantity',
-    'Value [95% interval]',
-    'Claimed',
+    'Measured [95% interval]',
+    'Bound',
+    'Verdict',
     'Networks × repetitions',
-    'Experiment',
     'extra',
   ]
   assert table[1] == [
-    '? undecided',
-    'SoftPT adaptsreasonIt, or not.',
+    'SoftPT adaptshow it is decidedDecided by: regret at 50'
+    'Why this bound: It, or not.Run: coin',
     'lstm',
-    'regret at 50',
-    '0.04123 [0.03, ∞] nats',
+    '0.0412 [0.03, ∞] nats',
     '< 0.05',
+    '? undecided',
     '3 × 10',
-    'coin',
     'one',
   ]
-  assert table[3][4] == '–'
-  assert table[2][1] == '</td><script>window.broken=1</script>'
-  assert [row[0] for row in table[2:]] == [
-    '✓ holds',
+  assert table[2][0].startswith('</td><script>window.broken=1</script>')
+  # Another network, of the same claim.
+  assert table[3][:4] == ['lstm_large', '2 [1, 3] nats', '> 1', '✓ holds']
+  assert table[4][2] == '–'
+  assert [row[-3] for row in table[4:]] == [
     '– not run',
     '✗ does not hold',
     '✓ holds',
   ]
   assert re.search(
-    r'2\s+holds\s+1\s+does not hold\s+1\s+undecided\s+1\s+not run', page.text
+    r'3\s+holds\s+1\s+does not hold\s+1\s+undecided\s+1\s+not run', page.text
   )
 
 
