@@ -31,10 +31,11 @@ ifneq ($(shell $(PY) -c 'print(1)' 2>/dev/null),1)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean distclean incomplete
+.PHONY: help setup demo notebooks test lint format clean distclean incomplete
 
 help:
 	@echo 'make demo       the whole experiment in small: regret table and figures'
+	@echo 'make notebooks  executes the notebooks, and stores what they show'
 	@echo 'make test       all tests, and how much of the package they cover'
 	@echo 'make lint       ruff: rules and formatting, changing nothing'
 	@echo 'make format     ruff: repairs what it can, and formats'
@@ -66,6 +67,9 @@ $(STAMP): setup.py constraints.txt
 
 demo: $(STAMP)
 	@$(PY) -m launch.experiment --config=configs/quick.py --workdir=runs/demo
+
+notebooks: $(STAMP)
+	@$(PY) -m notebooks.execute
 
 # Coverage's own table is long; its total is what a reader of the log wants.
 test: $(STAMP)

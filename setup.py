@@ -84,6 +84,9 @@ setuptools.setup(
     ],
     'dev': [
       'hypothesis>=6.100',
+      'ipykernel>=6.29',
+      'nbclient>=0.10',
+      'nbformat>=5.10',
       'pytest>=8.3,<10',
       'pytest-cov>=6.0',
       'pytest-xdist>=3.6.1',

@@ -6,7 +6,6 @@ Every bound is one of the few numbers below. They were chosen from the theory
 """
 
 from collections.abc import Callable, Mapping
-import itertools
 from typing import Any
 
 import numpy as np
@@ -118,25 +117,22 @@ def _later(name, method, text, networks, bound, reason=_SLIGHTLY_WHY):
 def _cost_of_best_hard_prefix(config: Mapping[str, Any]) -> float:
   """Returns what the best hard prefix costs exact Bayes, above none, in nats.
 
-  Exact: a sum over counts (`theory.expected_regret`). Token counts are
-  sufficient, so that one prefix of each multiset of tokens stands for all.
+  Exact: a sum over counts (`theory.hard_prefix_regrets`).
   """
   specs = settings.from_plain(config)
   prior, target = (
     registry.make('task_priors', f'tasks.{name}', specs.tasks[name])
     for name in (specs.pretraining.task, specs.tuning.target)
   )
-  rows = np.eye(prior.vocab_size)
-  length = specs.tuning.length
-  none = theory.expected_regret(prior, target, length).sum()
-  prefixes = itertools.combinations_with_replacement(
-    range(prior.vocab_size), specs.tuning.prefix_length
+  none, best = (
+    min(
+      theory.hard_prefix_regrets(
+        prior, target, specs.tuning.length, prefix_length
+      ).values()
+    )
+    for prefix_length in (0, specs.tuning.prefix_length)
   )
-  best = min(
-    theory.expected_regret(prior, target, length, rows[list(prefix)]).sum()
-    for prefix in prefixes
-  )
-  return float(best - none)
+  return best - none
 
 
 _PRETRAINED = (

@@ -4,6 +4,8 @@ For exchangeable priors the token counts are sufficient, so expectations over
 all V^N sequences are sums over O(N^(V-1)) counts.
 """
 
+import itertools
+
 import numpy as np
 
 from bayes_prompting import types
@@ -69,6 +71,37 @@ def expected_regret(
       # What rolls over has no mass: n tokens have counts of at most n < N + 1.
       mass = mass + step
   return regret
+
+
+def hard_prefix_regrets(
+  prior: types.TaskPrior,
+  target: types.TaskPrior,
+  length: int,
+  prefix_length: int,
+) -> dict[tuple[int, ...], float] | None:
+  """Returns what Bayes under `prior` loses after each hard prefix.
+
+  Token counts are sufficient, so that one prefix stands for all orders of its
+  tokens: there are only O(K^(V-1)), not V^K.
+
+  Args:
+    prior: Whose posterior predictive is judged.
+    target: Where the sequences come from.
+    length: N.
+    prefix_length: K; with 0 the only prefix is the empty one, `()`.
+
+  Returns:
+    Expected regret against the oracle in nats, summed over the N steps, by the
+    tokens of the prefix in ascending order; None where `expected_regret` is.
+  """
+  tokens, rows = range(prior.vocab_size), np.eye(prior.vocab_size)
+  found = {}
+  for prefix in itertools.combinations_with_replacement(tokens, prefix_length):
+    regret = expected_regret(prior, target, length, rows[list(prefix)])
+    if regret is None:
+      return None
+    found[prefix] = float(regret.sum())
+  return found
 
 
 def _log_predictive(prior: types.TaskPrior, counts: np.ndarray) -> np.ndarray:

@@ -85,6 +85,29 @@ def test_infinite_where_the_prior_rules_out_what_occurs():
   assert np.isposinf(found).all()
 
 
+def test_hard_prefixes_of_the_coin():
+  args = testing.random_coins(), testing.single_coin(), 50
+  (none,) = theory.hard_prefix_regrets(*args, 0).values()
+  assert none == pytest.approx(1.4772, abs=1e-4)
+  found = theory.hard_prefix_regrets(*args, 6)
+  assert len(found) == 7  # One for each count of ones.
+  best = min(found, key=found.get)
+  assert best == (0, 1, 1, 1, 1, 1)
+  assert found[best] == pytest.approx(0.5711, abs=1e-4)
+
+
+def test_no_hard_prefix_helps_on_a_mixture_of_two_coins():
+  args = testing.random_coins(), testing.two_coins(), 50
+  (none,) = theory.hard_prefix_regrets(*args, 0).values()
+  # By symmetry both coins of the mixture cost as much as the single one.
+  assert none == pytest.approx(1.4772, abs=1e-4)
+  found = theory.hard_prefix_regrets(*args, 6)
+  assert min(found.values()) > none
+  mirrored = {tuple(sorted(1 - v for v in p)): x for p, x in found.items()}
+  assert found == pytest.approx(mirrored, abs=1e-5)
+
+
 def test_says_nothing_where_it_is_not_cheap():
   dice = testing.task_prior('dirichlet_categorical', concentration=(1,) * 6)
   assert theory.expected_regret(dice, dice, 200) is None
+  assert theory.hard_prefix_regrets(dice, dice, 200, 1) is None
