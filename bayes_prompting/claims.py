@@ -13,8 +13,6 @@ exact): 0 is optimal, and they are on the same sequences for all methods.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import json
-import os
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -278,55 +276,3 @@ def unchanged(
     'reason': reason,
     'name': f'{other}_changes_nothing',
   }
-
-
-def interval(row: Any) -> str:
-  """Returns value and interval as text."""
-  if np.isnan(row.value):
-    return ''
-  if row.networks == 0:
-    return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
-  return f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]'
-
-
-def text(table: pd.DataFrame) -> str:
-  """Returns the table for a terminal: what was judged, and how much was not."""
-  ran = table[table.verdict != NOT_RUN]
-  lines = [
-    f'{row.verdict:<14} {row.claim} ({row.network}): {interval(row)} '
-    f'{row.unit}, bound {row.bound}'
-    for row in ran.itertuples()
-  ]
-  counts = table.verdict.value_counts()
-  said = [f'{counts[x]} {x}' for x in VERDICTS if x in counts]
-  return '\n'.join([*lines, f'Claims: {", ".join(said)}.'])
-
-
-def markdown(table: pd.DataFrame) -> str:
-  """Returns the table as Markdown, without quantities and reasons."""
-  lines = [
-    '| claim | network | measured [95%] | bound | verdict | n |',
-    '|---|---|---|---|---|---|',
-  ]
-  last = None
-  for row in table.itertuples():
-    claim, last = '' if row.claim == last else row.claim, row.claim
-    unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
-    count = f'{row.networks} x {row.repetitions}' if row.networks else ''
-    lines.append(
-      f'| {claim} | {row.network} | {interval(row)}{unit} | '
-      f'{row.bound} | **{row.verdict}** | {count} |'
-    )
-  return '\n'.join(lines) + '\n'
-
-
-def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:
-  """Writes `claims.csv` and `claims.md`, each under its name once whole."""
-  folder = pathlib.Path(folder)
-  for name, text in (
-    ('claims.csv', table.to_csv(index=False, float_format='%.6g')),
-    ('claims.md', markdown(table)),
-  ):
-    temporary = folder / f'.{name}.part'
-    temporary.write_text(text, encoding='utf-8')
-    temporary.replace(folder / name)

@@ -9,7 +9,7 @@ import jax
 import ml_collections
 import pandas as pd
 
-from bayes_prompting import claims
+from bayes_prompting import claim_tables
 from bayes_prompting import collection
 from bayes_prompting import compilation
 from bayes_prompting import dynamics
@@ -74,7 +74,7 @@ def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
   """
   folder = pathlib.Path(folder)
   table = paper_claims.judge(lambda name: collection.load(folder, name))
-  claims.save(table, folder)
+  claim_tables.save(table, folder)
   summary.save(collection.summaries(folder), folder / 'summary.csv')
   paper_figures.make_all(folder, folder / 'figures')
   report.write(folder)

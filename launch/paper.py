@@ -89,7 +89,7 @@ def main(argv):
   if not cli.WORKDIR.value:
     cli.fail('--workdir: missing')
   # Imported late, so that --help and mistakes in flags need no JAX.
-  from bayes_prompting import claims
+  from bayes_prompting import claim_tables
   from bayes_prompting import collection
   from bayes_prompting import reproduction
 
@@ -97,7 +97,7 @@ def main(argv):
   configs = {name: _config(paper, arguments[name]) for name in names}
   inside = [name for name in names if arguments[name] in paper.MAIN]
   table, failed = reproduction.run(configs, folder, inside)
-  print(f'\n{claims.text(table)}')
+  print(f'\n{claim_tables.text(table)}')
   print(f'\nReport   {cli.WORKDIR.value}/report.html')
   print(f'Claims   {cli.WORKDIR.value}/claims.csv, claims.md')
   print(f'Summary  {cli.WORKDIR.value}/summary.csv (all runs)')

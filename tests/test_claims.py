@@ -1,5 +1,6 @@
 """Claims are judged by the right numbers, and by what was said beforehand."""
 
+import dataclasses
 import itertools
 import json
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayes_prompting import claim_tables
 from bayes_prompting import claims
 from bayes_prompting import paper_claims
 from bayes_prompting import results
@@ -201,17 +203,20 @@ def test_larger_networks_change_nothing_if_all_verdicts_agree():
 
 def test_the_table_is_written_as_csv_and_as_markdown(tmp_path):
   table = claims.judge(
-    [claim(), claim(task='nowhere')],
+    [claim(), dataclasses.replace(claim(task='nowhere'), name='d')],
     lambda name: made_up({'SoftPT': soft()}),
   )
-  claims.save(table, tmp_path)
+  assert 'not run' in claim_tables.markdown(table[1:])
+  claim_tables.save(table, tmp_path)
   again = pd.read_csv(tmp_path / 'claims.csv')
   assert again.verdict.tolist() == [claims.HOLDS, claims.NOT_RUN]
   np.testing.assert_allclose(again.value, table.value, rtol=1e-5)
   lines = (tmp_path / 'claims.md').read_text().splitlines()
-  assert len(lines) == 2 + len(table)
-  assert f'{table.value[0]:.3f} [{table.low[0]:.3f}' in lines[2]
-  assert '**holds** | 2 x 3 |' in lines[2]
+  assert lines[0] == '| claim | must be | lstm |'
+  row = table.iloc[0]
+  said = f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}], 2 networks x 3'
+  assert lines[2] == f'| It is. | < 5 | **holds**: {said} |'
+  assert lines[3] == '| It is. | < 5 | not run |'
   assert not list(tmp_path.glob('.*'))
 
 

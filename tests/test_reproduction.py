@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from bayes_prompting import claim_tables
 from bayes_prompting import claims
 from bayes_prompting import collection
 from bayes_prompting import errors
@@ -64,7 +65,7 @@ def test_what_can_be_judged_is(finished):
   assert (
     verdicts['no_prompt_reaches'] != claims.HOLDS or ran.value.notna().all()
   )
-  text = claims.text(table)
+  text = claim_tables.text(table)
   assert f'{len(table) - len(ran)} not run' in text
 
 

@@ -1,0 +1,79 @@
+"""Tables of claims that were judged: for a terminal, as Markdown and as CSV."""
+
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayes_prompting import claims
+
+
+def interval(row: Any) -> str:
+  """Returns value and interval as text."""
+  if np.isnan(row.value):
+    return ''
+  if row.networks == 0:
+    return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
+  return f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]'
+
+
+def text(table: pd.DataFrame) -> str:
+  """Returns the table for a terminal: what was judged, and how much was not."""
+  ran = table[table.verdict != claims.NOT_RUN]
+  lines = [
+    f'{row.verdict:<14} {row.claim} ({row.network}): {interval(row)} '
+    f'{row.unit}, bound {row.bound}'
+    for row in ran.itertuples()
+  ]
+  counts = table.verdict.value_counts()
+  said = [f'{counts[x]} {x}' for x in claims.VERDICTS if x in counts]
+  return '\n'.join([*lines, f'Claims: {", ".join(said)}.'])
+
+
+def markdown(table: pd.DataFrame) -> str:
+  """Returns the table as Markdown, torsos side by side, without reasons."""
+  torsos = [x.split('_')[0] for x in table.network]
+  kinds = [
+    x.removeprefix(torso)
+    for x, torso in zip(table.network, torsos, strict=True)
+  ]
+  table = table.assign(torso=torsos, kind=kinds)
+  columns = list(dict.fromkeys(torsos))
+  lines = [
+    f'| claim | must be | {" | ".join(columns)} |',
+    '|---' * (2 + len(columns)) + '|',
+  ]
+  for (_, text, kind, bound), rows in table.groupby(
+    ['name', 'claim', 'kind', 'bound'], sort=False
+  ):
+    found = {row.torso: _cell(row) for row in rows.itertuples()}
+    cells = ' | '.join(found.get(torso, '') for torso in columns)
+    note = f' ({kind[1:]})' if kind else ''
+    lines.append(f'| {text}{note} | {bound} | {cells} |')
+  return '\n'.join(lines) + '\n'
+
+
+def _cell(row):
+  """Returns a verdict, and what it is made of, as Markdown."""
+  if row.verdict == claims.NOT_RUN:
+    return claims.NOT_RUN
+  unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
+  count = ''
+  if row.networks:
+    plural = 's' * (row.networks > 1)
+    count = f', {row.networks} network{plural} x {row.repetitions}'
+  return f'**{row.verdict}**: {interval(row)}{unit}{count}'
+
+
+def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:
+  """Writes `claims.csv` and `claims.md`, each under its name once whole."""
+  folder = pathlib.Path(folder)
+  for name, text in (
+    ('claims.csv', table.to_csv(index=False, float_format='%.6g')),
+    ('claims.md', markdown(table)),
+  ):
+    temporary = folder / f'.{name}.part'
+    temporary.write_text(text, encoding='utf-8')
+    temporary.replace(folder / name)
