@@ -33,7 +33,10 @@ def text(table: pd.DataFrame) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-  """Returns the table as Markdown, torsos side by side, without reasons."""
+  """Returns the table as Markdown, torsos side by side, without reasons.
+
+  In brackets stand 95% intervals, and networks x repetitions.
+  """
   torsos = [x.split('_')[0] for x in table.network]
   kinds = [
     x.removeprefix(torso)
@@ -50,7 +53,7 @@ def markdown(table: pd.DataFrame) -> str:
   ):
     found = {row.torso: _cell(row) for row in rows.itertuples()}
     cells = ' | '.join(found.get(torso, '') for torso in columns)
-    note = f' ({kind[1:]})' if kind else ''
+    note = f' ({kind[1:]})' if kind and kind[1:] not in text.lower() else ''
     lines.append(f'| {text}{note} | {bound} | {cells} |')
   return '\n'.join(lines) + '\n'
 
@@ -62,8 +65,7 @@ def _cell(row):
   unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
   count = ''
   if row.networks:
-    plural = 's' * (row.networks > 1)
-    count = f', {row.networks} network{plural} x {row.repetitions}'
+    count = f' ({row.networks} x {row.repetitions})'
   return f'**{row.verdict}**: {interval(row)}{unit}{count}'
 
 

@@ -214,7 +214,7 @@ def test_the_table_is_written_as_csv_and_as_markdown(tmp_path):
   lines = (tmp_path / 'claims.md').read_text().splitlines()
   assert lines[0] == '| claim | must be | lstm |'
   row = table.iloc[0]
-  said = f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}], 2 networks x 3'
+  said = f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}] (2 x 3)'
   assert lines[2] == f'| It is. | < 5 | **holds**: {said} |'
   assert lines[3] == '| It is. | < 5 | not run |'
   assert not list(tmp_path.glob('.*'))

@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
+from bayes_prompting import claim_tables
 from bayes_prompting import experiment
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import settings
@@ -120,3 +122,11 @@ def test_the_readme_s_first_experiment_builds():
   namespace = {'small': small}
   exec('\n'.join(lines), namespace)
   assert namespace['curve'].sizes['step'] == 200
+
+
+def test_the_claims_of_the_readme_are_those_of_the_results():
+  table = pd.read_csv(ROOT / 'results' / 'paper' / 'claims.csv')
+  shown = table[~table.network.str.endswith('_large')]
+  assert claim_tables.markdown(shown) in (ROOT / 'README.md').read_text()
+  whole = (ROOT / 'results' / 'paper' / 'claims.md').read_text()
+  assert whole == claim_tables.markdown(table)
