@@ -21,7 +21,7 @@ import xarray as xr
 
 from bayes_prompting import bootstrap
 from bayes_prompting import grid
-from bayes_prompting import results
+from bayes_prompting import regret_samples
 
 HOLDS, FAILS, UNDECIDED = 'holds', 'does not hold', 'undecided'
 NOT_RUN = 'not run'
@@ -43,30 +43,6 @@ COLUMNS = (
   'reason',
   'name',
 )
-# Steps that a claim may speak of, by what the results call them.
-STEPS = ('tuning', 'pretraining', 'last')
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean:
-  """A mean cumulative regret.
-
-  Attributes:
-    method: Its name.
-    experiment: The run's name; `{network}` in it stands for a claim's network.
-    step: `tuning` or `pretraining`, their lengths, or `last`.
-    task: The evaluation task; by default the target.
-  """
-
-  method: str
-  experiment: str
-  step: str = 'tuning'
-  task: str | None = None
-
-  def of(self, network: str) -> 'Mean':
-    """Returns it for one network."""
-    named = self.experiment.format(network=network)
-    return dataclasses.replace(self, experiment=named)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +90,9 @@ class Claim:
   quantity: str
   bound: Bound
   reason: str
-  means: Mapping[str, Mean] = dataclasses.field(default_factory=dict)
+  means: Mapping[str, regret_samples.Mean] = dataclasses.field(
+    default_factory=dict
+  )
   value: Callable[[Mapping[str, Any]], Any] | None = None
   unit: str = 'nats'
   exact: Callable[[Mapping[str, Any]], float] | None = None
@@ -149,7 +127,7 @@ def judge(
     for claim, network in pairs:
       for mean in (x.of(network) for x in claim.means.values()):
         if mean.experiment == name and mean not in samples:
-          samples[mean] = _sample(dataset, mean, network)
+          samples[mean] = regret_samples.read(dataset, mean)
       if claim.exact and claim.experiment.format(network=network) == name:
         exact[claim.name, network] = claim.exact(
           json.loads(dataset.attrs['config'])
@@ -164,36 +142,6 @@ def _experiments(claim, network):
   if claim.experiment:
     names.append(claim.experiment.format(network=network))
   return list(dict.fromkeys(names))
-
-
-def _sample(dataset, mean, network):
-  """Returns the sequences' regrets of all runs; None if there are none."""
-  step = {
-    'tuning': dataset.attrs['tuning_length'],
-    'pretraining': dataset.attrs['pretraining_length'],
-    'last': dataset.step.values[-1],
-  }[mean.step]
-  task = mean.task or dataset.attrs['target']
-  if mean.method not in dataset.method or task not in dataset.eval_task:
-    return None
-  if step not in dataset.report_step:
-    return None
-  at = {'method': mean.method, 'eval_task': task}
-  values = results.select(
-    dataset.sequence_regret,
-    report_step=step,
-    reference='bayes',
-    estimator='exact',
-    **at,
-  ).transpose('pretrain_seed', 'repetition', 'sequence')
-  judged = results.select(dataset.judged, **at).values == 1
-  judged = judged[judged.any(1)][:, judged.any(0)]
-  if not judged.size:
-    return None
-  values = values.values[: judged.shape[0], : judged.shape[1]]
-  # What was not run is NaN, as is a run that went wrong: that is infinite.
-  networks = mean.experiment.split('-')[0] if network else ''
-  return bootstrap.Sample(values.astype(np.float64), networks, task)
 
 
 def _row(claim, network, samples, exact):
@@ -212,6 +160,7 @@ def _row(claim, network, samples, exact):
     'reason': claim.reason,
     'name': claim.name,
   }
+  wrong = []
   if claim.exact:
     if (claim.name, network) not in exact:
       return row
@@ -221,11 +170,20 @@ def _row(claim, network, samples, exact):
     needed = {key: x.of(network) for key, x in claim.means.items()}
     if any(samples.get(mean) is None for mean in needed.values()):
       return row
-    found = bootstrap.estimate(
-      {key: samples[mean] for key, mean in needed.items()},
-      claim.value,
+    chosen = regret_samples.together(
+      {key: samples[mean] for key, mean in needed.items()}
     )
+    found = bootstrap.estimate(chosen, claim.value)
+    wrong = [
+      f'{needed[key].method} in {needed[key].experiment}'
+      for key, x in chosen.items()
+      if not np.isfinite(x.values).all()
+    ]
   verdict = claim.bound.verdict(found.low, found.high)
+  if wrong:
+    # A run that diverged says nothing of what a method can do.
+    verdict = UNDECIDED
+    row['reason'] += f'; but not finite: {", ".join(wrong)}'
   return row | {
     'value': found.value,
     'low': found.low,

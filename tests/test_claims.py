@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayes_prompting import bootstrap
 from bayes_prompting import claim_tables
 from bayes_prompting import claims
+from bayes_prompting import grid
 from bayes_prompting import paper_claims
+from bayes_prompting import regret_samples
 from bayes_prompting import results
 from bayes_prompting import settings
 from bayes_prompting import theory
@@ -22,7 +25,7 @@ METHODS = ('TargetBayes', 'PreBayes', 'NoTuning', 'SoftPT', 'HardPT')
 STEPS = (4, 6, 9)  # Tuning, pretraining, evaluation.
 
 
-def made_up(regrets, tasks=('home', 'away')):
+def made_up(regrets, tasks=('home', 'away'), seed=0):
   """Results in which {method: a}, a [P, R, steps], is lost on `home`."""
   builder = results.Builder(
     {
@@ -43,23 +46,33 @@ def made_up(regrets, tasks=('home', 'away')):
     }
   )
   for method, values in regrets.items():
-    for seed, (task, plus) in itertools.product(
+    for network, (task, plus) in itertools.product(
       range(len(values)), zip(tasks, (0, 100), strict=False)
     ):
-      at = {'method': method, 'pretrain_seed': seed, 'eval_task': task}
+      at = {'method': method, 'pretrain_seed': network, 'eval_task': task}
       at |= {'learning_rate': 1e-3, 'prefix_init': 'normal'}
-      runs = len(values[seed])
+      runs = len(values[network])
       # Any other reference or estimator would be far off.
       wrong = np.full((runs, 2, 3, len(STEPS), SEQUENCES), 1e4)
-      right = np.asarray(values[seed])[..., None] + plus
+      right = np.asarray(values[network])[..., None] + plus
       wrong[:, 1, 1] = right + np.linspace(-1, 1, SEQUENCES)
       builder.put('sequence_regret', wrong, **at)
       builder.put('judged', np.ones(runs), **at)
-  config = {'tuning': {'length': STEPS[0]}}
+  config = {
+    'seed': seed,
+    'network': {},
+    'tasks': dict.fromkeys(tasks),
+    'methods': {
+      method: {'predictor': 'network' if 'PT' in method else 'bayes'}
+      for method in METHODS
+    },
+    'pretraining': {'task': tasks[0]},
+    'evaluation': {},
+  }
   return builder.build(
     {
       'config': json.dumps(config),
-      'target': 'home',
+      'target': tasks[0],
       'tuning_length': STEPS[0],
       'pretraining_length': STEPS[1],
     }
@@ -67,7 +80,7 @@ def made_up(regrets, tasks=('home', 'away')):
 
 
 def claim(sign='<', number=5.0, value=lambda m: m['it'], **kwargs):
-  means = {'it': claims.Mean('SoftPT', '{network}-run', **kwargs)}
+  means = {'it': regret_samples.Mean('SoftPT', '{network}-run', **kwargs)}
   bound = claims.Bound(sign, number)
   return claims.Claim('c', 'It is.', ('lstm',), 'x', bound, 'why', means, value)
 
@@ -75,7 +88,7 @@ def claim(sign='<', number=5.0, value=lambda m: m['it'], **kwargs):
 def soft(tuning=1.0, pretraining=2.0, last=3.0):
   """Regrets of SoftPT, by step, that differ by network and repetition."""
   runs = np.zeros((SEEDS, REPETITIONS, 3)) + (tuning, pretraining, last)
-  return runs + np.array([-0.1, 0.1])[:, None, None]
+  return runs + np.array([-0.01, 0.01])[:, None, None]
 
 
 def only(one, dataset):
@@ -125,10 +138,23 @@ def test_a_number_without_noise_that_is_the_bound_does_not_pass_it():
 
 
 @pytest.mark.parametrize('infinite', [np.inf, np.nan])
-def test_a_run_that_went_wrong_is_not_left_out(infinite):
+@pytest.mark.parametrize(
+  'value',
+  [
+    lambda m: m['it'],
+    lambda m: -m['it'],
+    lambda m: 1 - m['it'] / 5,
+    lambda m: (5 - m['it']) / 5,
+    lambda m: np.minimum(m['it'], 3),
+  ],
+)
+@pytest.mark.parametrize('sign', '<>')
+def test_a_run_that_went_wrong_decides_nothing(sign, value, infinite):
   runs = soft()
   runs[1, 2] = infinite
-  assert only(claim(), made_up({'SoftPT': runs})).value == np.inf
+  found = only(claim(sign, value=value), made_up({'SoftPT': runs}))
+  assert found.verdict == claims.UNDECIDED
+  assert found.reason.endswith('not finite: SoftPT in lstm-run')
 
 
 def test_what_was_not_run_has_no_verdict():
@@ -143,8 +169,8 @@ def test_what_was_not_run_has_no_verdict():
 
 def test_methods_of_two_experiments_are_compared():
   both = {
-    'a': claims.Mean('SoftPT', '{network}-one'),
-    'b': claims.Mean('PreBayes', '{network}-two', step='last'),
+    'a': regret_samples.Mean('SoftPT', '{network}-one'),
+    'b': regret_samples.Mean('PreBayes', '{network}-two', step='last'),
   }
   one = claims.Claim(
     name='c',
@@ -172,10 +198,42 @@ def test_methods_of_two_experiments_are_compared():
     for network in ('lstm', 'transformer')
     for run in ('one', 'two')
   ]
-  assert table.value[0] == pytest.approx(1.0 - 2.9, abs=1e-4)
+  assert table.value[0] == pytest.approx(1.0 - 2.99, abs=1e-4)
   assert table.verdict.tolist()[:2] == [claims.HOLDS, claims.NOT_RUN]
   assert table.experiment[0] == 'lstm-one lstm-two'
   assert table.networks[0] == SEEDS
+
+
+def test_runs_know_which_networks_and_sequences_they_share():
+  def read(method, **kwargs):
+    dataset = grid.choose(made_up({method: soft()}, **kwargs))
+    return regret_samples.read(dataset, regret_samples.Mean(method, 'run'))
+
+  one, other = read('SoftPT'), read('HardPT')
+  assert one.networks == other.networks != ''
+  assert one.sequences == other.sequences
+  assert read('PreBayes').networks == ''
+  another = read('SoftPT', seed=1)
+  assert another.networks != one.networks
+  assert another.sequences != one.sequences
+
+
+def test_of_shared_networks_those_are_compared_that_both_runs_have():
+  samples = {
+    'a': bootstrap.Sample(np.arange(3.0)[:, None, None], 'n', 's'),
+    'b': bootstrap.Sample(np.arange(2.0)[:, None, None], 'n', 's'),
+    'c': bootstrap.Sample(np.arange(4.0)[:, None, None], 'm', 's'),
+  }
+  found = regret_samples.together(samples)
+  assert [len(found[key].values) for key in 'abc'] == [2, 2, 4]
+
+
+def test_a_gap_that_was_never_there_cannot_close():
+  (one,) = (x for x in paper_claims.CLAIMS if x.name == 'narrow_closes_the_gap')
+  gap = {'RealPT': 0.3, 'SoftPT': 0.1, 'RealPT_narrow': 0.1}
+  assert one.value(gap | {'SoftPT_narrow': 0.15}) == pytest.approx(0.25)
+  assert one.value(gap | {'SoftPT_narrow': 0.05}) == pytest.approx(0.25)
+  assert np.isnan(one.value(gap | {'SoftPT': 0.31, 'SoftPT_narrow': 0.1}))
 
 
 def test_larger_networks_change_nothing_if_all_verdicts_agree():
@@ -234,7 +292,7 @@ def test_every_claim_asks_for_what_its_experiments_run():
       config = configs[mean.experiment]
       assert mean.method in config.tuning.methods
       assert mean.task is None or mean.task in config.evaluation.tasks
-      assert mean.step in claims.STEPS
+      assert mean.step in regret_samples.STEPS
   used = {
     mean.of(network).experiment
     for one in paper_claims.CLAIMS
@@ -297,7 +355,7 @@ def test_claims_of_a_larger_network_come_last():
   assert table.network.tolist()[-2:] == ['lstm_large', 'transformer_large']
   config = paper.get_config('lstm,two_coin_mixture')
   config.tuning.length = config.tuning.prefix_length = 5
-  dataset = made_up({'SoftPT': soft()})
+  dataset = made_up({'SoftPT': soft()}, ('two_coin_mixture', 'random_coins'))
   dataset.attrs['config'] = json.dumps(settings.plain(config))
   table = paper_claims.judge(
     lambda name: dataset if name == 'lstm-two_coin_mixture' else None

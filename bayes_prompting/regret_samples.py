@@ -1,0 +1,126 @@
+"""Regrets of single sequences from results files, for comparisons across runs.
+
+They are exact KL from the Bayes predictor of the evaluated task to the
+predictor, summed over steps, in nats (`regret`: reference bayes, estimator
+exact): 0 is optimal. Runs know by their configurations which networks, and
+which evaluation sequences, they share.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+
+import numpy as np
+import xarray as xr
+
+from bayes_prompting import bootstrap
+from bayes_prompting import results
+from bayes_prompting import settings
+
+STEPS = ('tuning', 'pretraining', 'last')
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+  """A mean cumulative regret.
+
+  Attributes:
+    method: Its name.
+    experiment: The run's name; `{network}` in it stands for a claim's network.
+    step: `tuning` or `pretraining`, their lengths, or `last`.
+    task: The evaluation task; by default the target.
+  """
+
+  method: str
+  experiment: str
+  step: str = 'tuning'
+  task: str | None = None
+
+  def of(self, network: str) -> 'Mean':
+    """Returns it for one network."""
+    named = self.experiment.format(network=network)
+    return dataclasses.replace(self, experiment=named)
+
+
+def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
+  """Reads the sequences' regrets of all runs from a results file.
+
+  Args:
+    dataset: As `grid.choose` leaves it, of the mean's experiment.
+    mean: Which of them.
+
+  Returns:
+    The sample; None if there are none.
+  """
+  step = {
+    'tuning': dataset.attrs['tuning_length'],
+    'pretraining': dataset.attrs['pretraining_length'],
+    'last': dataset.step.values[-1],
+  }[mean.step]
+  task = mean.task or dataset.attrs['target']
+  if mean.method not in dataset.method or task not in dataset.eval_task:
+    return None
+  if step not in dataset.report_step:
+    return None
+  at = {'method': mean.method, 'eval_task': task}
+  values = results.select(
+    dataset.sequence_regret,
+    report_step=step,
+    reference='bayes',
+    estimator='exact',
+    **at,
+  ).transpose('pretrain_seed', 'repetition', 'sequence')
+  judged = results.select(dataset.judged, **at).values == 1
+  judged = judged[judged.any(1)][:, judged.any(0)]
+  if not judged.size:
+    return None
+  # What was not run comes after what was, on both axes.
+  values = values.values[: judged.shape[0], : judged.shape[1]]
+  config = json.loads(dataset.attrs['config'])
+  return bootstrap.Sample(
+    values.astype(np.float64),
+    _networks(config, mean.method),
+    _sequences(config, task),
+  )
+
+
+def _networks(config, method):
+  """Returns what a method's networks depend on, '' if it has none."""
+  spec = config['methods'].get(method)
+  if spec is None or spec['predictor'] == 'bayes':
+    return ''
+  pretraining = config['pretraining'] | {'num_seeds': None}
+  return settings.fingerprint(
+    {
+      'seed': config['seed'],
+      'network': config['network'],
+      'task': config['tasks'][pretraining['task']],
+      'pretraining': pretraining,
+    }
+  )
+
+
+def _sequences(config, task):
+  """Returns what the sequences of an evaluation task depend on."""
+  evaluation = config['evaluation'] | {'tasks': None}
+  return settings.fingerprint(
+    {
+      'seed': config['seed'],
+      'name': task,
+      'task': config['tasks'][task],
+      'evaluation': evaluation,
+    }
+  )
+
+
+def together(
+  samples: Mapping[str, bootstrap.Sample],
+) -> dict[str, bootstrap.Sample]:
+  """Leaves, of networks that several samples share, those that all have."""
+  found = {}
+  for key, sample in samples.items():
+    count = min(
+      len(x.values) for x in samples.values() if x.networks == sample.networks
+    )
+    found[key] = sample._replace(values=sample.values[:count])
+  return found
