@@ -3,25 +3,38 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import pandas as pd
 import xarray as xr
 
+from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting import settings
 from bayes_prompting import workdir
 
+# An older run that was moved aside, see `workdir.claim`.
+_ASIDE = re.compile(r'.*\.\d{4}-\d{2}-\d{2}-\d{6}-\d+')
+
+
+def folders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+  """Returns the folders of all runs in a folder, finished or not, sorted.
+
+  Raises:
+    OSError: If the folder cannot be read.
+  """
+  return sorted(
+    path
+    for path in pathlib.Path(folder).iterdir()
+    if (path / 'config.json').is_file() and not _ASIDE.fullmatch(path.name)
+  )
+
 
 def runs(folder: str | os.PathLike[str]) -> dict[str, workdir.Workdir]:
   """Returns the finished runs in a folder, by name, sorted."""
-  folder = pathlib.Path(folder)
-  found = {}
-  for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-    run = workdir.Workdir(path.absolute())
-    if (path / 'config.json').is_file() and run.results.is_file():
-      found[path.name] = run
-  return found
+  found = [workdir.Workdir(path.absolute()) for path in folders(folder)]
+  return {run.path.name: run for run in found if run.results.is_file()}
 
 
 def load(folder: str | os.PathLike[str], name: str) -> xr.Dataset | None:
@@ -54,8 +67,7 @@ def export(
   summary the two estimates that are reported (paired against the oracle, exact
   against Bayes), and `runs.json`: each run's size, versions and device.
   """
-  folder, into = pathlib.Path(folder), pathlib.Path(into)
-  (into / 'figures').mkdir(parents=True, exist_ok=True)
+  folder, into = pathlib.Path(folder), prepare_export(into)
   for path in (*folder.glob('claims.*'), *folder.glob('figures/*.png')):
     shutil.copyfile(path, into / path.relative_to(folder))
   summary = summaries(folder)
@@ -66,6 +78,23 @@ def export(
   )
   records = {name: _record(run) for name, run in runs(folder).items()}
   (into / 'runs.json').write_text(json.dumps(records, indent=1) + '\n')
+  return into
+
+
+def prepare_export(into: str | os.PathLike[str]) -> pathlib.Path:
+  """Makes the folder that `export` writes to.
+
+  Raises:
+    UserError: If it cannot be made, or written to.
+  """
+  into = pathlib.Path(into).expanduser()
+  try:
+    (into / 'figures').mkdir(parents=True, exist_ok=True)
+    (into / 'runs.json').touch()
+  except OSError as error:
+    raise errors.UserError(
+      f'export: cannot write {str(into)!r} ({error.strerror or error})'
+    ) from None
   return into
 
 

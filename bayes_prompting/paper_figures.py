@@ -155,58 +155,74 @@ def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
     runs: By name; sweeps are `NETWORK-TARGET-prefix_lengths`, and beside each
       the main run of the same network is drawn as levels.
   """
-  pairs = [
-    (torso, kind)
-    for kind in _SWEEPS
-    for torso in _TORSOS
-    if f'{torso}{kind}-prefix_lengths' in runs
-  ]
+  pairs = _swept(runs)
   figure, axes = drawing.panels(len(pairs), 2.5, 2, sharex=True, sharey=True)
   handles = {}
   for ax, (torso, kind) in zip(axes, pairs, strict=True):
     run = runs[f'{torso}{kind}-prefix_lengths']
-    lengths = sorted(
-      int(m.removeprefix('SoftPT-')) for m in run.tuning if 'SoftPT-' in m
-    )
-    look = drawing.looks(['SoftPT'])['SoftPT']
-    for part, step, style in zip(
-      (run.tuning, run.last),
-      run.steps,
-      ({}, {'mfc': 'white', 'linestyle': drawing.DASH}),
-      strict=True,
-    ):
-      values = [part[f'SoftPT-{length}'] for length in lengths]
-      label = f'SoftPT, after {step} steps'
-      (handles[label],) = ax.plot(
-        lengths, [np.mean(x) for x in values], label=label, **(look | style)
-      )
-      for length, found in zip(lengths, values, strict=True):
-        across = np.full(len(found), length)
-        ax.plot(across, found, '.', color=look['color'], ms=3, alpha=0.5)
-    beside = runs.get(torso + kind)
-    for method, levels in (
-      ('NoTuning', run),
-      ('HardPT', beside),
-      ('FullWT', beside),
-    ):
-      if levels and method in levels.tuning:
-        color = drawing.looks([method])[method]['color']
-        handles[method] = ax.axhline(
-          np.mean(levels.tuning[method]),
-          color=color,
-          lw=1,
-          ls=drawing.DASHDOT,
-          label=f'{method}, after {run.steps[0]} steps',
-        )
+    handles |= _lengths(ax, run) | _levels(ax, run, runs.get(torso + kind))
     ax.set(title=f'{_TORSOS[torso]},\n{_SWEEPS[kind]}', yscale='log')
-    ax.set_xscale('log')
-    ax.set_xticks(lengths, lengths)
-    ax.set_xticks([], minor=True)
     ax.set_xlabel('rows of the prefix')
   for ax in axes[::2]:
     ax.set_ylabel('regret above TargetBayes (nats)')
   drawing.legend(figure, list(handles.values()))
   return figure
+
+
+def _swept(runs):
+  """Returns torso and target of each sweep that there is."""
+  return [
+    (torso, kind)
+    for kind in _SWEEPS
+    for torso in _TORSOS
+    if f'{torso}{kind}-prefix_lengths' in runs
+  ]
+
+
+def _lengths(ax, run):
+  """Draws one sweep; returns its legend."""
+  lengths = sorted(
+    int(m.removeprefix('SoftPT-')) for m in run.tuning if 'SoftPT-' in m
+  )
+  look = drawing.looks(['SoftPT'])['SoftPT']
+  handles = {}
+  for part, step, style in zip(
+    (run.tuning, run.last),
+    run.steps,
+    ({}, {'mfc': 'white', 'linestyle': drawing.DASH}),
+    strict=True,
+  ):
+    values = [part[f'SoftPT-{length}'] for length in lengths]
+    label = f'SoftPT, after {step} steps'
+    (handles[label],) = ax.plot(
+      lengths, [np.mean(x) for x in values], label=label, **(look | style)
+    )
+    for length, found in zip(lengths, values, strict=True):
+      across = np.full(len(found), length)
+      ax.plot(across, found, '.', color=look['color'], ms=3, alpha=0.5)
+  ax.set_xscale('log')
+  ax.set_xticks(lengths, lengths)
+  ax.set_xticks([], minor=True)
+  return handles
+
+
+def _levels(ax, run, beside):
+  """Draws what other methods lose; returns their legend."""
+  handles = {}
+  for method, levels in (
+    ('NoTuning', run),
+    ('HardPT', beside),
+    ('FullWT', beside),
+  ):
+    if levels and method in levels.tuning:
+      handles[method] = ax.axhline(
+        np.mean(levels.tuning[method]),
+        color=drawing.looks([method])[method]['color'],
+        lw=1,
+        ls=drawing.DASHDOT,
+        label=f'{method}, after {run.steps[0]} steps',
+      )
+  return handles
 
 
 def make_all(
@@ -224,7 +240,7 @@ def make_all(
   makers = {}
   if any(torso + kind in runs for torso in _TORSOS for kind in _COLUMNS):
     makers['overview'] = overview
-  if any(name.endswith('-prefix_lengths') for name in runs):
+  if _swept(runs):
     makers['prefix_lengths'] = prefix_lengths
   return drawing.write_all(
     {name: functools.partial(make, runs) for name, make in makers.items()}, into

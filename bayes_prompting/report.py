@@ -5,6 +5,7 @@ The page holds everything: plotly's library, all numbers, all images.
 """
 
 from collections.abc import Mapping, Sequence
+import json
 import os
 import pathlib
 import shlex
@@ -16,6 +17,7 @@ import plotly.offline
 import xarray as xr
 
 import bayes_prompting
+from bayes_prompting import collection
 from bayes_prompting import errors
 from bayes_prompting import explorer
 from bayes_prompting import report_claims
@@ -100,6 +102,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
   return environment.get_template('report.html.jinja').render(
     name=name,
     workdir=shlex.quote(name),
+    flags=_flags(root, paths),
     snippet_path=repr(f'{name}/{"" if alone else "RUN/"}config.json'),
     alone=alone,
     runs=runs,
@@ -114,24 +117,38 @@ def render(workdir: str | os.PathLike[str]) -> str:
   )
 
 
+def _flags(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> str:
+  """Returns what more `launch.paper` was told, as far as the runs agree."""
+  record = root / 'paper.json'
+  common = json.loads(record.read_text('utf-8')) if record.is_file() else {}
+  flags = [f' --{name}' for name, value in common.items() if value]
+  configs = [workdir_lib.read_record(path)['config'] for path in paths]
+  for section, name in (
+    ('pretraining', 'num_seeds'),
+    ('tuning', 'num_repetitions'),
+  ):
+    values = {config.get(section, {}).get(name) for config in configs}
+    if len(values) == 1:
+      flags.append(f' --{name}={values.pop()}')
+  return ''.join(flags)
+
+
 def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
   """Returns the finished runs of a folder, and names of unfinished ones.
 
   Raises:
     UserError: If there is no finished run.
   """
+  alone = (root / 'config.json').is_file()
   try:
-    folders = [root, *sorted(x for x in root.iterdir() if x.is_dir())]
+    started = [root] if alone else collection.folders(root)
   except OSError as error:
     raise errors.UserError(
       f'workdir: cannot read the folder {str(root)!r} '
       f'({error.strerror or error}); give that of a run, or of several'
     ) from None
-  started = [x for x in folders if (x / 'config.json').is_file()]
   finished = [x for x in started if (x / 'results.nc').is_file()]
-  if root in finished:
-    return [root], []
-  unfinished = [x.name for x in started if x not in finished and x != root]
+  unfinished = [x.name for x in started if x not in finished]
   if finished:
     return finished, unfinished
   raise errors.UserError(

@@ -1,9 +1,12 @@
 """Many experiments in one folder, and what they say together."""
 
 from collections.abc import Collection, Mapping
+import json
 import os
 import pathlib
+import sys
 import traceback
+from typing import Any
 
 import jax
 import ml_collections
@@ -12,6 +15,7 @@ import pandas as pd
 from bayes_prompting import claim_tables
 from bayes_prompting import collection
 from bayes_prompting import compilation
+from bayes_prompting import distributed
 from bayes_prompting import dynamics
 from bayes_prompting import errors
 from bayes_prompting import experiment
@@ -22,34 +26,43 @@ from bayes_prompting import settings
 from bayes_prompting import summary
 from bayes_prompting import workdir
 
+_RECORD = 'paper.json'  # What all experiments of a folder have in common.
+
 
 def run(
   configs: Mapping[str, ml_collections.ConfigDict],
   folder: str | os.PathLike[str],
   inside: Collection[str] = (),
+  common: Mapping[str, Any] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
   """Runs experiments one after another, then judges the paper's claims.
 
-  What is finished is not run again. An experiment that ends in an exception
-  does not stop the others.
+  What is finished is not run again. An experiment that fails does not stop the
+  others.
 
   Args:
     configs: Of each experiment, by its name, that of its folder. `paper_claims`
       looks for the names of `configs/paper.py`.
     folder: Where all of them are kept, and what is made of all of them.
     inside: Names of those that are also looked into, see `dynamics`.
+    common: What all experiments that will ever be in the folder must share,
+      such as their size; plain values. The first run decides.
 
   Returns:
     The claims table, see `claims.judge`, and the experiments that failed.
 
   Raises:
-    UserError: If a configuration or a folder will not do; before anything runs.
+    UserError: If a configuration or a folder will not do, or there are other
+      processes; before anything runs or is written.
   """
+  if not distributed.alone():
+    raise errors.UserError(
+      'many experiments are run by a single process; run one of them with '
+      'launch.experiment on several, or let launch.sweep submit them'
+    )
   compilation.use_cache()
   folder = pathlib.Path(folder)
-  for name, config in configs.items():
-    settings.validate(config)
-    workdir.claim(folder / name, workdir.record(settings.plain(config)))
+  _check(configs, folder, common or {})
   failed = []
   for number, (name, config) in enumerate(configs.items(), 1):
     print(f'\n[{number}/{len(configs)}] {name}', flush=True)
@@ -57,13 +70,37 @@ def run(
       experiment.run(config, folder / name)
       if name in inside:
         dynamics.ensure(folder / name)
-    except errors.UserError:
-      raise
+    except errors.UserError as error:
+      print(f'error: {name}: {error}', file=sys.stderr)
+      failed.append(name)
     except Exception:
       traceback.print_exc()
       failed.append(name)
     jax.clear_caches()  # The next has programs of its own.
   return collect(folder), failed
+
+
+def _check(configs, folder, common):
+  """Checks all configurations and folders, then writes what is common."""
+  for name, config in configs.items():
+    settings.validate(config)
+    record = workdir.record(settings.plain(config))
+    workdir.check(folder / name, record)
+  path = folder / _RECORD
+  held = json.loads(path.read_text('utf-8')) if path.is_file() else common
+  found = settings.difference(held, dict(common))
+  if found:
+    raise errors.UserError(
+      f'workdir: {str(folder)!r} holds experiments of another kind (there and '
+      f'here, {found}); choose another folder'
+    )
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(common, indent=2) + '\n', 'utf-8')
+  except OSError as error:
+    raise errors.UserError(
+      f'workdir: cannot write {str(folder)!r} ({error.strerror or error})'
+    ) from None
 
 
 def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -75,7 +112,8 @@ def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
   folder = pathlib.Path(folder)
   table = paper_claims.judge(lambda name: collection.load(folder, name))
   claim_tables.save(table, folder)
-  summary.save(collection.summaries(folder), folder / 'summary.csv')
-  paper_figures.make_all(folder, folder / 'figures')
-  report.write(folder)
+  if collection.runs(folder):
+    summary.save(collection.summaries(folder), folder / 'summary.csv')
+    paper_figures.make_all(folder, folder / 'figures')
+    report.write(folder)
   return table

@@ -130,6 +130,17 @@ def claim(
   return folder
 
 
+def check(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
+  """Checks that `claim` would not find another run there; writes nothing.
+
+  Raises:
+    UserError: If the folder holds something else.
+  """
+  path = pathlib.Path(path).expanduser().absolute()
+  if path.is_dir() and set(path.iterdir()) - {path / '.config.json.part'}:
+    _check_same(path, read_record(path), record)
+
+
 def _claim(path, record, overwrite):
   if path.exists() and not path.is_dir():
     raise errors.UserError(

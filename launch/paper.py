@@ -41,6 +41,11 @@ _NUM_SEEDS = flags.DEFINE_integer(
 _NUM_REPETITIONS = flags.DEFINE_integer(
   'num_repetitions', None, 'Tunings of each; 10, or 1 with --quick.', 1
 )
+_JUDGE_ONLY = flags.DEFINE_bool(
+  'judge_only',
+  False,
+  'Run nothing: judge what is finished in the workdir, and write the report.',
+)
 _EXPORT = flags.DEFINE_string(
   'export',
   None,
@@ -51,6 +56,8 @@ flags.declare_key_flag('workdir')
 
 def _chosen(names):
   """Returns the names that any pattern of `--experiments` matches."""
+  if not _EXPERIMENTS.value:
+    cli.fail('--experiments: empty; leave it out for all of them')
   for pattern in _EXPERIMENTS.value:
     if not fnmatch.filter(names, pattern):
       cli.fail(
@@ -94,9 +101,18 @@ def main(argv):
   from bayes_prompting import reproduction
 
   folder = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
-  configs = {name: _config(paper, arguments[name]) for name in names}
-  inside = [name for name in names if arguments[name] in paper.MAIN]
-  table, failed = reproduction.run(configs, folder, inside)
+  if _EXPORT.value:
+    # Before hours of training end in a folder that cannot be written.
+    collection.prepare_export(_EXPORT.value)
+  if _JUDGE_ONLY.value:
+    table, failed = reproduction.collect(folder), []
+  else:
+    table, failed = reproduction.run(
+      {name: _config(paper, arguments[name]) for name in names},
+      folder,
+      inside=[name for name in names if arguments[name] in paper.MAIN],
+      common={'quick': _QUICK.value},
+    )
   print(f'\n{claim_tables.text(table)}')
   print(f'\nReport   {cli.WORKDIR.value}/report.html')
   print(f'Claims   {cli.WORKDIR.value}/claims.csv, claims.md')
