@@ -96,7 +96,11 @@ VARIABLES = {
     '1',
     'alpha less the concentrations of the pretraining prior',
   ),
-  'at_bound': (_RUN, '1', '1 where alpha is at an end of what was searched'),
+  'unbounded': (
+    _RUN,
+    '1',
+    '1 where alpha is as large as was searched: a limit',
+  ),
   'misfit': (
     (*_RUN, 'task'),
     'nats',

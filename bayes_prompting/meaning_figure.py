@@ -77,11 +77,11 @@ def _scale_misfit(ax, dataset):
 
 
 def _runs_of(dataset, method):
-  """Returns alpha [runs, V], at_bound [runs] and misfit [runs, 2]."""
+  """Returns alpha [runs, V], unbounded [runs] and misfit [runs, 2]."""
   one = dataset.sel({'method': method})
   alpha = one.alpha.values.reshape(-1, dataset.sizes['token'])
   ran = ~np.isnan(alpha).any(-1)
-  limit = one.at_bound.values.ravel() == 1
+  limit = one.unbounded.values.ravel() == 1
   return alpha[ran], limit[ran], one.misfit.values.reshape(-1, 2)[ran]
 
 

@@ -36,14 +36,14 @@ class Explanation(NamedTuple):
   Attributes:
     alpha: float64 [V], its concentrations.
     misfit: Nats, summed over the steps, mean over the sequences.
-    at_bound: Whether a concentration is at an end of `BOUNDS`: the best is a
-      limit, at the upper end a predictor that learns nothing more, and only the
+    unbounded: Whether a concentration is at the upper end of `BOUNDS`: the best
+      is the limit of a predictor that learns nothing more, and only the
       proportions of alpha say something.
   """
 
   alpha: np.ndarray
   misfit: float
-  at_bound: bool
+  unbounded: bool
 
 
 class _Tally(NamedTuple):
@@ -139,8 +139,8 @@ def explain(log_probs: types.Array, tokens: types.Array) -> Explanation:
       )
     )
   best = min(found, key=lambda result: result.fun)
-  at_bound = np.isclose(best.x[:, None], ends, rtol=0, atol=1e-3).any()
-  return Explanation(np.exp(best.x), max(best.fun, 0.0), bool(at_bound))
+  unbounded = np.isclose(best.x, ends[1], rtol=0, atol=1e-3).any()
+  return Explanation(np.exp(best.x), max(best.fun, 0.0), bool(unbounded))
 
 
 def concentration(task_prior: types.TaskPrior) -> np.ndarray:

@@ -184,7 +184,7 @@ def meaning(
   return {
     'alpha': best.alpha,
     'virtual_counts': best.alpha - prior_concentration,
-    'at_bound': best.at_bound,
+    'unbounded': best.unbounded,
     'misfit': np.array([best.misfit, other]),
   }
 

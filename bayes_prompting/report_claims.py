@@ -1,8 +1,9 @@
 """The claims of a report: a CSV file of them, as text for its table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import csv
 import io
+import itertools
 import math
 import pathlib
 from typing import Any
@@ -62,13 +63,23 @@ def _cell(heading: str, row: Mapping[str, str]) -> str:
   return ' '.join(filter(None, (value, interval, unit))) if value else '–'
 
 
-def _claim(row: Mapping[str, str]) -> dict[str, Any]:
-  """Returns the text of a claim, and what is folded away below it."""
-  details = [(name, row.get(part, '')) for name, part in _DETAILS]
+def _claim(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+  """Returns the text of a claim, and what is folded away below it.
+
+  Args:
+    rows: All that are about it; what they say differently is told of each.
+  """
+  details = []
+  for name, part in _DETAILS:
+    texts = [row.get(part, '') for row in rows]
+    if len(set(texts)) > 1:
+      networks = [row.get('network', '') for row in rows]
+      texts = [f'{x} ({n})' for x, n in zip(texts, networks, strict=True) if x]
+    details.append((name, '; '.join(dict.fromkeys(filter(None, texts)))))
   return {
-    'text': row.get('claim', ''),
+    'text': rows[0].get('claim', ''),
     'details': [pair for pair in details if pair[1]],
-    'span': 1,
+    'span': len(rows),
   }
 
 
@@ -103,28 +114,23 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
   used |= {part for _, parts in _COLUMNS for part in parts}
   known = [heading for heading, parts in _COLUMNS if set(parts) & set(header)]
   further = [name for name in header if name not in used]
-  found, counts, last = [], dict.fromkeys(VERDICTS, 0), None
-  for row in rows:
-    verdict = row.get('verdict', '').strip()
-    counts[verdict] = counts.get(verdict, 0) + 1
-    kind, sign = VERDICTS.get(verdict, ('none', '–'))
-    cells = [_cell(heading, row) for heading in known]
-    cells += [row.get(name, '') for name in further]
-    claim = _claim(row)
-    if last is not None and claim['text'] == last['text']:
-      last['span'] += 1
-      claim = None
-    else:
-      last = claim
-    found.append(
-      {
-        'claim': claim,
-        'cells': cells,
-        'verdict': verdict,
-        'kind': kind,
-        'sign': sign,
-      }
-    )
+  found, counts = [], dict.fromkeys(VERDICTS, 0)
+  for _, group in itertools.groupby(rows, lambda row: row.get('claim', '')):
+    group = [*group]
+    for number, row in enumerate(group):
+      verdict = row.get('verdict', '').strip()
+      counts[verdict] = counts.get(verdict, 0) + 1
+      kind, sign = VERDICTS.get(verdict, ('none', '–'))
+      cells = [_cell(heading, row) for heading in known]
+      found.append(
+        {
+          'claim': None if number else _claim(group),
+          'cells': cells + [row.get(name, '') for name in further],
+          'verdict': verdict,
+          'kind': kind,
+          'sign': sign,
+        }
+      )
   counts = {name: count for name, count in counts.items() if name and count}
   headings = [*known, *further]
   return {'headings': headings, 'rows': found, 'counts': counts, 'text': text}

@@ -1,6 +1,6 @@
 r"""Runs many experiments: configurations times values of fields.
 
-    python -m launch.sweep --workdir=runs/paper \
+    python -m launch.sweep --workdir=runs/sweep \
         --configs=configs/paper.py:lstm,single_coin \
         --configs=configs/paper.py:transformer,single_coin \
         --set=tuning.learning_rate=1e-3,5e-3 --set=seed=0,1,2

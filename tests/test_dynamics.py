@@ -38,7 +38,7 @@ def test_a_hard_prefix_of_bayes_means_its_counts(prefix, alpha):
   found = posterior.explain(log_probs, tokens)
   np.testing.assert_allclose(found.alpha, alpha, rtol=1e-4)
   assert found.misfit < 1e-9
-  assert not found.at_bound
+  assert not found.unbounded
 
 
 def test_three_tokens_have_a_dirichlet():
@@ -51,10 +51,19 @@ def test_three_tokens_have_a_dirichlet():
   assert found.misfit < 1e-9
 
 
+def test_a_small_concentration_is_no_limit():
+  tokens = testing.all_sequences(2, 6)
+  counts = np.eye(2)[tokens].cumsum(1) - np.eye(2)[tokens] + [1e-6, 1.0]
+  log_probs = np.log(counts / counts.sum(-1, keepdims=True))
+  found = posterior.explain(log_probs, tokens)
+  assert not found.unbounded
+  np.testing.assert_allclose(found.alpha, [0, 1], atol=2e-3)
+
+
 def test_a_single_coin_is_the_limit_of_large_concentrations():
   log_probs, tokens = predictions(testing.single_coin())
   found = posterior.explain(log_probs, tokens)
-  assert found.at_bound
+  assert found.unbounded
   mean = found.alpha / found.alpha.sum()
   np.testing.assert_allclose(mean, (0.2, 0.8), rtol=1e-4)
   assert found.misfit < 1e-6
@@ -344,9 +353,9 @@ def test_trajectories_show_cloud_and_paths(dataset):
 
 
 def test_meaning_marks_every_run_and_limits(dataset):
-  at_bound = dataset.at_bound.where(dataset.method != 'SoftPT', 1)
-  at_bound = at_bound.where(dataset.method == 'SoftPT', 0)
-  figure = meaning_figure.meaning(dataset.assign(at_bound=at_bound))
+  unbounded = dataset.unbounded.where(dataset.method != 'SoftPT', 1)
+  unbounded = unbounded.where(dataset.method == 'SoftPT', 0)
+  figure = meaning_figure.meaning(dataset.assign(unbounded=unbounded))
   mean, strength, misfit = figure.axes
   labels = [label.get_text() for label in mean.get_yticklabels()]
   assert set(labels) == set(METHODS)

@@ -106,7 +106,7 @@ coin,"It, or not.",one
 </td><script>window.broken=1</script>,lstm,regret,2,1,3,> 1,holds,nats,3,10,\
 coin,,
 </td><script>window.broken=1</script>,lstm_large,regret,2,1,3,> 1,holds,nats,3,\
-10,coin,,
+10,other,,
 FullWT forgets,lstm,regret,,,,< 1,not run,nats,,,coin,,
 Hard is hard,lstm,regret,9,8,10,< 1,does not hold,nats,3,10,coin,,
 Soft is soft,lstm,regret,0,0,0.5,< 1,holds,nats,3,10,coin,,
@@ -398,6 +398,7 @@ def test_claims_with_their_verdicts(page):
     'one',
   ]
   assert table[2][0].startswith('</td><script>window.broken=1</script>')
+  assert table[2][0].endswith('Run: coin (lstm); other (lstm_large)')
   # Another network, of the same claim.
   assert table[3][:4] == ['lstm_large', '2 [1, 3] nats', '> 1', '✓ holds']
   assert table[4][2] == '–'

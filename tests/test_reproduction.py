@@ -1,6 +1,7 @@
 """Experiments in one folder, from nothing to claims, figures and the report."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -59,12 +60,10 @@ def test_what_can_be_judged_is(finished):
   _, table = finished
   ran = table[table.verdict != claims.NOT_RUN]
   assert set(ran.network) == {'lstm', 'exact Bayes'}
-  verdicts = ran.set_index('name').verdict
+  assert {'soft_reaches', 'hard_prefixes_harm_bayes'} <= {*ran.name}
   # Three updates teach nothing.
-  assert verdicts['soft_reaches'] == claims.FAILS
-  assert (
-    verdicts['no_prompt_reaches'] != claims.HOLDS or ran.value.notna().all()
-  )
+  assert ran.set_index('name').verdict['soft_reaches'] == claims.FAILS
+  assert ran[['value', 'low', 'high']].notna().to_numpy().all()
   text = claim_tables.text(table)
   assert f'{len(table) - len(ran)} not run' in text
 
@@ -109,27 +108,57 @@ def test_what_is_finished_is_not_run_again(finished, monkeypatch):
   pd.testing.assert_frame_equal(again, table)
 
 
-def test_a_failure_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_a_failure_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
   ran = []
 
   def run(config, workdir):
     ran.append(workdir.name)
     if len(ran) == 1:
       raise RuntimeError('out of memory')
+    raise errors.UserError('checkpoint: is damaged')
 
   monkeypatch.setattr(experiment, 'run', run)
-  monkeypatch.setattr(reproduction, 'collect', lambda folder: 'table')
-  found = reproduction.run({x: tiny(x) for x in NAMES}, tmp_path)
-  assert found == ('table', ['lstm-single_coin'])
-  assert ran == list(NAMES)
+  table, failed = reproduction.run({x: tiny(x) for x in NAMES}, tmp_path)
+  assert ran == failed == list(NAMES)
+  assert set(table.verdict) == {claims.NOT_RUN}
+  told = capsys.readouterr().err
+  assert 'out of memory' in told
+  assert f'error: {NAMES[1]}: checkpoint: is damaged' in told
+  assert not (tmp_path / 'report.html').exists()
 
 
-def test_a_folder_of_another_size_is_refused_before_anything_runs(
+def test_another_size_is_refused_before_anything_is_written(
   finished, monkeypatch
 ):
   folder, _ = finished
   monkeypatch.delattr(experiment, 'run')
-  configs = {x: tiny(x) for x in NAMES}
-  configs[NAMES[1]].pretraining.num_seeds = 3
+  before = sorted(folder.iterdir())
+  # The new one first, and then the one that is there.
+  configs = {'transformer-single_coin': tiny(NAMES[0]), **_sized(3)}
   with pytest.raises(errors.UserError, match='num_seeds: 2 and 3'):
     reproduction.run(configs, folder)
+  with pytest.raises(errors.UserError, match='quick'):
+    reproduction.run(_sized(2), folder, common={'quick': True})
+  assert sorted(folder.iterdir()) == before
+
+
+def _sized(num_seeds):
+  configs = {x: tiny(x) for x in NAMES}
+  for config in configs.values():
+    config.pretraining.num_seeds = num_seeds
+  return configs
+
+
+def test_a_run_that_was_moved_aside_is_none(finished, tmp_path):
+  folder, _ = finished
+  shutil.copytree(folder / NAMES[0], tmp_path / NAMES[0])
+  aside = tmp_path / f'{NAMES[0]}.2026-11-21-101500-123456'
+  shutil.copytree(folder / NAMES[0], aside)
+  assert [*collection.runs(tmp_path)] == [NAMES[0]]
+
+
+def test_one_process_runs_many_experiments(tmp_path, monkeypatch):
+  monkeypatch.setattr(reproduction.distributed, 'alone', lambda: False)
+  with pytest.raises(errors.UserError, match='single process'):
+    reproduction.run(_sized(2), tmp_path / 'new')
+  assert not (tmp_path / 'new').exists()
