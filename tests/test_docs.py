@@ -25,7 +25,7 @@ BLOCKS = re.findall(
 @pytest.fixture
 def own_modules(tmp_path, monkeypatch):
   """A user's folder with the prior and the tuner of the document."""
-  prior, _, tuner, _ = BLOCKS
+  prior, _, tuner, *_ = BLOCKS
   (tmp_path / 'my_lab').mkdir()
   (tmp_path / 'my_lab' / '__init__.py').touch()
   (tmp_path / 'my_lab' / 'sticky_coin.py').write_text(prior)
@@ -130,3 +130,10 @@ def test_the_claims_of_the_readme_are_those_of_the_results():
   assert claim_tables.markdown(shown) in (ROOT / 'README.md').read_text()
   whole = (ROOT / 'results' / 'paper' / 'claims.md').read_text()
   assert whole == claim_tables.markdown(table)
+
+
+def test_a_claim_of_one_s_own_is_judged(tmp_path, capsys):
+  names = {}
+  exec(BLOCKS[-1], names)
+  names['judge'](tmp_path)
+  assert 'Claims: 2 not run.' in capsys.readouterr().out
