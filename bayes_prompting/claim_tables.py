@@ -65,7 +65,8 @@ def _cell(row):
   unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
   count = ''
   if row.networks:
-    count = f' ({row.networks} x {row.repetitions})'
+    alone = ', this network alone' if row.networks == 1 else ''
+    count = f' ({row.networks} x {row.repetitions}{alone})'
   return f'**{row.verdict}**: {interval(row)}{unit}{count}'
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import xarray as xr
 
 from bayes_prompting import bootstrap
+from bayes_prompting import checks
 from bayes_prompting import grid
 from bayes_prompting import regret_samples
 
@@ -51,6 +52,10 @@ class Bound:
 
   sign: str  # '<' or '>'.
   number: float
+
+  def __post_init__(self):
+    """Checks the sign."""
+    checks.one_of('Bound.sign', self.sign, ('<', '>'))
 
   def verdict(self, low: float, high: float) -> str:
     """Judges an interval: only one that leaves no doubt decides."""
@@ -232,5 +237,5 @@ def unchanged(
     'sequences': 0,
     'experiment': f'{one} {other}',
     'reason': reason,
-    'name': f'{other}_changes_nothing',
+    'name': 'larger_changes_nothing',
   }

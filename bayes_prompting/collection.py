@@ -63,13 +63,17 @@ def export(
 ) -> pathlib.Path:
   """Copies what is small of a folder of runs, to travel with a repository.
 
-  That is all tables and figures (PNG) of the folder itself, of the joined
-  summary the two estimates that are reported (paired against the oracle, exact
-  against Bayes), and `runs.json`: each run's size, versions and device.
+  That is all tables and figures (PNG) of the folder itself, figures of runs
+  that were looked into (`dynamics`), of the joined summary the two estimates
+  that are reported (paired against the oracle, exact against Bayes), and
+  `runs.json`: each run's size, versions and device.
   """
   folder, into = pathlib.Path(folder), prepare_export(into)
   for path in (*folder.glob('claims.*'), *folder.glob('figures/*.png')):
     shutil.copyfile(path, into / path.relative_to(folder))
+  for name, run in runs(folder).items():
+    for path in run.figures.glob('dynamics_*.png'):
+      shutil.copyfile(path, into / 'figures' / f'{name}-{path.name}')
   summary = summaries(folder)
   reported = (summary.reference == 'oracle') & (summary.estimator == 'paired')
   reported |= (summary.reference == 'bayes') & (summary.estimator == 'exact')

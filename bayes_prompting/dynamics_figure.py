@@ -91,7 +91,7 @@ def _distances(ax, dataset, looks):
       ax.plot(before, rows, **look | thin)
   ax.axvline(0, color=_DARK, lw=0.7, linestyle=drawing.DOT, zorder=0)
   ax.set(title='out of the plane', ylim=(0, None))
-  ax.set(xlabel='prefix rows | tokens seen', ylabel='distance')
+  ax.set(xlabel='rows, then tokens', ylabel='distance')
 
 
 def _path(ax, dataset, method, look):

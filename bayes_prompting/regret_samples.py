@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import bootstrap
+from bayes_prompting import checks
 from bayes_prompting import results
 from bayes_prompting import settings
 
@@ -51,6 +52,9 @@ def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
 
   Returns:
     The sample; None if there are none.
+
+  Raises:
+    UserError: If the run's configuration describes no such method.
   """
   step = {
     'tuning': dataset.attrs['tuning_length'],
@@ -58,6 +62,10 @@ def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
     'last': dataset.step.values[-1],
   }[mean.step]
   task = mean.task or dataset.attrs['target']
+  config = json.loads(dataset.attrs['config'])
+  # A method that the run only left out is another matter.
+  known = (*settings.REFERENCES, *config['methods'])
+  checks.one_of(f'{mean.experiment}: method', mean.method, known)
   if mean.method not in dataset.method or task not in dataset.eval_task:
     return None
   if step not in dataset.report_step:
@@ -76,7 +84,6 @@ def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
     return None
   # What was not run comes after what was, on both axes.
   values = values.values[: judged.shape[0], : judged.shape[1]]
-  config = json.loads(dataset.attrs['config'])
   return bootstrap.Sample(
     values.astype(np.float64),
     _networks(config, mean.method),

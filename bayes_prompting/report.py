@@ -41,7 +41,7 @@ METHODS = {  # What each tunes, by kind.
     'SimplexPT': 'a prefix of mixtures of tokens',
     'RealPT': 'a prefix of any real rows over tokens',
     'SoftPT': 'a prefix of embeddings',
-    'StatePT': 'the state itself: what a prompt could reach at best',
+    'StatePT': 'the state itself: in principle the best that a prompt can do',
   },
   'weights (the map of the network)': {
     'EmbedWT': 'the embedding',

@@ -54,7 +54,8 @@ def _cell(heading: str, row: Mapping[str, str]) -> str:
   first, *others = (row.get(part, '') for part in parts)
   if heading == 'Networks × repetitions':
     counts = [x for x in (first, *others) if x not in ('', '0')]
-    return ' × '.join(counts)
+    alone = ' (this network alone)' if first == '1' else ''
+    return ' × '.join(counts) + alone
   if heading != 'Measured [95% interval]':
     return first
   low, high, unit = map(_shown_number, others)

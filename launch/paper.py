@@ -44,7 +44,8 @@ _NUM_REPETITIONS = flags.DEFINE_integer(
 _JUDGE_ONLY = flags.DEFINE_bool(
   'judge_only',
   False,
-  'Run nothing: judge what is finished in the workdir, and write the report.',
+  'Run nothing: judge all that is finished in the workdir, whatever else is '
+  'asked for, and write the report.',
 )
 _EXPORT = flags.DEFINE_string(
   'export',
@@ -105,6 +106,8 @@ def main(argv):
     # Before hours of training end in a folder that cannot be written.
     collection.prepare_export(_EXPORT.value)
   if _JUDGE_ONLY.value:
+    if not folder.is_dir() or not collection.runs(folder):
+      cli.fail(f'--workdir: {str(folder)!r} holds no finished run to judge')
     table, failed = reproduction.collect(folder), []
   else:
     table, failed = reproduction.run(
@@ -114,9 +117,15 @@ def main(argv):
       common={'quick': _QUICK.value},
     )
   print(f'\n{claim_tables.text(table)}')
-  print(f'\nReport   {cli.WORKDIR.value}/report.html')
-  print(f'Claims   {cli.WORKDIR.value}/claims.csv, claims.md')
-  print(f'Summary  {cli.WORKDIR.value}/summary.csv (all runs)')
+  print()
+  for title, name in (
+    ('Report  ', 'report.html'),
+    ('Claims  ', 'claims.csv'),
+    ('Summary ', 'summary.csv'),
+    ('Figures ', 'figures'),
+  ):
+    if (folder / name).exists():
+      print(f'{title} {cli.WORKDIR.value}/{name}')
   if _EXPORT.value:
     collection.export(folder, _EXPORT.value)
     print(f'Export   {_EXPORT.value}')
