@@ -11,6 +11,7 @@ import pytest
 from bayes_prompting import bootstrap
 from bayes_prompting import claim_tables
 from bayes_prompting import claims
+from bayes_prompting import errors
 from bayes_prompting import grid
 from bayes_prompting import paper_claims
 from bayes_prompting import regret_samples
@@ -155,6 +156,19 @@ def test_a_run_that_went_wrong_decides_nothing(sign, value, infinite):
   found = only(claim(sign, value=value), made_up({'SoftPT': runs}))
   assert found.verdict == claims.UNDECIDED
   assert found.reason.endswith('not finite: SoftPT in lstm-run')
+
+
+@pytest.mark.parametrize('sign', ['<=', '>=', '=', ''])
+def test_a_bound_is_below_or_above(sign):
+  with pytest.raises(errors.UserError, match='Bound.sign'):
+    claims.Bound(sign, 1.0)
+
+
+def test_a_method_that_the_run_does_not_know_is_a_mistake():
+  means = {'it': regret_samples.Mean('SoftTP', '{network}-run')}
+  wrong = dataclasses.replace(claim(), means=means)
+  with pytest.raises(errors.UserError, match="lstm-run: method: .*'SoftTP'"):
+    only(wrong, made_up({'SoftPT': soft()}))
 
 
 def test_what_was_not_run_has_no_verdict():

@@ -792,10 +792,18 @@ def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
     (['--num_repetitions=two'], ['--num_repetitions', 'two']),
     (['--config=configs/quick.py', '--workdir=x'], ['--config']),
     (['--quick'], ['--workdir: missing']),
+    (['--experiments=', '--workdir=x'], ['--experiments: empty']),
   ],
 )
 def test_mistakes_in_flags_of_the_paper(bare, arguments, fragments):
   mistake(bare('paper', *arguments), *fragments)
+
+
+def test_where_nothing_is_finished_nothing_is_judged(loaded, tmp_path):
+  for folder in (tmp_path, tmp_path / 'missing'):
+    outcome = loaded('paper', '--judge_only', f'--workdir={folder}')
+    mistake(outcome, str(folder), 'no finished run')
+  assert not any(tmp_path.iterdir())
 
 
 def test_an_unknown_field_as_a_user_sees_it(tmp_path):
