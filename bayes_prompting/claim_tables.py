@@ -1,5 +1,6 @@
 """Tables of claims that were judged: for a terminal, as Markdown and as CSV."""
 
+import io
 import os
 import pathlib
 from typing import Any
@@ -73,10 +74,10 @@ def _cell(row):
 def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:
   """Writes `claims.csv` and `claims.md`, each under its name once whole."""
   folder = pathlib.Path(folder)
-  for name, text in (
-    ('claims.csv', table.to_csv(index=False, float_format='%.6g')),
-    ('claims.md', markdown(table)),
-  ):
+  rows = table.to_csv(index=False, float_format='%.6g')
+  # Of the same digits, so that the one can be made of the other.
+  rounded = pd.read_csv(io.StringIO(rows))
+  for name, text in (('claims.csv', rows), ('claims.md', markdown(rounded))):
     temporary = folder / f'.{name}.part'
     temporary.write_text(text, encoding='utf-8')
     temporary.replace(folder / name)

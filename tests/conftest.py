@@ -33,6 +33,13 @@ def pytest_configure(config):
     os.environ[name.upper()] = str(value)  # For processes that tests start.
 
 
+@pytest.fixture(scope='module', autouse=True)
+def _forget_programs():
+  """Lets go of a module's programs: a process may map only so many of them."""
+  yield
+  jax.clear_caches()
+
+
 def pytest_addoption(parser):
   for kind in registry.KINDS:
     parser.addoption(
