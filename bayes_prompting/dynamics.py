@@ -270,19 +270,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
   Raises:
     UserError: If there is none, or if it is of another schema.
   """
-  path = pathlib.Path(path)
-  if path.is_dir():
-    path = workdir_lib.Workdir(path).dynamics
-  if not path.is_file():
-    raise errors.UserError(f'dynamics: no file {str(path)!r}')
-  dataset = xr.load_dataset(path, engine='h5netcdf')
-  version = dataset.attrs.get('schema_version')
-  if version != SCHEMA_VERSION:
-    raise errors.UserError(
-      f'dynamics: {str(path)!r} has schema version {version}, this package '
-      f'reads {SCHEMA_VERSION}'
-    )
-  return dataset
+  return results.read(path, 'dynamics.nc', (SCHEMA_VERSION,))
 
 
 def ensure(path: str | os.PathLike[str]) -> xr.Dataset:

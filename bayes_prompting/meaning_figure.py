@@ -45,6 +45,9 @@ def meaning(dataset: xr.Dataset) -> mpl_figure.Figure:
   axes[1].set_xscale('log')
   low, high = axes[1].get_xlim()
   axes[1].set_xlim(low / 1.3, high * 1.3)
+  if high / low < 30:  # Powers of ten alone would leave one tick, or none.
+    axes[1].xaxis.set_major_locator(mpl_ticker.LogLocator(subs=(1, 2, 5)))
+    axes[1].xaxis.set_major_formatter(mpl_ticker.StrMethodFormatter('{x:g}'))
   axes[1].xaxis.set_minor_locator(mpl_ticker.NullLocator())
   axes[1].set_xlabel('strength $|\\alpha|$')
   _scale_misfit(axes[2], dataset)
@@ -54,10 +57,10 @@ def meaning(dataset: xr.Dataset) -> mpl_figure.Figure:
     mpl_lines.Line2D(
       [], [], marker='|', ms=7, mew=1.2, label='on the pretraining task', **gray
     ),
-    mpl_lines.Line2D(
-      [], [], marker='o', ms=4, mfc='white', label='a limit', **gray
-    ),
   ]
+  if (dataset.unbounded == 1).any():
+    hollow = {'marker': 'o', 'ms': 4, 'mfc': 'white'}
+    handles.append(mpl_lines.Line2D([], [], label='a limit', **hollow, **gray))
   drawing.legend(figure, handles)
   return figure
 

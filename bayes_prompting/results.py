@@ -185,19 +185,36 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
   Raises:
     UserError: If there is none, or if it is of another schema.
   """
-  path = pathlib.Path(path)
+  dataset = read(path, 'results.nc', (1, SCHEMA_VERSION))
+  return (
+    _with_grid(dataset) if dataset.attrs['schema_version'] == 1 else dataset
+  )
+
+
+def read(
+  path: str | os.PathLike[str], name: str, versions: Sequence[int]
+) -> xr.Dataset:
+  """Reads a netCDF file of ours, whatever is in it.
+
+  Args:
+    path: The file, or a workdir that holds it by its name.
+    name: Its name in a workdir.
+    versions: Of its schema, those that are understood.
+
+  Raises:
+    UserError: If there is none, or if it is of another schema.
+  """
+  path, kind = pathlib.Path(path), pathlib.Path(name).stem
   if path.is_dir():
-    path = path / 'results.nc'
+    path = path / name
   if not path.is_file():
-    raise errors.UserError(f'results: no file {str(path)!r}')
+    raise errors.UserError(f'{kind}: no file {str(path)!r}')
   dataset = xr.load_dataset(path, engine='h5netcdf')
   version = dataset.attrs.get('schema_version')
-  if version == 1:
-    return _with_grid(dataset)
-  if version != SCHEMA_VERSION:
+  if version not in versions:
     raise errors.UserError(
-      f'results: {str(path)!r} has schema version {version}, this package '
-      f'reads {SCHEMA_VERSION}'
+      f'{kind}: {str(path)!r} has schema version {version}, this package '
+      f'reads {versions[-1]}'
     )
   return dataset
 
