@@ -92,10 +92,8 @@ def judge(
 def _bayes_loss(lab):
   """Returns the least expected loss of tuning, where it has a closed form."""
   target, length = lab.priors[lab.target], lab.tuning.length
-  regrets = theory.expected_regret(target, target, length)
-  if regrets is None:
-    return None
-  return float(regrets.sum() + length * target.source_entropy)
+  losses = theory.expected_losses(target, target, length)
+  return None if losses is None else float(losses.bayes.sum())
 
 
 def _judge_task(lab, networks, tuned, name):

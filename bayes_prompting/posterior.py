@@ -152,12 +152,14 @@ def concentration(task_prior: types.TaskPrior) -> np.ndarray:
   """
   vocab_size = task_prior.vocab_size
   unknown = np.full(vocab_size, np.nan)
-  if task_prior.log_predictive is None:
+  if not task_prior.exchangeable:
     return unknown
 
   def predictive(counts):
     counts = np.asarray(counts, np.float32)
-    return np.exp(np.asarray(task_prior.log_predictive(counts), np.float64))
+    return np.exp(
+      np.asarray(task_prior.statistic.log_predictive(counts), np.float64)
+    )
 
   mean = predictive(np.zeros(vocab_size))
   token = mean.argmax()

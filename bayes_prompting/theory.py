@@ -1,76 +1,172 @@
 """Exact answers without a network and without sampling.
 
-For exchangeable priors the token counts are sufficient, so expectations over
-all V^N sequences are sums over O(N^(V-1)) counts.
+Where a prior has a sufficient statistic of fixed size, expectations over all
+V^N sequences are sums over its values: O(N^(V-1)) counts a step for memoryless
+sources, O(N^(V(V-1))) transition counts for chains of order 1.
 """
 
+from collections.abc import Sequence
 import itertools
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayes_prompting import types
 
-# Above this many (step, counts) cells the sums stop being cheap.
-_MAX_CELLS = 10_000_000
+# More values than these, over all steps, are not summed over: seconds.
+_MAX_VALUES = 3_000_000
+# Values whose predictions are computed at once: one compiled program.
+_BLOCK = 8192
+
+
+class Losses(NamedTuple):
+  """Expected log losses on a target, in nats a step.
+
+  Attributes:
+    bayes: float64 [N], of Bayes under the prior; inf where the prior rules out
+      what occurs.
+    oracle: float64 [N], of the sources themselves.
+  """
+
+  bayes: np.ndarray
+  oracle: np.ndarray
+
+
+def expected_losses(
+  prior: types.TaskPrior,
+  target: types.TaskPrior,
+  length: int,
+  prefix: Sequence[int] = (),
+  pseudo_counts: Sequence[float] | None = None,
+) -> Losses | None:
+  """Returns what Bayes under `prior`, and the oracle, lose on `target`.
+
+  With s the pair of statistics of the first n tokens under both, the expected
+  log loss of token n is -sum_s P(s) sum_v p_target(v | s) log p_prior(v | s),
+  where P follows by the recursion P(update(s, v)) += P(s) p_target(v | s). The
+  oracle's is sum_s P(s) H(s), H the posterior mean of the source's entropy.
+
+  Args:
+    prior: Whose posterior predictive is judged.
+    target: Where the sequences come from: a single source, or a prior.
+    length: N.
+    prefix: Tokens that `prior` is conditioned on first.
+    pseudo_counts: [D], not negative, added to the counts of the statistic of
+      `prior` after the prefix; other entries must be zero.
+
+  Returns:
+    Their losses; None where there is no such sum, or no cheap one: a prior
+    without a statistic, too many values.
+  """
+  if prior.statistic is None or target.statistic is None:
+    return None
+  start = np.array([prior.statistic.start])
+  for token in prefix:
+    start = prior.statistic.update(start, np.array([token]))
+  levels = _reachable(prior.statistic, start, target.statistic, length)
+  if levels is None:
+    return None
+  split = start.shape[-1]
+  values = np.concatenate([level for level, _ in levels])
+  added = 0.0 if pseudo_counts is None else np.asarray(pseudo_counts)
+  judged = _evaluate(prior.statistic.log_predictive, values[:, :split] + added)
+  theirs = np.exp(_evaluate(target.statistic.log_predictive, values[:, split:]))
+  entropy = _evaluate(target.statistic.source_entropy, values[:, split:])
+  bayes, oracle = np.zeros(length), np.zeros(length)
+  mass, first = np.ones(1), 0
+  for n, (level, following) in enumerate(levels):
+    here = slice(first, first + len(level))
+    joint = mass[:, None] * theirs[here]
+    occurs = joint > 0
+    bayes[n] = -np.sum(joint[occurs] * judged[here][occurs])
+    oracle[n] = np.sum(mass[mass > 0] * entropy[here][mass > 0])
+    mass = np.bincount(following.ravel(), joint.ravel())
+    first = here.stop
+  return Losses(bayes, oracle)
+
+
+def _reachable(statistic, start, other, length):
+  """Returns the pairs of values before each of N tokens, and what follows them.
+
+  Returns:
+    For each step values [S, D] and indices [S, V] of those of the next step;
+    None if there are too many.
+  """
+  vocab_size = len(other.log_predictive(np.array(other.start, np.float32)))
+  split = start.shape[-1]
+  level = np.concatenate([start, [other.start]], axis=-1)
+  levels, total = [], 0
+  for _ in range(length):
+    total += len(level)
+    if total + len(level) * vocab_size > _MAX_VALUES:
+      return None
+    values = np.repeat(level, vocab_size, axis=0)
+    tokens = np.tile(np.arange(vocab_size), len(level))
+    after = np.concatenate(
+      [
+        statistic.update(values[:, :split], tokens),
+        other.update(values[:, split:], tokens),
+      ],
+      axis=-1,
+    )
+    distinct, index = _distinct(after)
+    levels.append((level, index.reshape(-1, vocab_size)))
+    level = distinct
+  return levels
+
+
+def _distinct(values):
+  """Returns the distinct rows of whole numbers [S, D], and which each was."""
+  least = values.min(0)
+  span = values.max(0) - least + 1
+  if np.prod(span.astype(np.float64)) < 2**62:
+    # Numbers in a mixed base sort much faster than rows.
+    keys = (values - least) @ np.cumprod([1, *span[:-1]])
+  else:
+    keys = np.ascontiguousarray(values).view(f'V{values[0].nbytes}').ravel()
+  _, first, index = np.unique(keys, return_index=True, return_inverse=True)
+  return values[first], index.ravel()
+
+
+def _evaluate(function, values):
+  """Evaluates a function of a statistic on [S, D], in float64."""
+  count = len(values)
+  block = min(_BLOCK, 1 << (count - 1).bit_length())
+  values = np.asarray(values, np.float64)
+  padded = np.pad(values, ((0, -count % block), (0, 0)), mode='edge')
+  with jax.enable_x64(True):
+    compute = jax.jit(function)
+    found = [
+      np.asarray(compute(jnp.asarray(padded[i : i + block])))
+      for i in range(0, count, block)
+    ]
+  return np.concatenate(found)[:count]
 
 
 def expected_regret(
   prior: types.TaskPrior,
   target: types.TaskPrior,
   length: int,
-  prefix: np.ndarray | None = None,
+  prefix: Sequence[int] = (),
+  pseudo_counts: Sequence[float] | None = None,
 ) -> np.ndarray | None:
   """Returns what Bayes under `prior` loses to the oracle of `target`.
 
-  With c the counts of the first n tokens, the expected log loss of token n is
-  -sum_c P_target(c) sum_v p_target(v | c) log p_prior(v | prefix, c), where P
-  follows by the recursion P(c + e_v) += P(c) p_target(v | c). The oracle's is
-  the mean entropy of a source.
-
   Args:
     prior: Whose posterior predictive is judged.
-    target: Where the sequences come from: a single source, or a prior.
+    target: Where the sequences come from.
     length: N.
-    prefix: Token rows [K, V] that `prior` is conditioned on first.
+    prefix: See `expected_losses`.
+    pseudo_counts: See `expected_losses`.
 
   Returns:
     float64 [N], expected regret at each step in nats (its sum over n is the
-    cumulative one; inf where `prior` rules out what occurs), or None where
-    there is no such sum, or no cheap one: a prior that is not exchangeable, a
-    target whose source entropy has no closed form, too many counts.
+    cumulative one), or None where there is no sum, see `expected_losses`.
   """
-  if None in (
-    prior.log_predictive,
-    target.log_predictive,
-    target.source_entropy,
-  ):
-    return None
-  v = target.vocab_size
-  if length * (length + 1) ** (v - 1) > _MAX_CELLS:
-    return None
-  # A dense array over the counts of all tokens but the last.
-  grid = np.stack(
-    np.meshgrid(*[np.arange(length + 1)] * (v - 1), indexing='ij'), axis=-1
-  )
-  start = np.zeros(v) if prefix is None else np.asarray(prefix).sum(0)
-  mass = np.zeros((length + 1,) * (v - 1))
-  mass[(0,) * (v - 1)] = 1.0
-  regret = np.zeros(length)
-  for n in range(length):
-    last = n - grid.sum(-1, keepdims=True)
-    counts = np.concatenate([grid, np.maximum(last, 0)], axis=-1)
-    joint = mass[..., None] * np.exp(_log_predictive(target, counts))
-    judged = _log_predictive(prior, start + counts)
-    occurs = joint > 0
-    with np.errstate(invalid='ignore'):
-      loss = -np.sum(np.where(occurs, joint * judged, 0.0))
-    regret[n] = loss - target.source_entropy
-    mass = joint[..., -1]
-    for axis in range(v - 1):
-      step = np.roll(joint[..., axis], 1, axis=axis)
-      # What rolls over has no mass: n tokens have counts of at most n < N + 1.
-      mass = mass + step
-  return regret
+  losses = expected_losses(prior, target, length, prefix, pseudo_counts)
+  return None if losses is None else losses.bayes - losses.oracle
 
 
 def hard_prefix_regrets(
@@ -81,8 +177,7 @@ def hard_prefix_regrets(
 ) -> dict[tuple[int, ...], float] | None:
   """Returns what Bayes under `prior` loses after each hard prefix.
 
-  Token counts are sufficient, so that one prefix stands for all orders of its
-  tokens: there are only O(K^(V-1)), not V^K.
+  Prefixes with the same statistic are one: of coins there are K + 1, not 2^K.
 
   Args:
     prior: Whose posterior predictive is judged.
@@ -92,19 +187,33 @@ def hard_prefix_regrets(
 
   Returns:
     Expected regret against the oracle in nats, summed over the N steps, by the
-    tokens of the prefix in ascending order; None where `expected_regret` is.
+    first prefix of each statistic, in the order of their tokens; None where
+    `expected_regret` is.
   """
-  tokens, rows = range(prior.vocab_size), np.eye(prior.vocab_size)
+  if prior.statistic is None:
+    return None
   found = {}
-  for prefix in itertools.combinations_with_replacement(tokens, prefix_length):
-    regret = expected_regret(prior, target, length, rows[list(prefix)])
+  for prefix in _representatives(prior, prefix_length):
+    regret = expected_regret(prior, target, length, prefix)
     if regret is None:
       return None
     found[prefix] = float(regret.sum())
   return found
 
 
-def _log_predictive(prior: types.TaskPrior, counts: np.ndarray) -> np.ndarray:
-  """Evaluates a prior's predictive (float32) for float64 sums."""
-  counts = np.asarray(counts, np.float32)
-  return np.asarray(prior.log_predictive(counts), np.float64)
+def _representatives(prior, prefix_length):
+  """Returns the first prefix of each value of the statistic."""
+  prefixes = [()]
+  values = np.array([prior.statistic.start])
+  for _ in range(prefix_length):
+    prefixes = [
+      (*prefix, token)
+      for prefix, token in itertools.product(prefixes, range(prior.vocab_size))
+    ]
+    tokens = np.array([prefix[-1] for prefix in prefixes])
+    values = np.repeat(values, prior.vocab_size, axis=0)
+    values = prior.statistic.update(values, tokens)
+    _, first = np.unique(values, axis=0, return_index=True)
+    first.sort()
+    prefixes, values = [prefixes[i] for i in first], values[first]
+  return prefixes

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 
 Array = chex.Array
 Key = chex.PRNGKey  # A typed key, as made by `jax.random.key`.
@@ -37,6 +38,56 @@ class Episode(NamedTuple):
   oracle_log_probs: Array
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Statistic:
+  """A sufficient statistic of fixed size: what exact sums run over.
+
+  Histories with the same value have the same probability under the prior, up to
+  a factor that the sources share, and leave the same posterior. A value is a
+  vector of D numbers: counts, and labels such as the last token.
+
+  Attributes:
+    start: D whole numbers, the value before anything is seen.
+    counts: D bools, which entries are counts. Those may be raised by any amount
+      that is not negative (pseudo-counts); the others are labels.
+    update: (values int64 [S, D], tokens int64 [S]) -> int64 [S, D], after one
+      more token. In NumPy.
+    log_predictive: (values [..., D]) -> [..., V], log posterior predictive in
+      nats, -inf everywhere after what is impossible. In JAX, and at the
+      precision of the values, float32 or float64.
+    source_entropy: (values [..., D]) -> [...], posterior mean of the entropy in
+      nats that the next token has given the source. In JAX, as above.
+  """
+
+  start: tuple[int, ...]
+  counts: tuple[bool, ...]
+  update: Callable[[np.ndarray, np.ndarray], np.ndarray]
+  log_predictive: Callable[[Array], Array]
+  source_entropy: Callable[[Array], Array]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Support:
+  """The sources that a prior holds possible, as tables of probabilities.
+
+  A table [V^k, V] has a row for each context of the last k tokens (in base V,
+  the most recent token last), the distribution of the next token; k = 0 is a
+  memoryless source.
+
+  Attributes:
+    points: float64 tables. All sources if there are finitely many, else one of
+      each part of the support, in general position: where another prior covers
+      it, it covers that part.
+    finite: Whether `points` are all sources.
+    covers: (table) -> bool. Whether a source is in the topological support: as
+      near as one likes to it there is mass. Tables of any k.
+  """
+
+  points: tuple[np.ndarray, ...]
+  finite: bool
+  covers: Callable[[np.ndarray], bool]
+
+
 @dataclasses.dataclass(frozen=True)
 class TaskPrior:
   """A distribution over sources, with its exact posterior predictive.
@@ -50,18 +101,22 @@ class TaskPrior:
     predict: (state, tokens int32 [N]) -> float32 [N, V]. Log posterior
       predictive before each token, in nats. A history that is impossible under
       the prior leaves no predictive mass: every entry is -inf, never NaN.
-    log_predictive: (counts [..., V]) -> [..., V], for exchangeable priors,
-      whose sufficient statistic is the token counts; None for others.
-    source_entropy: Mean entropy of one token given the source, in nats, for
-      priors over memoryless sources where it has a closed form; else None.
+    statistic: For exact sums over all sequences; None where there is none of a
+      fixed, small size.
+    exchangeable: Whether that statistic is the counts [V] of the tokens.
+    support: Which sources are possible; None where sources are no tables.
+    sample_table: (key) -> float32 [V^k, V], log probabilities of a drawn
+      source as a table; None where sources are no tables. Consumes the key.
   """
 
   vocab_size: int
   sample: Callable[[Key, int], Episode]
   prefill: Callable[[Array], State]
   predict: Callable[[State, Array], Array]
-  log_predictive: Callable[[Array], Array] | None = None
-  source_entropy: float | None = None
+  statistic: Statistic | None = None
+  exchangeable: bool = False
+  support: Support | None = None
+  sample_table: Callable[[Key], Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -109,26 +109,68 @@ def test_same_under_jit_and_vmap(prior):
     np.testing.assert_allclose(prior.predict(state, one), row, atol=1e-6)
 
 
-def test_source_entropy_is_the_mean_entropy_of_sampled_oracles(prior):
-  if prior.source_entropy is None:
-    pytest.skip('has no closed form')
-  episodes = jax.vmap(lambda k: prior.sample(k, 1))(
-    jax.random.split(KEY, 20_000)
+def statistic_after(prior, tokens):
+  """Values [B, D] of the statistic after tokens [B, N]."""
+  start = np.array(prior.statistic.start, np.int64)
+  values = np.repeat(start[None], len(tokens), axis=0)
+  for column in np.asarray(tokens, np.int64).T:
+    values = prior.statistic.update(values, column)
+  return values
+
+
+def test_its_statistic_is_sufficient(prior):
+  if prior.statistic is None:
+    pytest.skip('has no statistic of fixed size')
+  assert len(prior.statistic.counts) == len(prior.statistic.start)
+  tokens = testing.all_sequences(prior.vocab_size, 4)
+  whole = predictive(prior, tokens)
+  for n in range(4):
+    values = statistic_after(prior, tokens[:, :n])
+    assert values.dtype.kind == 'i'
+    found = prior.statistic.log_predictive(values.astype(np.float32))
+    np.testing.assert_allclose(found, whole[:, n], atol=2e-6)
+    with jax.enable_x64(True):
+      precise = prior.statistic.log_predictive(values.astype(np.float64))
+      assert precise.dtype == np.float64
+    np.testing.assert_allclose(precise, whole[:, n], atol=2e-6)
+
+
+def test_mean_entropy_of_sources_given_a_history(prior):
+  if prior.statistic is None:
+    pytest.skip('has no statistic of fixed size')
+  length, num = 5, 20_000
+  episodes = jax.jit(jax.vmap(lambda k: prior.sample(k, length)))(
+    jax.random.split(KEY, num)
   )
-  probs = np.exp(np.asarray(episodes.oracle_log_probs[:, 0], np.float64))
-  entropies = special.entr(probs).sum(-1)
-  error = entropies.std() / math.sqrt(len(entropies))
-  assert abs(entropies.mean() - prior.source_entropy) <= 5 * error + 1e-5
+  log_probs = np.asarray(episodes.oracle_log_probs[:, -1], np.float64)
+  drawn = special.entr(np.exp(log_probs)).sum(-1)
+  values = statistic_after(prior, episodes.tokens[:, :-1]).astype(np.float32)
+  expected = np.asarray(prior.statistic.source_entropy(values))
+  # Both have the same mean, given any history: here all, and those with a 0.
+  for some in (slice(None), np.asarray(episodes.tokens[:, -2]) == 0):
+    gap = drawn[some] - expected[some]
+    error = gap.std() / math.sqrt(max(len(gap), 1))
+    assert abs(gap.mean()) <= 5 * error + 1e-5
 
 
-def test_counts_are_sufficient_where_it_says_so(prior):
-  if prior.log_predictive is None:
+def test_counts_are_its_statistic_where_it_says_so(prior):
+  if not prior.exchangeable:
     pytest.skip('is not exchangeable')
   tokens = testing.all_sequences(prior.vocab_size, 3)
-  counts = jax.nn.one_hot(tokens[:, :2], prior.vocab_size).sum(1)
-  np.testing.assert_allclose(
-    prior.log_predictive(counts), predictive(prior, tokens)[:, 2], atol=1e-6
-  )
+  counts = jax.nn.one_hot(tokens, prior.vocab_size).sum(1)
+  np.testing.assert_array_equal(statistic_after(prior, tokens), counts)
+  assert all(prior.statistic.counts)
+
+
+def test_sources_are_in_the_support(prior):
+  if prior.support is None:
+    pytest.skip('its sources are no tables')
+  tables = jax.vmap(prior.sample_table)(jax.random.split(KEY, 5))
+  for table in np.exp(np.asarray(tables, np.float64)):
+    assert prior.support.covers(table)
+  for point in prior.support.points:
+    assert prior.support.covers(point)
+    np.testing.assert_allclose(point.sum(-1), 1)
 
 
 # Each prior against independent mathematics.

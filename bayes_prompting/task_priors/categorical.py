@@ -9,6 +9,7 @@ from scipy import special
 from bayes_prompting import checks
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
+from bayes_prompting.task_priors import _tables
 
 EXAMPLES = (
   {'probabilities': (0.2, 0.8)},
@@ -27,16 +28,18 @@ def make(probabilities: Sequence[float]) -> types.TaskPrior:
   """
   probs = checks.probabilities('probabilities', probabilities, ndim=1)
   with np.errstate(divide='ignore'):
-    log_probs = np.log(probs).astype(np.float32)
+    log_probs = np.log(probs)
+  entropy = special.entr(probs).sum()
 
   def log_predictive(counts):
     impossible = jnp.any((counts > 0) & (log_probs == -jnp.inf), axis=-1)
-    predictive = jnp.broadcast_to(log_probs, counts.shape)
+    predictive = jnp.broadcast_to(log_probs.astype(counts.dtype), counts.shape)
     return jnp.where(impossible[..., None], -jnp.inf, predictive)
 
   return _exchangeable.make(
     vocab_size=len(probs),
-    sample_source=lambda key: jnp.asarray(log_probs),
+    sample_source=lambda key: jnp.asarray(log_probs, jnp.float32),
     log_predictive=log_predictive,
-    source_entropy=float(special.entr(probs).sum()),
+    source_entropy=lambda x: jnp.full(x.shape[:-1], entropy, x.dtype),
+    support=_tables.finite_support(probs[None, None], np.ones(1)),
   )

@@ -11,6 +11,7 @@ from scipy import special
 from bayes_prompting import checks
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
+from bayes_prompting.task_priors import _tables
 
 EXAMPLES = (
   {'weights': (0.5, 0.5), 'probabilities': ((0.2, 0.8), (0.8, 0.2))},
@@ -38,28 +39,36 @@ def make(
   """
   probs = checks.probabilities('probabilities', probabilities, ndim=2)
   mass = checks.weights('weights', weights, size=len(probs))
-  entropy = float(mass @ special.entr(probs).sum(-1))
+  entropies = special.entr(probs).sum(-1)  # [M]
   with np.errstate(divide='ignore'):
-    log_probs = np.log(probs).astype(np.float32)  # [M, V]
-    log_weights = np.log(mass).astype(np.float32)  # [M]
-  float_probs = probs.astype(np.float32)
+    log_probs = np.log(probs)  # [M, V]
+    log_weights = np.log(mass)  # [M]
 
   def sample_source(key):
-    component = jax.random.categorical(key, log_weights)
-    return jnp.asarray(log_probs)[component]
+    component = jax.random.categorical(key, log_weights.astype(np.float32))
+    return jnp.asarray(log_probs, jnp.float32)[component]
 
-  def log_predictive(counts):
+  def log_posterior(counts):
     # xlogy is 0 where the count is, so that 0 log 0 = 0.
-    likelihood = jspecial.xlogy(counts[..., None, :], float_probs).sum(-1)
-    joint = log_weights + likelihood  # [..., M]
+    likelihood = jspecial.xlogy(
+      counts[..., None, :], probs.astype(counts.dtype)
+    ).sum(-1)
+    joint = log_weights.astype(counts.dtype) + likelihood  # [..., M]
     evidence = jax.nn.logsumexp(joint, axis=-1, keepdims=True)
     possible = evidence > -jnp.inf
-    posterior = joint - jnp.where(possible, evidence, 0.0)
-    return jax.nn.logsumexp(posterior[..., None] + log_probs, axis=-2)
+    return joint - jnp.where(possible, evidence, 0.0)
+
+  def log_predictive(counts):
+    posterior = log_posterior(counts)[..., None]
+    return jax.nn.logsumexp(posterior + log_probs.astype(counts.dtype), axis=-2)
+
+  def source_entropy(counts):
+    return jnp.exp(log_posterior(counts)) @ entropies.astype(counts.dtype)
 
   return _exchangeable.make(
     vocab_size=probs.shape[-1],
     sample_source=sample_source,
     log_predictive=log_predictive,
-    source_entropy=entropy,
+    source_entropy=source_entropy,
+    support=_tables.finite_support(probs[:, None], mass),
   )
