@@ -17,6 +17,8 @@ from bayes_prompting import types
 
 # More values than these, over all steps, are not summed over: seconds.
 _MAX_VALUES = 3_000_000
+# Nor values of more numbers than these in all: some hundred megabytes.
+_MAX_NUMBERS = 40_000_000
 # Values whose predictions are computed at once: one compiled program.
 _BLOCK = 8192
 
@@ -98,10 +100,12 @@ def _reachable(statistic, start, other, length):
   split = start.shape[-1]
   level = np.concatenate([start, [other.start]], axis=-1)
   levels, total = [], 0
-  for _ in range(length):
-    total += len(level)
-    if total + len(level) * vocab_size > _MAX_VALUES:
+  limit = min(_MAX_VALUES, _MAX_NUMBERS // level.shape[-1])
+  for n in range(length):
+    # Later steps have no fewer values: that there are too many shows early.
+    if total + len(level) * max(1 + vocab_size, length - n) > limit:
       return None
+    total += len(level)
     values = np.repeat(level, vocab_size, axis=0)
     tokens = np.tile(np.arange(vocab_size), len(level))
     after = np.concatenate(
@@ -121,7 +125,7 @@ def _distinct(values):
   """Returns the distinct rows of whole numbers [S, D], and which each was."""
   least = values.min(0)
   span = values.max(0) - least + 1
-  if np.prod(span.astype(np.float64)) < 2**62:
+  if np.log2(span).sum() < 62:  # The product may be beyond any float.
     # Numbers in a mixed base sort much faster than rows.
     keys = (values - least) @ np.cumprod([1, *span[:-1]])
   else:
