@@ -171,7 +171,7 @@ def network_hash(lab: Lab, seed: int) -> str:
         [
           *(blocks, fitting, keys, predictor_lib, regret),
           *(sharding, trees, types, updates),
-          registry.module('task_priors', lab.config['tasks'][task]['name']),
+          *registry.modules('task_priors', lab.config['tasks'][task]),
           registry.module('torsos', lab.config['network']['torso']['name']),
           registry.module('tuners', 'weights'),
         ]

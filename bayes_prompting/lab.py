@@ -161,32 +161,28 @@ def build(config: ml_collections.ConfigDict) -> Lab:
   values = settings.plain(config)
   specs = settings.from_plain(values)
   priors = {
-    name: registry.make('task_priors', f'tasks.{name}', task)
+    name: registry.make('task_priors', f'tasks.{name}', task.to_dict())
     for name, task in specs.tasks.items()
   }
   used = (config.tuning.target, *config.evaluation.tasks)
   pretraining_prior = priors[config.pretraining.task]
   for name in used:
-    if priors[name].vocab_size != pretraining_prior.vocab_size:
-      raise errors.UserError(
-        f'tasks.{name}: has a vocabulary of {priors[name].vocab_size}, '
-        f'pretraining on {config.pretraining.task!r} has '
-        f'{pretraining_prior.vocab_size}'
-      )
+    _check_vocabulary(name, priors[name], config, pretraining_prior)
   torso = registry.make('torsos', 'network.torso', specs.network.torso)
   network = predictor_lib.network(
     torso, pretraining_prior.vocab_size, config.network.embedding_dim
   )
-  predictors = {
-    'network': network,
-    'bayes': predictor_lib.bayesian(pretraining_prior),
-  }
   methods = {}
   for name in config.tuning.methods:
     fields = specs.methods[name].to_dict()
-    which = fields.pop('predictor', 'network')
+    is_bayes = fields.pop('predictor', 'network') == 'bayes'
+    predictor = network
+    if is_bayes:
+      task = fields.pop('task', config.pretraining.task)
+      predictor = predictor_lib.bayesian(priors[task])
+      _check_vocabulary(task, priors[task], config, pretraining_prior)
     tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
-    methods[name] = Method(name, tuners, predictors[which], which == 'bayes')
+    methods[name] = Method(name, tuners, predictor, is_bayes)
   lab = Lab(
     config=values,
     priors=priors,
@@ -203,6 +199,14 @@ def build(config: ml_collections.ConfigDict) -> Lab:
   )
   _try_shapes(lab)
   return lab
+
+
+def _check_vocabulary(name, prior, config, pretraining_prior):
+  if prior.vocab_size != pretraining_prior.vocab_size:
+    raise errors.UserError(
+      f'tasks.{name}: has a vocabulary of {prior.vocab_size}, pretraining on '
+      f'{config.pretraining.task!r} has {pretraining_prior.vocab_size}'
+    )
 
 
 def _tuners(field, spec, grid):
@@ -229,6 +233,7 @@ def _fit_settings(section, learning_rate, compute) -> fitting.Settings:
     batch_size=section.batch_size,
     length=section.length,
     learning_rate=float(learning_rate),
+    num_sequences=section.get('num_sequences', 0),
     schedule=section.schedule,
     sequence_block=compute.sequence_block,
     run_block=compute.run_block,

@@ -123,6 +123,17 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
     raise errors.UserError(f'{field}.{error}') from None
 
 
+def modules(
+  kind: str, spec: Mapping[str, Any]
+) -> list[python_types.ModuleType]:
+  """Returns the modules of a spec and of the specs inside it, in order."""
+  found = [module(kind, spec['name'])] if 'name' in spec else []
+  for value in spec.values():
+    if isinstance(value, Mapping):
+      found += modules(kind, value)
+  return list(dict.fromkeys(found))
+
+
 def code(modules: Iterable[python_types.ModuleType]) -> str:
   """Returns a hash of the files of modules, and of what helps them.
 
@@ -131,14 +142,18 @@ def code(modules: Iterable[python_types.ModuleType]) -> str:
   """
   digest = hashlib.sha256()
   for found in modules:
-    helpers = [
-      value
-      for name, value in sorted(vars(found).items())
-      if name.startswith('_') and inspect.ismodule(value)
-    ]
-    for part in (found, *helpers):
+    for part in _with_helpers(found):
       digest.update(pathlib.Path(part.__file__).read_bytes())
   return digest.hexdigest()
+
+
+def _with_helpers(found):
+  """Returns a module, its helpers, and theirs."""
+  parts = {found: None}
+  for name, value in sorted(vars(found).items()):
+    if name.startswith('_') and inspect.ismodule(value):
+      parts |= dict.fromkeys(_with_helpers(value))
+  return list(parts)
 
 
 def _build(builder, kwargs):

@@ -17,6 +17,8 @@ from bayes_prompting import fields
 
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
+# Fields that older runs do not have, and what was done then.
+_ADDED = {'tuning': {'num_sequences': 0}}
 # A method's name is that of files, beside those of pretraining.
 _RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
@@ -74,6 +76,9 @@ def base() -> ml_collections.ConfigDict:
   c.tuning.num_steps = 1000
   c.tuning.batch_size = 256
   c.tuning.length = 50
+  # Batches are drawn, with replacement, from a fixed sample of so many
+  # sequences of the target. 0: fresh ones for every update.
+  c.tuning.num_sequences = 0
   # One rate, or a grid of them: an axis of the results, of which the report
   # shows the best by its tuning loss, method by method.
   c.tuning.learning_rate = fields.OneOrMore((5e-3,))
@@ -92,7 +97,8 @@ def base() -> ml_collections.ConfigDict:
   c.tuning.max_candidates = 4096
 
   # Every method that can be named: a tuner's spec, and which predictor it
-  # adapts ('network', or 'bayes' for the exact one of the pretraining task).
+  # adapts ('network', or 'bayes' for the exact one of the pretraining task or
+  # of the `task` that the method names).
   # A method's own argument overrides what several share, e.g.
   # --config.methods.SoftPT.length=25.
   c.methods = ml_collections.ConfigDict()
@@ -218,6 +224,15 @@ def from_plain(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(tuples(values)).lock()
 
 
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns plain values of an older run with the fields of today."""
+  found = dict(values)
+  for section, fields_ in _ADDED.items():
+    if isinstance(found.get(section), Mapping):
+      found[section] = {**fields_, **found[section]}
+  return found
+
+
 def fingerprint(values: Mapping[str, Any]) -> str:
   """Returns a short hash of plain values, whatever their order."""
   text = json.dumps(values, sort_keys=True, allow_nan=False)
@@ -247,6 +262,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   tuning, evaluation = config.tuning, config.evaluation
   checks.positives('tuning.learning_rate', tuning.learning_rate)
   checks.strings('tuning.prefix_init', tuning.prefix_init)
+  checks.integer('tuning.num_sequences', tuning.num_sequences, 0)
   for field in (
     'num_repetitions',
     'prefix_length',
@@ -307,6 +323,8 @@ def _check_names(config):
   for name, value in config.methods.items():
     predictor = value.get('predictor', 'network')
     checks.one_of(f'methods.{name}.predictor', predictor, PREDICTORS)
+    if predictor == 'bayes' and 'task' in value:
+      checks.one_of(f'methods.{name}.task', value['task'], tuple(config.tasks))
     if set(name) & set('/\\') or name.startswith('.') or name in _RESERVED:
       raise errors.UserError(
         f'methods: a method cannot be called {name!r}; its name becomes a '

@@ -42,9 +42,9 @@ class Episode(NamedTuple):
 class Statistic:
   """A sufficient statistic of fixed size: what exact sums run over.
 
-  Histories with the same value have the same probability under the prior, up to
-  a factor that the sources share, and leave the same posterior. A value is a
-  vector of D numbers: counts, and labels such as the last token.
+  Histories with the same value have the same probability under the prior, and
+  leave the same posterior. A value is a vector of D numbers: counts, and labels
+  such as the last token.
 
   Attributes:
     start: D whole numbers, the value before anything is seen.
@@ -55,6 +55,8 @@ class Statistic:
     log_predictive: (values [..., D]) -> [..., V], log posterior predictive in
       nats, -inf everywhere after what is impossible. In JAX, and at the
       precision of the values, float32 or float64.
+    log_evidence: (values [..., D]) -> [...], log probability in nats of one
+      history with this value; -inf if it is impossible. In JAX, as above.
     source_entropy: (values [..., D]) -> [...], posterior mean of the entropy in
       nats that the next token has given the source. In JAX, as above.
   """
@@ -63,6 +65,7 @@ class Statistic:
   counts: tuple[bool, ...]
   update: Callable[[np.ndarray, np.ndarray], np.ndarray]
   log_predictive: Callable[[Array], Array]
+  log_evidence: Callable[[Array], Array]
   source_entropy: Callable[[Array], Array]
 
 

@@ -32,10 +32,12 @@ class Settings:
 
   Attributes:
     num_steps: Updates; 0 leaves everything as it starts.
-    batch_size: B, fresh sequences for every update.
+    batch_size: B, sequences for every update.
     length: N.
     learning_rate: Adam's step size, at the start of the schedule, of runs that
       are given none of their own.
+    num_sequences: Of a fixed sample that every batch is drawn from, with
+      replacement, each repetition its own; 0 has fresh sequences every time.
     schedule: `constant`, or `cosine`, which decays to zero.
     clip_norm: Gradients are clipped to this global norm, taken over the tunable
       tree only.
@@ -49,6 +51,7 @@ class Settings:
   batch_size: int
   length: int
   learning_rate: float
+  num_sequences: int = 0
   schedule: str = 'constant'
   clip_norm: float = 1.0
   chunk_size: int = 50
@@ -119,6 +122,14 @@ def _updates(
     sample = functools.partial(task_prior.sample, length=settings.length)
     # One key a sequence: the same sequences, however the batch is split.
     batch_keys = jax.random.split(step_key, settings.batch_size)
+    if settings.num_sequences:
+      # A sequence is a function of its number: nothing has to be stored.
+      sample_root = keys.stream(key, 'sample', repetition)
+      batch_keys = jax.vmap(
+        lambda k: jax.random.fold_in(
+          sample_root, jax.random.randint(k, (), 0, settings.num_sequences)
+        )
+      )(batch_keys)
     tokens = jax.vmap(lambda k: sample(k).tokens)(
       sharding.own_part(mesh, batch_keys)
     )

@@ -166,8 +166,9 @@ def _claim(path, record, overwrite):
 
 
 def _check_same(path, held, record):
+  wanted = {**record, 'config': settings.complete(record['config'])}
   for part in ('config', 'numerical'):
-    found = settings.difference(held.get(part), record[part])
+    found = settings.difference(held.get(part), wanted[part])
     if found:
       raise errors.UserError(
         f'workdir: {str(path)!r} holds a run of another configuration '
@@ -207,4 +208,6 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     ) from None
   if not isinstance(record, dict) or 'config' not in record:
     raise errors.UserError(f'workdir: {str(path)!r} is not one of a run')
+  if isinstance(record['config'], dict):
+    record['config'] = settings.complete(record['config'])
   return record

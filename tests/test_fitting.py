@@ -304,6 +304,25 @@ def test_tuning_the_counts_of_bayes_finds_the_coin():
   assert counts.sum() > 10
 
 
+def test_a_fixed_sample_is_drawn_from_again_and_again():
+  # Nothing moves at this rate: a loss says which sequence a batch of one was.
+  settings = dataclasses.replace(
+    SETTINGS, num_steps=40, batch_size=1, learning_rate=1e-9, length=8
+  )
+  tuner = testing.tuner('prefix', length=1)
+
+  def losses(num_sequences):
+    sized = dataclasses.replace(settings, num_sequences=num_sequences)
+    _, found = fit(tuner, repetitions=2, settings=sized)
+    return [np.unique(x.round(3)) for x in found.T]
+
+  one, two = losses(1), losses(2)
+  assert [len(x) for x in one] == [1, 1] and one[0] != one[1]
+  for first, both in zip(one, two, strict=True):
+    assert len(both) == 2 and first in both  # A larger sample holds a smaller.
+  assert all(len(x) > 5 for x in losses(0))
+
+
 def test_a_cosine_schedule_ends_at_zero():
   settings = dataclasses.replace(SETTINGS, schedule='cosine', num_steps=4)
   tuner = testing.tuner('prefix', length=2)

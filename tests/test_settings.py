@@ -66,6 +66,7 @@ MAY_BE_ZERO = {
   'seed',
   'pretraining.num_steps',
   'tuning.num_steps',
+  'tuning.num_sequences',
   # 0 is automatic.
   'compute.sequence_block',
   'compute.run_block',

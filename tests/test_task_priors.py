@@ -135,6 +135,16 @@ def test_its_statistic_is_sufficient(prior):
     np.testing.assert_allclose(precise, whole[:, n], atol=2e-6)
 
 
+def test_its_evidence_is_the_mass_of_a_history(prior):
+  if prior.statistic is None:
+    pytest.skip('has no statistic of fixed size')
+  for length in (1, 4):
+    tokens = testing.all_sequences(prior.vocab_size, length)
+    values = statistic_after(prior, tokens).astype(np.float32)
+    found = np.exp(prior.statistic.log_evidence(values))
+    np.testing.assert_allclose(found, mass(prior, tokens), atol=1e-6)
+
+
 def test_mean_entropy_of_sources_given_a_history(prior):
   if prior.statistic is None:
     pytest.skip('has no statistic of fixed size')

@@ -13,7 +13,10 @@ from bayes_prompting import errors
 from bayes_prompting import workdir
 
 RECORD = {
-  'config': {'seed': 0, 'tuning': {'num_steps': 3, 'methods': ['SoftPT']}},
+  'config': {
+    'seed': 0,
+    'tuning': {'num_steps': 3, 'num_sequences': 0, 'methods': ['SoftPT']},
+  },
   'seed': 0,
   'numerical': {'jax': '1.0', 'backend': 'cpu'},
   'other': {'python': '3.11', 'cores': 2},
@@ -168,6 +171,17 @@ def test_a_broken_record_is_refused(run, text, overwrite):
   raw = text if isinstance(text, bytes) else text.encode()
   (run / 'config.json').write_bytes(raw)
   assert 'config.json' in refusal(run, overwrite=overwrite)
+
+
+def test_a_run_from_before_a_field_was_there_goes_on(run):
+  held = copy.deepcopy(RECORD)
+  del held['config']['tuning']['num_sequences']
+  (run / 'config.json').write_text(json.dumps(held))
+  assert workdir.claim(run, RECORD).path == run
+  assert workdir.read_record(run)['config'] == RECORD['config']
+  today = copy.deepcopy(RECORD)
+  today['config']['tuning']['num_sequences'] = 5
+  assert 'tuning.num_sequences: 0 and 5' in refusal(run, today)
 
 
 @pytest.mark.parametrize('held', ['{"config": 3}', '{"config": {}}'])

@@ -14,6 +14,7 @@ def make(
   vocab_size: int,
   sample_source: Callable[[types.Key], types.Array],
   log_predictive: Callable[[types.Array], types.Array],
+  log_evidence: Callable[[types.Array], types.Array],
   source_entropy: Callable[[types.Array], types.Array],
   support: types.Support,
 ) -> types.TaskPrior:
@@ -24,6 +25,8 @@ def make(
     sample_source: (key) -> float32 [V], log probabilities of a drawn source.
     log_predictive: (counts [..., V]) -> [..., V], the log posterior predictive
       after these counts, of their dtype; -inf everywhere after impossible ones.
+    log_evidence: (counts [..., V]) -> [...], log probability of one sequence
+      with these counts.
     source_entropy: (counts [..., V]) -> [...], posterior mean of the entropy of
       a token given its source, in nats.
     support: Its sources, as tables [1, V].
@@ -50,6 +53,7 @@ def make(
     counts=(True,) * vocab_size,
     update=lambda values, tokens: values + one_more[tokens],
     log_predictive=log_predictive,
+    log_evidence=log_evidence,
     source_entropy=source_entropy,
   )
   return types.TaskPrior(

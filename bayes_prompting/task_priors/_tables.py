@@ -23,11 +23,12 @@ def order(table: types.Array) -> int:
   return k
 
 
-def lift(table: np.ndarray, k: int) -> np.ndarray:
+def lift(table: types.Array, k: int) -> types.Array:
   """Returns the same source as a table of order k, at least its own."""
   repeats = table.shape[-1] ** (k - order(table))
   # The older tokens, which make no difference, are the leading digits.
-  return np.tile(table, (repeats, 1))
+  tile = jnp.tile if isinstance(table, jax.Array) else np.tile
+  return tile(table, (repeats, 1))
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from jax.scipy import special as jspecial
 import numpy as np
 from scipy import special
 
@@ -36,10 +37,14 @@ def make(probabilities: Sequence[float]) -> types.TaskPrior:
     predictive = jnp.broadcast_to(log_probs.astype(counts.dtype), counts.shape)
     return jnp.where(impossible[..., None], -jnp.inf, predictive)
 
+  def log_evidence(counts):
+    return jspecial.xlogy(counts, probs.astype(counts.dtype)).sum(-1)
+
   return _exchangeable.make(
     vocab_size=len(probs),
     sample_source=lambda key: jnp.asarray(log_probs, jnp.float32),
     log_predictive=log_predictive,
+    log_evidence=log_evidence,
     source_entropy=lambda x: jnp.full(x.shape[:-1], entropy, x.dtype),
     support=_tables.finite_support(probs[None, None], np.ones(1)),
   )

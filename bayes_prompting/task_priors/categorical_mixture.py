@@ -48,12 +48,18 @@ def make(
     component = jax.random.categorical(key, log_weights.astype(np.float32))
     return jnp.asarray(log_probs, jnp.float32)[component]
 
-  def log_posterior(counts):
+  def log_joint(counts):
     # xlogy is 0 where the count is, so that 0 log 0 = 0.
     likelihood = jspecial.xlogy(
       counts[..., None, :], probs.astype(counts.dtype)
     ).sum(-1)
-    joint = log_weights.astype(counts.dtype) + likelihood  # [..., M]
+    return log_weights.astype(counts.dtype) + likelihood  # [..., M]
+
+  def log_evidence(counts):
+    return jax.nn.logsumexp(log_joint(counts), axis=-1)
+
+  def log_posterior(counts):
+    joint = log_joint(counts)
     evidence = jax.nn.logsumexp(joint, axis=-1, keepdims=True)
     possible = evidence > -jnp.inf
     return joint - jnp.where(possible, evidence, 0.0)
@@ -69,6 +75,7 @@ def make(
     vocab_size=probs.shape[-1],
     sample_source=sample_source,
     log_predictive=log_predictive,
+    log_evidence=log_evidence,
     source_entropy=source_entropy,
     support=_tables.finite_support(probs[:, None], mass),
   )

@@ -56,6 +56,17 @@ def make(concentration: Sequence[float]) -> types.TaskPrior:
     predictive = log_weight - jnp.log(weight.sum(-1, keepdims=True))
     return jnp.where(occurs & ~impossible, predictive, -jnp.inf)
 
+  def log_evidence(counts):
+    # A Dirichlet-multinomial without its coefficient: of one order.
+    def log_beta(weight):
+      parts = jnp.where(occurs, jspecial.gammaln(weight), 0.0)
+      return parts.sum(-1) - jspecial.gammaln(weight.sum(-1))
+
+    start = alpha.astype(counts.dtype)
+    possible = jnp.all((counts == 0) | occurs, axis=-1)
+    weight = start + jnp.where(occurs, counts, 0.0)
+    return jnp.where(possible, log_beta(weight) - log_beta(start), -jnp.inf)
+
   def source_entropy(counts):
     weight = alpha.astype(counts.dtype) + counts
     total = weight.sum(-1, keepdims=True)
@@ -72,6 +83,7 @@ def make(concentration: Sequence[float]) -> types.TaskPrior:
     vocab_size=len(alpha),
     sample_source=sample_source,
     log_predictive=log_predictive,
+    log_evidence=log_evidence,
     source_entropy=source_entropy,
     support=types.Support(
       points=(_tables.generic(occurs[None]),), finite=False, covers=covers

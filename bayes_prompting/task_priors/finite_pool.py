@@ -1,0 +1,64 @@
+"""A pool of sources, drawn once: how many different tasks there are to see."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import registry
+from bayes_prompting import types
+
+_COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
+EXAMPLES = (
+  {'base': _COINS, 'size': 3},
+  {
+    'base': {'name': 'dirichlet_categorical', 'concentration': (0.5, 0.0, 2.0)},
+    'size': 5,
+    'seed': 1,
+  },
+)
+
+
+def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
+  """Builds the prior with equal weights on sources drawn from another prior.
+
+  It is a mixture of finitely many sources, and that is what it predicts by; the
+  Bayes predictor of where they came from is that of `base` itself, a task of
+  its own. With few sources a network learns the pool, with many the prior that
+  it came from (task diversity: Raventos et al., 2023, arXiv 2306.15063).
+
+  Args:
+    base: Spec of the prior that the pool is drawn from, whose sources must be
+      tables.
+    size: M, how many are drawn.
+    seed: Of the draw. A larger pool of the same seed holds a smaller one.
+
+  Raises:
+    UserError: If they cannot be drawn.
+  """
+  if not isinstance(base, Mapping):
+    raise errors.UserError(
+      f'base: must be the spec of a task prior, got {checks.show(base)}'
+    )
+  size = checks.integer('size', size, 1)
+  seed = checks.integer('seed', seed, 0)
+  prior = registry.make('task_priors', 'base', base)
+  if prior.sample_table is None:
+    raise errors.UserError(
+      f'base: the sources of {base["name"]!r} are no tables of probabilities, '
+      'so that no pool can be drawn'
+    )
+  root = jax.random.key(seed)
+  keys = jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(size))
+  log_tables = np.asarray(jax.vmap(prior.sample_table)(keys), np.float64)
+  tables = np.exp(log_tables)
+  tables /= tables.sum(-1, keepdims=True)
+  weights = np.full(size, 1 / size)
+  if tables.shape[1] == 1:  # Memoryless: counts say all.
+    spec = {'name': 'categorical_mixture', 'probabilities': tables[:, 0]}
+  else:
+    spec = {'name': 'markov_mixture', 'tables': tables}
+  return registry.make('task_priors', 'pool', {**spec, 'weights': weights})
