@@ -424,7 +424,8 @@ def test_verdicts_of_small_runs_say_so(run):
   record['config']['pretraining']['num_steps'] = 400
   record['config']['evaluation']['num_sequences'] = 256
   path.write_text(json.dumps(record))
-  wanted = '400 updates of pretraining, not 1000; 256 sequences of evaluation, not 2048.'
+  wanted = '400 updates of pretraining, not 1000; '
+  wanted += '256 sequences of evaluation, not 2048.'
   assert said + wanted in Page(report.render(run)).text
 
 
