@@ -25,7 +25,7 @@ def text(table: pd.DataFrame) -> str:
   ran = table[table.verdict != claims.NOT_RUN]
   lines = [
     f'{row.verdict:<14} {row.claim} ({row.network}): {interval(row)} '
-    f'{row.unit}, bound {row.bound}'
+    f'{row.unit}, bound {row.bound}{_size(row)}'
     for row in ran.itertuples()
   ]
   counts = table.verdict.value_counts()
@@ -64,11 +64,15 @@ def _cell(row):
   if row.verdict == claims.NOT_RUN:
     return claims.NOT_RUN
   unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
-  count = ''
-  if row.networks:
-    alone = ', this network alone' if row.networks == 1 else ''
-    count = f' ({row.networks} x {row.repetitions}{alone})'
-  return f'**{row.verdict}**: {interval(row)}{unit}{count}'
+  return f'**{row.verdict}**: {interval(row)}{unit}{_size(row)}'
+
+
+def _size(row):
+  """Returns networks x repetitions in brackets; none of what is exact."""
+  if not row.networks:
+    return ''
+  alone = ', this network alone' if row.networks == 1 else ''
+  return f' ({row.networks} x {row.repetitions}{alone})'
 
 
 def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:

@@ -134,11 +134,16 @@ def _dots(ax, run, looks):
 
 
 def _overview_legend(steps):
-  dot = {'color': '#444444', 'marker': 'o', 'linestyle': ''}
+  gray = {'color': '#444444'}
+  dot = {**gray, 'marker': 'o', 'linestyle': ''}
   return [
     mpl_lines.Line2D([], [], label=f'after {steps[0]} steps', **dot),
     mpl_lines.Line2D(
       [], [], label=f'after {steps[1]} steps', mfc='white', **dot
+    ),
+    mpl_lines.Line2D([], [], label='from mean to mean', lw=0.8, **gray),
+    mpl_lines.Line2D(
+      [], [], label='not run', marker='$-$', linestyle='', **gray
     ),
     mpl_patches.Patch(
       color='#e9f3e9',

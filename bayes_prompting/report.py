@@ -103,6 +103,9 @@ def render(workdir: str | os.PathLike[str]) -> str:
     name=name,
     workdir=shlex.quote(name),
     flags=_flags(root, paths),
+    smaller=report_claims.smaller(
+      workdir_lib.read_record(path)['config'] for path in paths
+    ),
     snippet_path=repr(f'{name}/{"" if alone else "RUN/"}config.json'),
     alone=alone,
     runs=runs,
@@ -117,10 +120,15 @@ def render(workdir: str | os.PathLike[str]) -> str:
   )
 
 
-def _flags(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> str:
-  """Returns what more `launch.paper` was told, as far as the runs agree."""
+def _flags(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> str | None:
+  """Returns what more `launch.paper` was told, as far as the runs agree.
+
+  None for runs that something else started: which they were is not known.
+  """
   record = root / 'paper.json'
-  common = json.loads(record.read_text('utf-8')) if record.is_file() else {}
+  if not record.is_file():
+    return None
+  common = json.loads(record.read_text('utf-8'))
   flags = [f' --{name}' for name, value in common.items() if value]
   configs = [workdir_lib.read_record(path)['config'] for path in paths]
   for section, name in (

@@ -1,6 +1,6 @@
 """The claims of a report: a CSV file of them, as text for its table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 import io
 import itertools
@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 from bayes_prompting import errors
+from bayes_prompting import settings
 
 # Of each verdict: the class of its badge, and a sign beside its colour.
 VERDICTS = {
@@ -33,6 +34,33 @@ _COLUMNS = (
   ('Verdict', ('verdict',)),
   ('Networks × repetitions', ('networks', 'repetitions')),
 )
+
+
+# Where runs are small, and what of.
+_SIZES = {
+  ('pretraining', 'num_steps'): 'updates of pretraining',
+  ('tuning', 'num_steps'): 'updates of tuning',
+  ('tuning', 'batch_size'): 'sequences a batch of tuning',
+  ('evaluation', 'num_sequences'): 'sequences of evaluation',
+}
+
+
+def smaller(configs: Iterable[Mapping[str, Any]]) -> str:
+  """Returns in what runs are smaller than the paper's, '' if in nothing.
+
+  Args:
+    configs: Of the runs, plain. No update of pretraining at all is an untrained
+      network, and not small.
+  """
+  paper, configs, found = settings.base(), list(configs), []
+  for (section, field), what in _SIZES.items():
+    wanted = paper[section][field]
+    values = {config[section][field] for config in configs}
+    values = sorted(value for value in values if 0 < value < wanted)
+    if values:
+      shown = ' or '.join(map(str, values))
+      found.append(f'{shown} {what}, not {wanted}')
+  return '; '.join(found)
 
 
 def _shown_number(text: str) -> str:

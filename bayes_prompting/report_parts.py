@@ -95,10 +95,10 @@ _MAX_WIDTH = 1600  # Pixels.
 
 def _regret_cell(row: Any) -> str:
   """Returns a regret as the headline table of a run prints it."""
-  if row.repetitions > 1:
+  if row.runs > 1:
     text = f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
   elif math.isfinite(row.mean):
-    text = f'{row.mean:.3f} ± {row.sem:.3f}'
+    text = f'{row.mean:.3f} ± {row.sem_sequences:.3f}'
   else:
     text = f'{row.mean:.3f}'
   return text.replace('inf', '∞').replace('-', '−')

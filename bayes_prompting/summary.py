@@ -20,8 +20,8 @@ COLUMNS = (
   'q25',
   'q75',
   'mean',
-  'sem',
-  'repetitions',
+  'sem_sequences',
+  'runs',
   'learning_rate',
   'prefix_init',
 )
@@ -58,7 +58,8 @@ def compare(
 
   Returns:
     Mean difference in cumulative regret, `method` minus `other`, in nats, each
-    averaged over its repetitions first, and its standard error over sequences.
+    averaged over its repetitions first, and its standard error over sequences:
+    of these networks and repetitions, not of others.
   """
   args = (eval_task, step, reference, estimator)
   first = results.sequence_regret(dataset, method, *args).mean(0)
@@ -70,10 +71,11 @@ def compare(
 def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   """Returns the summary, one row for each method, task, step and estimate.
 
-  Median and quartiles are over repetitions (of all pretraining seeds) of the
-  mean over sequences; `sem` is the standard error, over sequences, of the mean
-  over repetitions. Each method is at the best settings of the grid, see
-  `grid.best`; the last columns say which, where they mean anything to it.
+  Median and quartiles are over the `runs`, repetitions of all pretraining
+  seeds, of the mean over sequences. `sem_sequences` is the standard error, over
+  sequences, of the mean over these runs: it says nothing of other networks.
+  Each method is at the best settings of the grid, see `grid.best`; the last
+  columns say which, where they mean anything to it.
   """
   dataset, rows = grid.choose(dataset), []
   dims = ('method', 'eval_task', 'report_step', 'reference', 'estimator')
@@ -130,8 +132,8 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
   ].copy()
   summary['text'] = [
     f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
-    if row.repetitions > 1
-    else f'{row.mean:.3f} +- {row.sem:.3f}'
+    if row.runs > 1
+    else f'{row.mean:.3f} +- {row.sem_sequences:.3f}'
     for row in summary.itertuples()
   ]
   tasks = dataset.eval_task.values.tolist()

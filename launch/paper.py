@@ -99,7 +99,9 @@ def main(argv):
   # Imported late, so that --help and mistakes in flags need no JAX.
   from bayes_prompting import claim_tables
   from bayes_prompting import collection
+  from bayes_prompting import report_claims
   from bayes_prompting import reproduction
+  from bayes_prompting import workdir
 
   folder = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
   if _EXPORT.value:
@@ -117,6 +119,12 @@ def main(argv):
       common={'quick': _QUICK.value},
     )
   print(f'\n{claim_tables.text(table)}')
+  records = [
+    workdir.read_record(x.path) for x in collection.runs(folder).values()
+  ]
+  smaller = report_claims.smaller(record['config'] for record in records)
+  if smaller:
+    print(f"Not at the paper's settings, which bounds are made for: {smaller}.")
   print()
   for title, name in (
     ('Report  ', 'report.html'),

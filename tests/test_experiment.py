@@ -116,7 +116,7 @@ def test_bayes_has_two_names(finished):
 def test_repetitions_are_where_there_is_randomness(finished):
   _, config, _ = finished
   table = summary.summarize(finished[2])
-  counts = table.groupby('method').repetitions.unique().map(list)
+  counts = table.groupby('method').runs.unique().map(list)
   once = {'Oracle', 'TargetBayes', 'EvalBayes', 'PreBayes', 'NoTuning'}
   for method, found in counts.items():
     assert found == [1 if method in once else config.tuning.num_repetitions]

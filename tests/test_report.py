@@ -337,9 +337,9 @@ def test_tables_are_those_of_the_summary(collection, page):
     for row in frame.itertuples():
       title = row.eval_task + ' (target)' * (row.eval_task == TASKS[0])
       cell = page.cell(table, row.method, title)
-      first = row.median if row.repetitions > 1 else row.mean
+      first = row.median if row.runs > 1 else row.mean
       assert cell.split()[0] == f'{first:.3f}'.replace('inf', '∞')
-      if row.repetitions > 1 and np.isfinite(row.median):
+      if row.runs > 1 and np.isfinite(row.median):
         assert cell.endswith(f'[{row.q25:.3f}, {row.q75:.3f}]')
       shown += 1
     assert shown == sum(
@@ -410,6 +410,33 @@ def test_claims_with_their_verdicts(page):
   assert re.search(
     r'3\s+holds\s+1\s+does not hold\s+1\s+undecided\s+1\s+not run', page.text
   )
+
+
+def test_verdicts_of_small_runs_say_so(run):
+  path = run / 'config.json'
+  record = json.loads(path.read_text())
+  (run / 'claims.csv').write_text(CLAIMS)
+  said = "Not at the paper's settings: "
+  for updates in (0, 1000):  # The first is an untrained network.
+    record['config']['pretraining']['num_steps'] = updates
+    path.write_text(json.dumps(record))
+    assert said not in Page(report.render(run)).text
+  record['config']['pretraining']['num_steps'] = 400
+  record['config']['evaluation']['num_sequences'] = 256
+  path.write_text(json.dumps(record))
+  wanted = '400 updates of pretraining, not 1000; '
+  wanted += '256 sequences of evaluation, not 2048.'
+  assert said + wanted in Page(report.render(run)).text
+
+
+def test_how_to_run_it_again(collection, page):
+  # Nothing tells which experiments these were: they are judged, not run.
+  assert '--judge_only' in page.text and '--num_seeds' not in page.text
+  record = collection / 'paper.json'
+  record.write_text('{"quick": true}')
+  text = Page(report.render(collection)).text
+  record.unlink()
+  assert '--quick --num_seeds=' in text and '--judge_only' not in text
 
 
 def test_settings_and_what_differs(page):

@@ -12,6 +12,7 @@ from bayes_prompting import collection
 from bayes_prompting import errors
 from bayes_prompting import experiment
 from bayes_prompting import reproduction
+from bayes_prompting import settings
 from configs import paper
 
 NAMES = ('lstm-single_coin', 'lstm-two_coin_mixture')
@@ -20,7 +21,9 @@ METHODS = ('NoTuning', 'SoftPT')
 
 def tiny(name):
   config = paper.get_config(f'{name.replace("-", ",")},quick')
-  config.network.embedding_dim = config.network.torso.width = 4
+  config.network.embedding_dim = 4
+  with config.unlocked():  # Compiling a recurrence takes longest of all.
+    config.network.torso = settings.spec('linear', width=4)
   config.pretraining.num_steps = config.tuning.num_steps = 3
   config.pretraining.num_seeds = 2
   config.tuning.prefix_length = 2
@@ -62,7 +65,8 @@ def test_what_can_be_judged_is(finished):
   assert set(ran.network) == {'lstm', 'exact Bayes'}
   assert {'soft_reaches', 'hard_prefixes_harm_bayes'} <= {*ran.name}
   # Three updates teach nothing.
-  assert ran.set_index('name').verdict['soft_reaches'] == claims.FAILS
+  reaches = ran.set_index('name').loc['soft_reaches']
+  assert reaches.value > 0.05 and reaches.verdict != claims.HOLDS
   assert ran[['value', 'low', 'high']].notna().to_numpy().all()
   text = claim_tables.text(table)
   assert f'{len(table) - len(ran)} not run' in text

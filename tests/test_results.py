@@ -167,9 +167,11 @@ def test_summary_is_over_repetitions_and_sequences_as_it_says(dataset, found):
   runs = np.concatenate(
     [found['SoftPT', seed].sequences[0, 0, :, 0, 0, 1] for seed in range(2)]
   ).astype(np.float64)
-  assert row.repetitions == len(runs) == 6
+  assert row.runs == len(runs) == 6
   np.testing.assert_allclose(row['mean'], runs.mean(), rtol=1e-6)
-  np.testing.assert_allclose(row['sem'], stats.sem(runs.mean(0)), rtol=1e-6)
+  np.testing.assert_allclose(
+    row['sem_sequences'], stats.sem(runs.mean(0)), rtol=1e-6
+  )
   quartiles = np.percentile(runs.mean(-1), [25, 50, 75])
   np.testing.assert_allclose(row[['q25', 'median', 'q75']].tolist(), quartiles)
   # Methods that ran, times tasks, report steps, references and estimators.
@@ -198,7 +200,7 @@ def test_infinite_regrets_stay_infinite(found):
   builder.put_regrets('SoftPT', 0, 'home', infinite)
   table = summary.summarize(builder.build({}))
   assert np.isposinf(table['mean']).all()
-  assert table['sem'].isna().all()
+  assert table['sem_sequences'].isna().all()
   assert np.isfinite(table['median']).all()  # One of three is infinite.
   assert np.isposinf(table['q75']).sum() in (0, len(table))
 
@@ -209,7 +211,7 @@ def test_a_run_that_turned_nan_is_not_dropped(found):
   regrets.sequences[0, 0, 1] = np.nan
   builder.put_regrets('SoftPT', 0, 'home', regrets)
   table = summary.summarize(builder.build({}))
-  assert (table.repetitions == 3).all()
+  assert (table.runs == 3).all()
   assert table['mean'].isna().all()
 
 
