@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from bayes_prompting import claims
+from bayes_prompting import optimal_prompts
 from bayes_prompting import registry
 from bayes_prompting import regret_samples
 from bayes_prompting import settings
-from bayes_prompting import theory
 
 # Nats. The exact Bayesian predictor of random coins loses 1.477 nats on the
 # single coin within 50 steps, and another 0.675 within the next 150.
@@ -124,7 +124,7 @@ def _later(name, method, text, networks, bound, reason=_SLIGHTLY_WHY):
 def _cost_of_best_hard_prefix(config: Mapping[str, Any]) -> float:
   """Returns what the best hard prefix costs exact Bayes, above none, in nats.
 
-  Exact: a sum over counts (`theory.hard_prefix_regrets`).
+  Exact: sums over counts (`optimal_prompts.optimal_hard_prefix`).
   """
   specs = settings.from_plain(config)
   prior, target = (
@@ -132,14 +132,12 @@ def _cost_of_best_hard_prefix(config: Mapping[str, Any]) -> float:
     for name in (specs.pretraining.task, specs.tuning.target)
   )
   none, best = (
-    min(
-      theory.hard_prefix_regrets(
-        prior, target, specs.tuning.length, prefix_length
-      ).values()
-    )
+    optimal_prompts.optimal_hard_prefix(
+      prior, target, prefix_length, specs.tuning.length
+    ).regrets[0]
     for prefix_length in (0, specs.tuning.prefix_length)
   )
-  return best - none
+  return float(best - none)
 
 
 def _part_of_gap(means):

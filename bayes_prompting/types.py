@@ -51,7 +51,8 @@ class Statistic:
     counts: D bools, which entries are counts. Those may be raised by any amount
       that is not negative (pseudo-counts); the others are labels.
     update: (values int64 [S, D], tokens int64 [S]) -> int64 [S, D], after one
-      more token. In NumPy.
+      more token. What it adds to counts, and new labels, depend on labels and
+      tokens alone. In NumPy.
     log_predictive: (values [..., D]) -> [..., V], log posterior predictive in
       nats, -inf everywhere after what is impossible. In JAX, and at the
       precision of the values, float32 or float64.

@@ -172,6 +172,20 @@ def test_counts_are_its_statistic_where_it_says_so(prior):
   assert all(prior.statistic.counts)
 
 
+def test_what_tokens_add_to_counts_depends_on_labels_alone(prior):
+  if prior.statistic is None:
+    pytest.skip('has no statistic')
+  tokens = testing.all_sequences(prior.vocab_size, 3)
+  counts = np.array(prior.statistic.counts)
+  raised = counts * np.arange(1, 1 + len(counts))
+  values = np.array([prior.statistic.start] * len(tokens))
+  higher = values + raised
+  for column in tokens.T.astype(np.int64):
+    values = prior.statistic.update(values, column)
+    higher = prior.statistic.update(higher, column)
+    np.testing.assert_array_equal(higher, values + raised)
+
+
 def test_sources_are_in_the_support(prior):
   if prior.support is None:
     pytest.skip('its sources are no tables')

@@ -84,29 +84,40 @@ def test_infinite_where_the_prior_rules_out_what_occurs():
   assert np.isposinf(found).all()
 
 
-def test_hard_prefixes_of_the_coin():
-  args = testing.random_coins(), testing.single_coin(), 50
-  (none,) = theory.hard_prefix_regrets(*args, 0).values()
-  assert none == pytest.approx(1.4772, abs=1e-4)
-  found = theory.hard_prefix_regrets(*args, 6)
-  assert len(found) == 7  # One for each count of ones.
-  best = min(found, key=found.get)
-  assert best == (0, 1, 1, 1, 1, 1)
-  assert found[best] == pytest.approx(0.5711, abs=1e-4)
+def test_gaps_are_the_losses_above_bayes_of_the_target():
+  prior, target = testing.random_coins(), testing.two_coins()
+  found = theory.expectation(prior, target, 50)
+  own = theory.expected_losses(target, target, 50).bayes
+  assert found.target_regret() == pytest.approx(np.log(2), abs=1e-4)
+  for added in ([0.0, 0.0], [0.25, 0.25], [5.0, 1.0]):
+    lost = theory.expected_losses(prior, target, 50, pseudo_counts=added).bayes
+    np.testing.assert_allclose(found.gaps(added), lost - own, atol=1e-12)
 
 
-def test_no_hard_prefix_helps_on_a_mixture_of_two_coins():
-  args = testing.random_coins(), testing.two_coins(), 50
-  (none,) = theory.hard_prefix_regrets(*args, 0).values()
-  # By symmetry both coins of the mixture cost as much as the single one.
-  assert none == pytest.approx(1.4772, abs=1e-4)
-  found = theory.hard_prefix_regrets(*args, 6)
-  assert min(found.values()) > none
-  mirrored = {tuple(sorted(1 - v for v in p)): x for p, x in found.items()}
-  assert found == pytest.approx(mirrored, abs=1e-5)
+def test_the_smallest_gaps_have_all_their_digits():
+  prior = testing.random_coins()
+  found = theory.expectation(prior, prior, 50)
+  assert found.gaps().sum() == found.deviation() == 0
+  small, smaller = (found.gaps([x, 0.0]).sum() for x in (1e-7, 1e-9))
+  assert small < 1e-14
+  assert small / smaller == pytest.approx(1e4, rel=1e-3)  # It is quadratic.
+
+
+def test_deviation_is_of_all_that_may_happen():
+  # Bayes knows the coin after some hundred tokens, unless fifty say otherwise.
+  found = theory.expectation(testing.two_coins(), testing.single_coin(), 50)
+  assert found.gaps([0.0, 20.0]).sum() < 1e-11
+  assert found.deviation([0.0, 20.0]) == pytest.approx(0.6, abs=1e-6)
+  assert found.deviation([0.0, 200.0]) < 1e-12
+
+
+def test_where_the_target_never_shows_a_token_its_mass_is_lost():
+  prior = testing.task_prior('dirichlet_categorical', concentration=(1, 1, 1))
+  target = testing.task_prior('categorical', probabilities=(0.5, 0.0, 0.5))
+  (first,) = theory.expectation(prior, target, 1).gaps()
+  assert first == pytest.approx(np.log(3) - np.log(2), abs=1e-12)
 
 
 def test_says_nothing_where_it_is_not_cheap():
   dice = testing.task_prior('dirichlet_categorical', concentration=(1,) * 6)
   assert theory.expected_regret(dice, dice, 200) is None
-  assert theory.hard_prefix_regrets(dice, dice, 200, 1) is None
