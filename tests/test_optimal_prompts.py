@@ -68,6 +68,7 @@ def chain(concentration=(1.0, 2.0)):
     counts=(True,) * 4 + (False,),
     update=update,
     log_predictive=log_predictive,
+    log_evidence=lambda values: jnp.zeros(values.shape[:-1]),
     source_entropy=lambda values: jnp.zeros(values.shape[:-1]),
   )
   return types.TaskPrior(2, None, prefill, predict, statistic)

@@ -191,7 +191,11 @@ def _statistic(vocab_size, alpha, depth, split):
     return np.concatenate([counts, last[:, 1:]], axis=-1)
 
   def path(value):
-    """Returns counts [D+1, V] and log odds [D] from the root, and if known."""
+    """Returns what is at the nodes of the current path, from the root down.
+
+    That is counts [D+1, V] and log odds [D]; then whether the path is known,
+    and the log mass of all that was counted.
+    """
     last = value[num_counts:].astype(jnp.int32)
     place = np.array(sizes[:depth][::-1], np.int32)
     context = jnp.sum(jnp.maximum(last, 0) * place)
@@ -208,16 +212,20 @@ def _statistic(vocab_size, alpha, depth, split):
       counts.append(nodes[here])
       log_odds.append((as_split - as_leaf)[here])
     log_odds = jnp.array(log_odds[::-1], value.dtype)
-    return jnp.stack(counts[::-1]), log_odds, jnp.all(last >= 0)
+    return jnp.stack(counts[::-1]), log_odds, jnp.all(last >= 0), below[0]
 
   def log_predictive(value):
-    counts, log_odds, known = path(value)
+    counts, log_odds, known, _ = path(value)
     of_nodes = _dirichlet.log_predictive(alpha, counts)
     uniform = -jnp.log(jnp.full_like(of_nodes[0], vocab_size))
     return jnp.where(known, _mix(log_odds, of_nodes)[0], uniform)
 
+  def log_evidence(value):
+    first = jnp.sum(value[num_counts:] >= 0).astype(value.dtype)
+    return path(value)[-1] - first * jnp.log(jnp.full_like(first, vocab_size))
+
   def source_entropy(value):
-    counts, log_odds, known = path(value)
+    counts, log_odds, known, _ = path(value)
     of_nodes = _dirichlet.mean_entropy(alpha, counts)  # [D+1]
     mean = of_nodes[-1]
     for d in reversed(range(depth)):
@@ -229,6 +237,7 @@ def _statistic(vocab_size, alpha, depth, split):
     counts=(True,) * num_counts + (False,) * depth,
     update=update,
     log_predictive=jnp.vectorize(log_predictive, signature='(d)->(v)'),
+    log_evidence=jnp.vectorize(log_evidence, signature='(d)->()'),
     source_entropy=jnp.vectorize(source_entropy, signature='(d)->()'),
   )
 
