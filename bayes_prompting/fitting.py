@@ -123,10 +123,9 @@ def fit(
 
   The loss is summed over the N positions and averaged over the batch, in nats.
   Repetition r starts from the stream (key, 'init', r) and draws the data of
-  step k from (key, 'data', r, k), or by it from a fixed sample, the sequences of
-  which are numbered, and drawn by their number from (key, 'sample', r); however
-  many runs there are beside it, and at whatever learning rate: the runs of one
-  repetition are paired.
+  step k from (key, 'data', r, k), or by it from a fixed sample, drawn from
+  (key, 'sample', r); however many runs there are beside it, and at whatever
+  learning rate: the runs of one repetition are paired.
 
   Args:
     key: Root of the streams; not consumed. Fits that share it share their
