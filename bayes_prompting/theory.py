@@ -17,6 +17,9 @@ from bayes_prompting import types
 
 # More values than these, over all steps, are not summed over: seconds.
 _MAX_VALUES = 3_000_000
+# Nor if they are more numbers: a gigabyte or so. A value of a chain of a
+# high order has thousands.
+_MAX_NUMBERS = 60_000_000
 # Values whose predictions are computed at once: one compiled program.
 _BLOCK = 8192
 
@@ -100,7 +103,8 @@ def _reachable(statistic, start, other, length):
   levels, total = [], 0
   for _ in range(length):
     total += len(level)
-    if total + len(level) * vocab_size > _MAX_VALUES:
+    so_far = total + len(level) * vocab_size
+    if so_far > min(_MAX_VALUES, _MAX_NUMBERS // level.shape[-1]):
       return None
     values = np.repeat(level, vocab_size, axis=0)
     tokens = np.tile(np.arange(vocab_size), len(level))
@@ -121,7 +125,7 @@ def _distinct(values):
   """Returns the distinct rows of whole numbers [S, D], and which each was."""
   least = values.min(0)
   span = values.max(0) - least + 1
-  if np.prod(span.astype(np.float64)) < 2**62:
+  if np.log2(span).sum() < 62:
     # Numbers in a mixed base sort much faster than rows.
     keys = (values - least) @ np.cumprod([1, *span[:-1]])
   else:
