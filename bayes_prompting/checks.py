@@ -90,9 +90,13 @@ def non_negative_array(field: str, value: object, ndim: int) -> np.ndarray:
   Args:
     field: The name to show.
     value: What the user gave: nested sequences of numbers.
-    ndim: 1 for [V] with V >= 2, 2 for [M, V] with M >= 1 and V >= 2.
+    ndim: 1 for [V], 2 for [M, V], 3 for [M, V^k, V], with M >= 1 and V >= 2.
   """
-  shape = {1: '[V] with V >= 2', 2: '[M, V] with M >= 1 and V >= 2'}[ndim]
+  shape = {
+    1: '[V] with V >= 2',
+    2: '[M, V] with M >= 1 and V >= 2',
+    3: '[M, V^k, V] with M >= 1 and V >= 2',
+  }[ndim]
   array = _numbers(value)
   if array is None:
     raise errors.UserError(

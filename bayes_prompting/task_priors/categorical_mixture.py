@@ -11,6 +11,7 @@ from scipy import special
 from bayes_prompting import checks
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
+from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
 
 EXAMPLES = (
@@ -58,18 +59,12 @@ def make(
   def log_evidence(counts):
     return jax.nn.logsumexp(log_joint(counts), axis=-1)
 
-  def log_posterior(counts):
-    joint = log_joint(counts)
-    evidence = jax.nn.logsumexp(joint, axis=-1, keepdims=True)
-    possible = evidence > -jnp.inf
-    return joint - jnp.where(possible, evidence, 0.0)
-
   def log_predictive(counts):
-    posterior = log_posterior(counts)[..., None]
-    return jax.nn.logsumexp(posterior + log_probs.astype(counts.dtype), axis=-2)
+    of_components = log_probs.astype(counts.dtype)
+    return _mixture.log_predictive(log_joint(counts), of_components)
 
   def source_entropy(counts):
-    return jnp.exp(log_posterior(counts)) @ entropies.astype(counts.dtype)
+    return _mixture.mean(log_joint(counts), entropies.astype(counts.dtype))
 
   return _exchangeable.make(
     vocab_size=probs.shape[-1],

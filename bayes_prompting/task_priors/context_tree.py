@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy import special as jspecial
 import numpy as np
 
 from bayes_prompting import checks
@@ -107,7 +106,8 @@ def make(
   def sample_table(key):
     split_key, leaf_key = jax.random.split(key)
     splits = jax.random.bernoulli(split_key, split, (sizes.sum(),))
-    leaves = _dirichlet.sample(leaf_key, concentration, int(sizes.sum()))
+    each = np.broadcast_to(concentration, (sizes.sum(), vocab_size))
+    leaves = _dirichlet.log_sample(leaf_key, each)
     table = leaves[first[depth] :]
     # The leaf of a context is its first node that does not split: the last word
     # is the root's.
@@ -129,7 +129,7 @@ def make(
 
   def step(tree, token):
     path = first + tree.context % sizes  # [D+1], from the root down.
-    of_nodes = _dirichlet.log_predictive(concentration, tree.counts[path])
+    of_nodes = _dirichlet.log_mean(concentration, tree.counts[path])
     mixtures = _mix(tree.log_odds[path[:-1]], of_nodes)
     known = tree.seen == depth
     log_probs = jnp.where(known, mixtures[0], -np.float32(np.log(vocab_size)))
@@ -201,11 +201,13 @@ def _statistic(vocab_size, alpha, depth, split):
     context = jnp.sum(jnp.maximum(last, 0) * place)
     leaves = value[:num_counts].reshape(sizes[depth], vocab_size)
     counts, log_odds = [leaves[context]], []
-    below = _log_marginal(alpha, leaves)  # Of the subtrees at depth d + 1.
+    below = _dirichlet.log_evidence(
+      alpha, leaves
+    )  # Of the subtrees at depth d + 1.
     for d in reversed(range(depth)):
       # The oldest token is the leading digit: it tells siblings apart.
       nodes = leaves.reshape(-1, sizes[d], vocab_size).sum(0)
-      as_leaf = log_stops + _log_marginal(alpha, nodes)
+      as_leaf = log_stops + _dirichlet.log_evidence(alpha, nodes)
       as_split = log_splits + below.reshape(vocab_size, sizes[d]).sum(0)
       below = jnp.logaddexp(as_leaf, as_split)
       here = context % sizes[d]
@@ -216,7 +218,7 @@ def _statistic(vocab_size, alpha, depth, split):
 
   def log_predictive(value):
     counts, log_odds, known, _ = path(value)
-    of_nodes = _dirichlet.log_predictive(alpha, counts)
+    of_nodes = _dirichlet.log_mean(alpha, counts)
     uniform = -jnp.log(jnp.full_like(of_nodes[0], vocab_size))
     return jnp.where(known, _mix(log_odds, of_nodes)[0], uniform)
 
@@ -240,13 +242,3 @@ def _statistic(vocab_size, alpha, depth, split):
     log_evidence=jnp.vectorize(log_evidence, signature='(d)->()'),
     source_entropy=jnp.vectorize(source_entropy, signature='(d)->()'),
   )
-
-
-def _log_marginal(alpha, counts):
-  """Returns log P_e [...] in nats, of one sequence with counts [..., V]."""
-  alpha = jnp.asarray(alpha, counts.dtype)
-  gammaln = jspecial.gammaln
-  of_tokens = gammaln(alpha + counts) - gammaln(alpha)
-  total = alpha.sum()
-  of_total = gammaln(total + counts.sum(-1)) - gammaln(total)
-  return of_tokens.sum(-1) - of_total

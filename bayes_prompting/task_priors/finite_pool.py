@@ -56,9 +56,12 @@ def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
   log_tables = np.asarray(jax.vmap(prior.sample_table)(keys), np.float64)
   tables = np.exp(log_tables)
   tables /= tables.sum(-1, keepdims=True)
-  weights = np.full(size, 1 / size)
-  if tables.shape[1] == 1:  # Memoryless: counts say all.
-    spec = {'name': 'categorical_mixture', 'probabilities': tables[:, 0]}
-  else:
-    spec = {'name': 'markov_mixture', 'tables': tables}
-  return registry.make('task_priors', 'pool', {**spec, 'weights': weights})
+  return registry.make(
+    'task_priors',
+    'pool',
+    {
+      'name': 'markov_mixture',  # Of order 0, a mixture of memoryless sources.
+      'weights': np.full(size, 1 / size),
+      'tables': tables,
+    },
+  )

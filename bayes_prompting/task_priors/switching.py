@@ -56,7 +56,7 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
     UserError: If one is out of range.
   """
   hazard = _checks.probability('hazard', hazard)
-  alpha = _dirichlet.concentration('concentration', concentration)
+  alpha = _dirichlet.concentrations('concentration', concentration, ndim=1)
   vocab_size = len(alpha)
   with np.errstate(divide='ignore'):
     log_stays = np.float32(np.log1p(-hazard))
@@ -66,7 +66,8 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
     switch_key, source_key, token_key = jax.random.split(key, 3)
     starts = jax.random.bernoulli(switch_key, hazard, (length,))
     # One for each segment that there could be, the first has number 0.
-    sources = _dirichlet.sample(source_key, alpha, length)
+    each = np.broadcast_to(alpha, (length, vocab_size))
+    sources = _dirichlet.log_sample(source_key, each)
     segments = jnp.cumsum(starts.at[:1].set(False))
     oracle = sources[segments]
     tokens = jax.random.categorical(token_key, oracle)
@@ -84,7 +85,7 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
     def step(runs, at):
       position, token = at
       log_weights, counts = runs
-      of_runs = _dirichlet.log_predictive(alpha, counts)
+      of_runs = _dirichlet.log_mean(alpha, counts)
       mixture = jax.nn.logsumexp(log_weights[:, None] + of_runs, axis=0)
       evidence = mixture[token]
       possible = evidence > -jnp.inf

@@ -1,0 +1,63 @@
+"""Finite mixtures: what all priors with finitely many components share."""
+
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import types
+
+
+def log_posterior(joint: types.Array) -> types.Array:
+  """Returns log P(component | history), [..., M].
+
+  Args:
+    joint: [..., M], log P(component, history) up to a shared constant.
+
+  Returns:
+    -inf everywhere if the history is impossible under all; never NaN.
+  """
+  evidence = jax.nn.logsumexp(joint, axis=-1, keepdims=True)
+  return joint - jnp.where(evidence > -jnp.inf, evidence, 0.0)
+
+
+def log_predictive(joint: types.Array, log_probs: types.Array) -> types.Array:
+  """Returns the mean of the components' predictives, [..., V], in logs.
+
+  Args:
+    joint: See `log_posterior`.
+    log_probs: [..., M, V], log predictive of each component.
+  """
+  return jax.nn.logsumexp(log_posterior(joint)[..., None] + log_probs, axis=-2)
+
+
+def mean(joint: types.Array, values: types.Array) -> types.Array:
+  """Returns the posterior mean [...] of `values` [..., M], which are finite."""
+  return jnp.sum(jnp.exp(log_posterior(joint)) * values, axis=-1)
+
+
+def read(
+  joint: types.Array,
+  log_probs: types.Array,
+  tokens: types.Array,
+  counted: types.Array | bool = True,
+) -> types.Array:
+  """Returns the mean of the components' predictives before each of N tokens.
+
+  By the chain rule: O(M V) work a token, whatever the evidence costs.
+
+  Args:
+    joint: [M], before the first, see `log_posterior`.
+    log_probs: [N, M, V], log predictive of each component before each token.
+    tokens: int32 [N].
+    counted: bool [N], which tokens the components predict; the others, whatever
+      the component, have the same probability.
+
+  Returns:
+    [N, V].
+  """
+  where = tokens[:, None, None]
+  gains = jnp.take_along_axis(log_probs, where, axis=-1)[..., 0]  # [N, M]
+  gains = jnp.where(jnp.expand_dims(counted, -1), gains, 0.0)
+  # The joint before a token: differences of cumulative sums would be NaN where
+  # a component is ruled out.
+  joints = jnp.cumsum(jnp.concatenate([joint[None], gains[:-1]]), axis=0)
+  return log_predictive(joints, log_probs)

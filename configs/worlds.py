@@ -1,0 +1,98 @@
+"""Worlds beyond single coins: a network meta-trained on each, against Bayes.
+
+    python -m launch.experiment --config=configs/worlds.py:WORLD,NETWORK \
+        --workdir=runs/worlds/WORLD-NETWORK
+
+WORLD is one of `WORLDS`, NETWORK is lstm or transformer; `,quick` behind them
+makes everything small. The row NoTuning of the table is what the network loses
+to the exact predictor of its world (reference `bayes`), and how near it gets is
+in `docs/task_priors.md`.
+"""
+
+from bayes_prompting import checks
+from bayes_prompting import settings
+from configs import paper
+
+_COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
+_CHAINS = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
+
+# One world for each family of task priors.
+WORLDS = {
+  # Coins that are loaded, in one of two directions.
+  'dirichlet_mixture': {
+    'name': 'dirichlet_mixture',
+    'weights': (0.5, 0.5),
+    'concentrations': ((8.0, 2.0), (2.0, 8.0)),
+  },
+  'dirichlet_markov': _CHAINS,
+  # Chains that stay, that change, and that forget.
+  'markov_mixture': {
+    'name': 'markov_mixture',
+    'weights': (0.4, 0.4, 0.2),
+    'tables': (
+      ((0.9, 0.1), (0.1, 0.9)),
+      ((0.1, 0.9), (0.9, 0.1)),
+      ((0.5, 0.5), (0.5, 0.5)),
+    ),
+  },
+  # Coins that are replaced every twenty tosses or so.
+  'switching': {
+    'name': 'switching',
+    'hazard': 0.05,
+    'concentration': (1.0, 1.0),
+  },
+  # Two hidden states each: slow ones, and ones that take turns.
+  'hmm_mixture': {
+    'name': 'hmm_mixture',
+    'weights': (0.5, 0.5),
+    'initial': ((0.5, 0.5), (0.5, 0.5)),
+    'transitions': (((0.95, 0.05), (0.05, 0.95)), ((0.1, 0.9), (0.9, 0.1))),
+    'emissions': (((0.9, 0.1), (0.1, 0.9)), ((0.9, 0.1), (0.1, 0.9))),
+  },
+  'context_tree': {'name': 'context_tree', 'vocab_size': 2, 'depth': 3},
+  'finite_pool': {'name': 'finite_pool', 'base': _COINS, 'size': 16},
+  # Half coins, half chains.
+  'union': {
+    'name': 'union',
+    'components': {
+      'coins': {'weight': 0.5, **_COINS},
+      'chains': {'weight': 0.5, **_CHAINS},
+    },
+  },
+}
+
+
+def get_config(arguments: str = 'switching,lstm'):
+  """Returns the configuration for `WORLD,NETWORK` and what may follow."""
+  world, _, rest = arguments.partition(',')
+  network, _, option = rest.partition(',')
+  checks.one_of('worlds.py:WORLD', world, WORLDS)
+  checks.one_of('worlds.py:WORLD,NETWORK', network, paper.TORSOS)
+  if option:
+    checks.one_of('worlds.py:WORLD,NETWORK,...', option, ('quick',))
+  config = settings.base()
+  with config.unlocked():
+    config.tasks = {'world': WORLDS[world]}
+  config.network.torso = paper.TORSOS[network].copy_and_resolve_references()
+  pretraining, tuning, evaluation = (
+    config.pretraining,
+    config.tuning,
+    config.evaluation,
+  )
+  pretraining.task = tuning.target = 'world'
+  # Structure takes longer to learn than a bias: twice the paper's updates.
+  pretraining.num_steps = 2000
+  pretraining.learning_rate = 2e-3
+  pretraining.schedule = 'cosine'
+  tuning.methods = ('PreBayes', 'NoTuning')
+  evaluation.tasks = ('world',)
+  evaluation.length = pretraining.length
+  if option == 'quick':
+    config.network.embedding_dim = 32
+    if network == 'lstm':
+      config.network.torso.width = 32
+    pretraining.num_steps = 300
+    pretraining.learning_rate = 5e-3
+    pretraining.batch_size = 64
+    evaluation.num_sequences = 256
+  return config
