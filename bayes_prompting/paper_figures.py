@@ -22,14 +22,14 @@ from bayes_prompting import drawing
 from bayes_prompting import grid
 from bayes_prompting import paper_claims
 
-_TORSOS = {'lstm': 'LSTM', 'transformer': 'Transformer'}
+TORSOS = {'lstm': 'LSTM', 'transformer': 'Transformer'}
 # Columns of the overview: what follows the torso in a run's name, and a title.
 _COLUMNS = {
   '-single_coin': 'single coin',
   '-two_coin_mixture': 'two-coin mixture',
   '_untrained-single_coin': 'single coin,\nuntrained network',
 }
-_SWEEPS = {
+TARGETS = {
   '-single_coin': 'single coin',
   '-two_coin_mixture': 'two-coin mixture',
 }
@@ -82,27 +82,27 @@ def overview(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
     runs: By name; those that are not there leave their panel empty.
   """
   columns = [
-    kind for kind in _COLUMNS if any(torso + kind in runs for torso in _TORSOS)
+    kind for kind in _COLUMNS if any(torso + kind in runs for torso in TORSOS)
   ]
   shown = [
-    runs[t + kind] for t in _TORSOS for kind in columns if t + kind in runs
+    runs[t + kind] for t in TORSOS for kind in columns if t + kind in runs
   ]
   named = dict.fromkeys(m for run in shown for m in run.tuning)
   references = ('Oracle', 'TargetBayes', 'EvalBayes', 'RandomPF')
   looks = drawing.looks(m for m in named if m not in references)
   height = 0.15 * len(looks) + 0.75
   figure, axes = drawing.panels(
-    len(_TORSOS) * len(columns),
+    len(TORSOS) * len(columns),
     height,
     len(columns),
     sharex=True,
     sharey=True,
   )
   for ax, (torso, kind) in zip(
-    axes, [(t, k) for t in _TORSOS for k in columns], strict=True
+    axes, [(t, k) for t in TORSOS for k in columns], strict=True
   ):
     ax.axvspan(0, paper_claims.REACHES, color='#e9f3e9', lw=0, zorder=0)
-    ax.set_title(f'{_TORSOS[torso]}, {_COLUMNS[kind]}')
+    ax.set_title(f'{TORSOS[torso]}, {_COLUMNS[kind]}')
     if torso + kind in runs:
       _dots(ax, runs[torso + kind], looks)
     else:
@@ -166,7 +166,7 @@ def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
   for ax, (torso, kind) in zip(axes, pairs, strict=True):
     run = runs[f'{torso}{kind}-prefix_lengths']
     handles |= _lengths(ax, run) | _levels(ax, run, runs.get(torso + kind))
-    ax.set(title=f'{_TORSOS[torso]},\n{_SWEEPS[kind]}', yscale='log')
+    ax.set(title=f'{TORSOS[torso]},\n{TARGETS[kind]}', yscale='log')
     ax.set_xlabel('rows of the prefix')
   for ax in axes[::2]:
     ax.set_ylabel('regret above TargetBayes (nats)')
@@ -178,8 +178,8 @@ def _swept(runs):
   """Returns torso and target of each sweep that there is."""
   return [
     (torso, kind)
-    for kind in _SWEEPS
-    for torso in _TORSOS
+    for kind in TARGETS
+    for torso in TORSOS
     if f'{torso}{kind}-prefix_lengths' in runs
   ]
 
@@ -243,7 +243,7 @@ def make_all(
     for name in collection.runs(folder)
   }
   makers = {}
-  if any(torso + kind in runs for torso in _TORSOS for kind in _COLUMNS):
+  if any(torso + kind in runs for torso in TORSOS for kind in _COLUMNS):
     makers['overview'] = overview
   if _swept(runs):
     makers['prefix_lengths'] = prefix_lengths

@@ -21,6 +21,7 @@ from bayes_prompting import errors
 from bayes_prompting import experiment
 from bayes_prompting import paper_claims
 from bayes_prompting import paper_figures
+from bayes_prompting import placing
 from bayes_prompting import report
 from bayes_prompting import settings
 from bayes_prompting import summary
@@ -115,5 +116,6 @@ def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
   if collection.runs(folder):
     summary.save(collection.summaries(folder), folder / 'summary.csv')
     paper_figures.make_all(folder, folder / 'figures')
+    placing.make_all(folder, folder / 'figures')
     report.write(folder)
   return table

@@ -1,0 +1,126 @@
+"""Where the prompts of networks stand among those of exact Bayes.
+
+Of results files: what networks lose after their prompts, beside the best hard
+prefix of every length and the best posterior of the prior, which need none.
+"""
+
+from collections.abc import Mapping, Sequence
+import functools
+import json
+import os
+import pathlib
+
+import xarray as xr
+
+from bayes_prompting import collection
+from bayes_prompting import drawing
+from bayes_prompting import errors
+from bayes_prompting import optimal_prompts
+from bayes_prompting import paper_figures
+from bayes_prompting import promptability_figure
+from bayes_prompting import pseudo_counts
+from bayes_prompting import registry
+from bayes_prompting import settings
+from bayes_prompting import types
+
+METHODS = ('HardPT', 'SoftPT')
+# Exact prefixes are drawn up to this length, or as far as networks go.
+_LONGEST = 8
+
+
+def panel(
+  runs: Mapping[str, Sequence[xr.Dataset]],
+) -> promptability_figure.Panel:
+  """Returns a panel of `promptability_figure.gap`, with networks in it.
+
+  Args:
+    runs: Results by the name of the network ('LSTM'), all of one pretraining
+      task, target and tuning length. Of their methods those of `METHODS` are
+      placed, and the same with a suffix, as in 'SoftPT-12'. Of several results
+      of a network with the same method and length, the first.
+
+  Raises:
+    UserError: If there is none, or they are of different tasks; or if exact
+      answers need a statistic that their tasks do not have.
+  """
+  worlds = [_world(run) for found in runs.values() for run in found]
+  if not worlds or any(world != worlds[0] for world in worlds):
+    raise errors.UserError(
+      'runs: must be one or more of the same pretraining task, target and '
+      f'tuning length, got {worlds!r}'
+    )
+  prior, target = tasks(next(x for found in runs.values() for x in found))
+  length = worlds[0][-1]
+  networks = {}
+  for name, found in runs.items():
+    for method, rows, lost in (x for run in found for x in _prompts(run)):
+      by_length = networks.setdefault(f'{name} {method}', {})
+      by_length.setdefault(rows, lost)
+  longest = max((max(x) for x in networks.values()), default=0)
+  gaps = optimal_prompts.Gaps(prior, target, length)
+  curve = optimal_prompts.curve_of(gaps, max(longest, _LONGEST))
+  best = pseudo_counts.best(gaps, _LONGEST)
+  return promptability_figure.Panel(
+    prefix_lengths=curve.lengths.tolist(),
+    gaps=curve.gaps.tolist(),
+    family=None if best is None else best.gap,
+    length=length,
+    networks=networks,
+  )
+
+
+def tasks(run: xr.Dataset) -> tuple[types.TaskPrior, types.TaskPrior]:
+  """Returns the pretraining task and the target of results, built."""
+  *specs, _ = _world(run)
+  prior, target = (registry.make('task_priors', 'task', x) for x in specs)
+  return prior, target
+
+
+def make_all(
+  folder: str | os.PathLike[str], into: str | os.PathLike[str]
+) -> list[pathlib.Path]:
+  """Draws `promptability` of the paper's runs in a folder, as PNG and PDF.
+
+  A panel for each target, with the pretrained networks of the paper's size, and
+  their sweeps of the prefix length, as far as there are any.
+
+  Returns:
+    The paths that were written.
+  """
+  panels = {}
+  for target, title in paper_figures.TARGETS.items():
+    runs = {
+      title_of: [
+        collection.load(folder, f'{torso}{target}{suffix}')
+        for suffix in ('', '-prefix_lengths')
+      ]
+      for torso, title_of in paper_figures.TORSOS.items()
+    }
+    runs = {name: [x for x in found if x] for name, found in runs.items()}
+    if any(runs.values()):
+      panels[title] = panel(runs)
+  if not panels:
+    return []
+  draw = functools.partial(promptability_figure.gap, panels)
+  return drawing.write_all({'promptability': draw}, into)
+
+
+def _config(run):
+  return settings.from_plain(json.loads(run.attrs['config']))
+
+
+def _world(run):
+  """Returns the specs of the pretraining task and the target, and N."""
+  config = _config(run)
+  names = config.pretraining.task, config.tuning.target
+  specs = (config.tasks[name].to_dict() for name in names)
+  return *specs, int(run.attrs['tuning_length'])
+
+
+def _prompts(run):
+  """Yields method, K, and [nats of each network] of what is placed."""
+  config = _config(run)
+  for name, lost in paper_figures.losses(run).tuning.items():
+    method, _, _ = name.partition('-')
+    if method in METHODS:
+      yield method, config.methods[name].length, lost.tolist()

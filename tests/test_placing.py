@@ -1,0 +1,71 @@
+"""Networks' prompts are placed where their results say, beside exact ones."""
+
+import numpy as np
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting import experiment
+from bayes_prompting import optimal_prompts
+from bayes_prompting import paper_figures
+from bayes_prompting import placing
+from bayes_prompting import promptability_figure
+from tests import test_experiment
+from tests import testing
+
+METHODS = ('NoTuning', 'HardPT', 'SoftPT')
+
+
+@pytest.fixture(scope='module')
+def run():
+  overrides = {
+    'tuning.methods': METHODS,
+    'tuning.num_repetitions': 1,
+    'pretraining.num_seeds': 2,
+    'evaluation.tasks': ('single_coin',),
+  }
+  return experiment.run(test_experiment.tiny(**overrides))
+
+
+def test_prompts_of_networks_are_those_of_the_results(run):
+  panel = placing.panel({'Linear': [run]})
+  lost = paper_figures.losses(run).tuning
+  assert set(panel.networks) == {'Linear HardPT', 'Linear SoftPT'}
+  for name, by_length in panel.networks.items():
+    (rows,) = by_length
+    assert rows == 2  # See `test_experiment.tiny`.
+    np.testing.assert_array_equal(by_length[rows], lost[name.split()[-1]])
+    assert len(by_length[rows]) == 2
+  assert panel.length == 4
+
+
+def test_exact_prompts_are_those_of_the_tasks(run):
+  panel = placing.panel({'Linear': [run]})
+  curve = optimal_prompts.gap_curve(
+    testing.random_coins(), testing.single_coin(), 4, 8
+  )
+  np.testing.assert_allclose(panel.gaps, curve.gaps)
+  assert panel.prefix_lengths == curve.lengths.tolist()
+  assert panel.family == pytest.approx(0, abs=1e-6)  # A coin is a limit.
+  prior, target = placing.tasks(run)
+  assert prior.support.covers(target.support.points[0])
+  promptability_figure.gap({'single coin': panel})
+
+
+def test_runs_of_other_tasks_are_refused(run):
+  other = experiment.run(
+    test_experiment.tiny(
+      **{
+        'tuning.target': 'two_coin_mixture',
+        'tuning.methods': ('NoTuning',),
+        'evaluation.tasks': ('two_coin_mixture',),
+      }
+    )
+  )
+  for runs in ({'a': [run], 'b': [other]}, {'a': [run, other]}, {}, {'a': []}):
+    with pytest.raises(errors.UserError, match='runs: must be one or more'):
+      placing.panel(runs)
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path):
+  assert placing.make_all(tmp_path, tmp_path / 'figures') == []
+  assert not (tmp_path / 'figures').exists()
