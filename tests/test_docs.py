@@ -137,3 +137,14 @@ def test_a_claim_of_one_s_own_is_judged(tmp_path, capsys):
   exec(BLOCKS[-1], names)
   names['judge'](tmp_path)
   assert 'Claims: 2 not run.' in capsys.readouterr().out
+
+
+def test_the_readme_s_verdict_is_what_is_printed(capsys):
+  readme = (ROOT / 'README.md').read_text()
+  _, _, after = readme.partition('print(promptability.promptability(')
+  blocks = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
+  (snippet,) = (block for block in blocks if 'promptability(' in block)
+  exec(snippet, {})
+  shown = re.search(r'```\n\n((?:    .*\n)+)', after)[1]
+  lines = [line.removeprefix('    ') for line in shown.splitlines()]
+  assert capsys.readouterr().out.splitlines() == lines
