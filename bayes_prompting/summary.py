@@ -78,21 +78,29 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   columns say which, where they mean anything to it.
   """
   dataset, rows = grid.choose(dataset), []
-  dims = ('method', 'eval_task', 'report_step', 'reference', 'estimator')
-  ran = (dataset.judged == 1).any(('pretrain_seed', 'repetition'))
-  for values in np.ndindex(*(dataset.sizes[dim] for dim in dims)):
-    labels = [
-      dataset[dim].values[i].item() for dim, i in zip(dims, values, strict=True)
-    ]
-    if not results.select(ran, method=labels[0], eval_task=labels[1]):
+  estimates = ('report_step', 'reference', 'estimator')
+  regrets = dataset.sequence_regret.transpose(
+    'method', 'eval_task', *estimates, 'pretrain_seed', 'repetition', 'sequence'
+  )
+  judged = dataset.judged.transpose(*regrets.dims[:2], *regrets.dims[5:7]) == 1
+  for i, j in np.ndindex(*judged.shape[:2]):
+    ran = judged.values[i, j]
+    if not ran.any():
       continue
-    runs = results.sequence_regret(dataset, *labels)
-    q25, median, q75 = _quartiles(runs.mean(-1))
-    mean, sem = _mean_and_sem(runs)
-    at = results.select(dataset, method=labels[0])
-    settings = [at[axis].item() for axis in grid.AXES]
-    row = (*labels, median, q25, q75, mean, sem, len(runs), *settings)
-    rows.append(dict(zip(COLUMNS, row, strict=True)))
+    here = [dataset.method.values[i].item(), dataset.eval_task.values[j].item()]
+    settings = [dataset[axis].values[i].item() for axis in grid.AXES]
+    # One method on one task at once: what is not read need not be converted.
+    found = regrets.values[i, j].astype(np.float64)
+    for values in np.ndindex(*found.shape[:3]):
+      runs = found[values][ran]
+      labels = [
+        dataset[dim].values[k].item()
+        for dim, k in zip(estimates, values, strict=True)
+      ]
+      q25, median, q75 = _quartiles(runs.mean(-1))
+      mean, sem = _mean_and_sem(runs)
+      row = (*here, *labels, median, q25, q75, mean, sem, len(runs), *settings)
+      rows.append(dict(zip(COLUMNS, row, strict=True)))
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
