@@ -3,8 +3,9 @@
     python -m launch.experiment --config=configs/worlds.py:WORLD,NETWORK \
         --workdir=runs/worlds/WORLD-NETWORK
 
-WORLD is one of `WORLDS`, NETWORK is lstm or transformer; `,quick` behind them
-makes everything small. The row NoTuning of the table is what the network loses
+WORLD is one of `WORLDS`, NETWORK is lstm or transformer. With `,small` behind them
+the network has half the width and learns in minutes, with `,quick` it learns in
+seconds, and less. The row NoTuning of the table is what the network loses
 to the exact predictor of its world (reference `bayes`), and how near it gets is
 in `docs/task_priors.md`.
 """
@@ -62,6 +63,7 @@ WORLDS = {
 }
 # Twice the paper's updates, where its own leave more to learn.
 _UPDATES = {'dirichlet_markov': 2000, 'switching': 2000}
+_SIZES = {'quick': (300, 64, 32), 'small': (1500, 128, 64)}
 
 
 def get_config(arguments: str = 'switching,lstm'):
@@ -71,7 +73,7 @@ def get_config(arguments: str = 'switching,lstm'):
   checks.one_of('worlds.py:WORLD', world, WORLDS)
   checks.one_of('worlds.py:WORLD,NETWORK', network, paper.TORSOS)
   if option:
-    checks.one_of('worlds.py:WORLD,NETWORK,...', option, ('quick',))
+    checks.one_of('worlds.py:WORLD,NETWORK,...', option, _SIZES)
   config = settings.base()
   with config.unlocked():
     config.tasks = {'world': WORLDS[world]}
@@ -88,12 +90,15 @@ def get_config(arguments: str = 'switching,lstm'):
   tuning.methods = ('PreBayes', 'NoTuning')
   evaluation.tasks = ('world',)
   evaluation.length = pretraining.length
-  if option == 'quick':
-    config.network.embedding_dim = 32
+  if option:
+    # Updates, batch and width; a network of a quarter, or half, of the paper's.
+    updates, batch_size, width = _SIZES[option]
+    config.network.embedding_dim = width
     if network == 'lstm':
-      config.network.torso.width = 32
-    pretraining.num_steps = 300
+      config.network.torso.width = width
+    pretraining.num_steps = updates
+    pretraining.batch_size = batch_size
     pretraining.learning_rate = 5e-3
-    pretraining.batch_size = 64
+  if option == 'quick':
     evaluation.num_sequences = 256
   return config
