@@ -3,11 +3,11 @@
     python -m launch.experiment --config=configs/worlds.py:WORLD,NETWORK \
         --workdir=runs/worlds/WORLD-NETWORK
 
-WORLD is one of `WORLDS`, NETWORK is lstm or transformer. With `,small` behind them
-the network has half the width and learns in minutes, with `,quick` it learns in
-seconds, and less. The row NoTuning of the table is what the network loses
-to the exact predictor of its world (reference `bayes`), and how near it gets is
-in `docs/task_priors.md`.
+WORLD is one of `WORLDS`, NETWORK is lstm or transformer. With `,small` behind
+it the network has half the width and learns in minutes, with `,quick` it learns
+in seconds, and less. The row NoTuning of the table is what the network loses to
+the exact predictor of its world (reference `bayes`); how near networks get is in
+`docs/task_priors.md`.
 """
 
 from bayes_prompting import checks
