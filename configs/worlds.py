@@ -6,7 +6,7 @@
 WORLD is one of `WORLDS`, NETWORK is lstm or transformer. With `,small` behind
 it the network has half the width and learns in minutes, with `,quick` it learns
 in seconds, and less. The row NoTuning of the table is what the network loses to
-the exact predictor of its world (reference `bayes`); how near networks get is in
+the exact predictor of its world (reference `bayes`); how near networks get says
 `docs/task_priors.md`.
 """
 
