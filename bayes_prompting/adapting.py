@@ -126,6 +126,7 @@ def _search(lab, method, title, **common):
       length=lab.tuning.length,
       repetitions=lab.repetitions(method),
       num_draws=lab.config['tuning']['search_draws'],
+      num_sequences=lab.tuning.num_sequences,
       on_block=lambda done, total: progress(done),
       mesh=lab.row_mesh(),
     )

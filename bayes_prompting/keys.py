@@ -22,3 +22,15 @@ def stream(key: types.Key, *path: str | int | jax.Array) -> types.Key:
     data = zlib.crc32(part.encode()) if isinstance(part, str) else part
     key = jax.random.fold_in(key, data)
   return key
+
+
+def sample(key: types.Key, repetition: types.Array, numbers: types.Array):
+  """Returns the keys [S] of sequences of a repetition's fixed sample.
+
+  Args:
+    key: Root of the streams; not consumed.
+    repetition: Its index.
+    numbers: int32 [S], which sequences. A larger sample holds a smaller one.
+  """
+  root = stream(key, 'sample', repetition)
+  return jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers)

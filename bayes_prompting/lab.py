@@ -161,7 +161,7 @@ def build(config: ml_collections.ConfigDict) -> Lab:
   values = settings.plain(config)
   specs = settings.from_plain(values)
   priors = {
-    name: registry.make('task_priors', f'tasks.{name}', task.to_dict())
+    name: registry.make('task_priors', f'tasks.{name}', task)
     for name, task in specs.tasks.items()
   }
   used = (config.tuning.target, *config.evaluation.tasks)

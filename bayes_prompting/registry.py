@@ -15,6 +15,8 @@ import pkgutil
 import types as python_types
 from typing import Any
 
+import ml_collections
+
 from bayes_prompting import checks
 from bayes_prompting import errors
 
@@ -98,7 +100,7 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
     UserError: If the name or an argument is unknown, or an argument is missing
       or refused by `make`.
   """
-  kwargs = dict(spec)
+  kwargs = _plain(spec)
   if 'name' not in kwargs:
     raise errors.UserError(
       f'{field}.name: missing; allowed: {", ".join(names(kind))}'
@@ -127,18 +129,32 @@ def modules(
   kind: str, spec: Mapping[str, Any]
 ) -> list[python_types.ModuleType]:
   """Returns the modules of a spec and of the specs inside it, in order."""
-  found = [module(kind, spec['name'])] if 'name' in spec else []
-  for value in spec.values():
-    if isinstance(value, Mapping):
-      found += modules(kind, value)
+  found = [module(kind, spec['name'])]
+  inside = list(spec.values())
+  while inside:
+    value = inside.pop(0)
+    if isinstance(value, list | tuple):
+      inside += value
+    elif isinstance(value, Mapping):
+      # Another mapping with a name is no spec.
+      if value.get('name') in _installed(kind, value.get('name')):
+        found += modules(kind, value)
+      else:
+        inside += value.values()
   return list(dict.fromkeys(found))
+
+
+def _installed(kind, name):
+  """Returns the names that a name can be one of."""
+  own = isinstance(name, str) and '.' in name
+  return (*names(kind), name) if own else names(kind)
 
 
 def code(modules: Iterable[python_types.ModuleType]) -> str:
   """Returns a hash of the files of modules, and of what helps them.
 
-  What they import from their own folder counts as theirs where its name starts
-  with `_`.
+  Those are modules of the same package whose names start with `_`, as far as
+  they are imported by that name, and theirs.
   """
   digest = hashlib.sha256()
   for found in modules:
@@ -149,11 +165,24 @@ def code(modules: Iterable[python_types.ModuleType]) -> str:
 
 def _with_helpers(found):
   """Returns a module, its helpers, and theirs."""
-  parts = {found: None}
-  for name, value in sorted(vars(found).items()):
-    if name.startswith('_') and inspect.ismodule(value):
-      parts |= dict.fromkeys(_with_helpers(value))
-  return list(parts)
+  parts, package = [found], found.__name__.rpartition('.')[0]
+  for part in parts:  # It grows.
+    parts += [
+      value
+      for name, value in sorted(vars(part).items())
+      if inspect.ismodule(value)
+      and value.__name__ == f'{package}.{name}'
+      and name.startswith('_')
+      and value not in parts
+    ]
+  return parts
+
+
+def _plain(value):
+  """Returns a dict, and dicts in it, of any mapping or configuration."""
+  if isinstance(value, Mapping | ml_collections.ConfigDict):
+    return {name: _plain(item) for name, item in value.items()}
+  return value
 
 
 def _build(builder, kwargs):

@@ -28,14 +28,19 @@ class Ranking(NamedTuple):
   losses: np.ndarray
 
 
-@functools.partial(jax.jit, static_argnames=('task_prior', 'num', 'length'))
-def _draw(key, task_prior, num, length, repetitions):
+@functools.partial(
+  jax.jit, static_argnames=('task_prior', 'num', 'length', 'fixed')
+)
+def _draw(key, task_prior, num, length, repetitions, fixed=False):
   """Draws int32 [R, num, length] tokens."""
   sample = functools.partial(task_prior.sample, length=length)
 
   def one(repetition):
     stream = keys.stream(key, 'search', repetition)
-    return jax.vmap(lambda k: sample(k).tokens)(jax.random.split(stream, num))
+    each = jax.random.split(stream, num)
+    if fixed:
+      each = keys.sample(key, repetition, jnp.arange(num))
+    return jax.vmap(lambda k: sample(k).tokens)(each)
 
   return jax.vmap(one)(repetitions)
 
@@ -73,6 +78,7 @@ def search(
   repetitions: int | Sequence[int],
   *,
   num_draws: int = 2048,
+  num_sequences: int = 0,
   candidate_block: int = 8,
   sequence_block: int = 0,
   on_block: Callable[[int, int], None] | None = None,
@@ -90,6 +96,8 @@ def search(
     length: N.
     repetitions: Their number, or their indices.
     num_draws: Independent sequences, the same for all candidates.
+    num_sequences: Of the fixed sample that fits draw their batches from; then
+      the draws are the first of these instead. 0 if there is none.
     candidate_block: Candidates that are scored between two looks at the host.
     sequence_block: Sequences that are predicted at once; 0 is automatic.
     on_block: Called with (candidates scored, candidates in all).
@@ -104,7 +112,10 @@ def search(
   repetitions = jnp.asarray(list(repetitions), jnp.uint32)
   candidates = tuner.candidates(predictor)
   total = len(jax.tree.leaves(candidates)[0])
-  tokens = _draw(key, task_prior, num_draws, length, repetitions)
+  num_draws = min(num_draws, num_sequences or num_draws)
+  tokens = _draw(
+    key, task_prior, num_draws, length, repetitions, num_sequences > 0
+  )
   sequence_block = blocks.size(
     sequence_block, predictor.sequence_block(length), num_draws
   )

@@ -76,8 +76,10 @@ def base() -> ml_collections.ConfigDict:
   c.tuning.num_steps = 1000
   c.tuning.batch_size = 256
   c.tuning.length = 50
-  # Batches are drawn, with replacement, from a fixed sample of so many
-  # sequences of the target. 0: fresh ones for every update.
+  # A fixed sample of so many sequences of the target, each repetition its own:
+  # batches are drawn from it, with replacement, and a search scores prefixes on
+  # it. 0: fresh ones for every update. Of a grid of settings a small sample
+  # chooses those that fit it best, not those that generalise.
   c.tuning.num_sequences = 0
   # One rate, or a grid of them: an axis of the results, of which the report
   # shows the best by its tuning loss, method by method.
@@ -212,7 +214,7 @@ def _check_plain(value, field):
 
 
 def from_plain(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
-  """Returns the locked configuration that `plain` was made of."""
+  """Returns the locked configuration that `plain` was made of, or completed."""
 
   def tuples(value):
     if isinstance(value, list):
@@ -221,7 +223,7 @@ def from_plain(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
       return {name: tuples(item) for name, item in value.items()}
     return value
 
-  return ml_collections.ConfigDict(tuples(values)).lock()
+  return ml_collections.ConfigDict(tuples(complete(values))).lock()
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,6 +265,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
   checks.positives('tuning.learning_rate', tuning.learning_rate)
   checks.strings('tuning.prefix_init', tuning.prefix_init)
   checks.integer('tuning.num_sequences', tuning.num_sequences, 0)
+  if tuning.num_sequences >= 2**31:
+    raise errors.UserError(
+      f'tuning.num_sequences: must be below 2**31, got {tuning.num_sequences}'
+    )
   for field in (
     'num_repetitions',
     'prefix_length',

@@ -124,12 +124,10 @@ def _updates(
     batch_keys = jax.random.split(step_key, settings.batch_size)
     if settings.num_sequences:
       # A sequence is a function of its number: nothing has to be stored.
-      sample_root = keys.stream(key, 'sample', repetition)
-      batch_keys = jax.vmap(
-        lambda k: jax.random.fold_in(
-          sample_root, jax.random.randint(k, (), 0, settings.num_sequences)
-        )
+      numbers = jax.vmap(
+        lambda k: jax.random.randint(k, (), 0, settings.num_sequences)
       )(batch_keys)
+      batch_keys = keys.sample(key, repetition, numbers)
     tokens = jax.vmap(lambda k: sample(k).tokens)(
       sharding.own_part(mesh, batch_keys)
     )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import keys
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import regret
 from bayes_prompting import searching
@@ -51,6 +52,22 @@ def test_best_prefix_of_bayes_for_the_coin_has_one_minority_token():
   for count in range(7):
     same = ranking.losses[0][tokens.sum(-1) == count]
     np.testing.assert_allclose(same, same[0], rtol=1e-5)
+
+
+def test_a_fixed_sample_is_that_of_fits():
+  predictor, params = testing.network('lstm')
+  target = testing.single_coin()
+  found = search(predictor, params, target, num_draws=50, num_sequences=3)
+  numbers = keys.sample(KEY, 0, jnp.arange(3))
+  draws = jnp.stack([target.sample(k, 6).tokens for k in numbers])
+  tuner = testing.tuner('hard_prefix', length=2)
+  for row, loss in zip(
+    tuner.candidates(predictor), found.losses[0], strict=True
+  ):
+    bound, state = tuner.bind(predictor, params, row)
+    log_probs = predictor.predict(bound, state, draws)
+    wanted = regret.log_loss(log_probs, draws).mean()
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
 
 
 def test_losses_are_means_on_common_draws():

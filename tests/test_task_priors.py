@@ -11,6 +11,7 @@ from scipy import stats
 
 from bayes_prompting import registry
 from bayes_prompting import types
+from bayes_prompting.task_priors import _tables
 from tests import testing
 
 KEY = jax.random.key(0)
@@ -186,8 +187,27 @@ def test_what_tokens_add_to_counts_depends_on_labels_alone(prior):
     np.testing.assert_array_equal(higher, values + raised)
 
 
+def test_tables_are_the_sources_that_it_samples(prior):
+  if prior.sample_table is None:
+    pytest.skip('its sources are no tables')
+  length, num = 3, 20_000
+
+  def draw(key):
+    table_key, token_key = jax.random.split(key)
+    table = prior.sample_table(table_key)
+    return _tables.episode(token_key, table, length).tokens
+
+  drawn = jax.jit(jax.vmap(draw))(jax.random.split(KEY, num))
+  tokens = testing.all_sequences(prior.vocab_size, length)
+  codes = prior.vocab_size ** np.arange(length)
+  counts = np.bincount(np.asarray(drawn) @ codes, minlength=len(tokens))
+  expected = mass(prior, tokens)[np.argsort(tokens @ codes)]
+  error = np.sqrt(expected * (1 - expected) / num)
+  assert np.all(np.abs(counts / num - expected) <= 5 * error)
+
+
 def test_sources_are_in_the_support(prior):
-  if prior.support is None:
+  if None in (prior.support, prior.sample_table):
     pytest.skip('its sources are no tables')
   tables = jax.vmap(prior.sample_table)(jax.random.split(KEY, 5))
   for table in np.exp(np.asarray(tables, np.float64)):

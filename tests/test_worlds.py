@@ -164,15 +164,46 @@ def test_refuses_what_is_no_prior(name, kwargs, field):
   assert '\n' not in str(info.value)
 
 
+def _names(modules):
+  return [module.__name__.rpartition('.')[2] for module in modules]
+
+
 def test_the_modules_of_a_spec_are_all_that_it_is_made_of():
   spec = {
     'name': 'finite_pool',
     'base': {'name': 'union', 'components': {'a': {'weight': 1.0, **COINS}}},
     'size': 2,
+    'list': [{'name': 'hmm_mixture'}],
+    'other': {'name': 'gauss'},  # Of a user's own prior, and no spec.
+    'name_of': {'name': {'name': 'switching'}},
   }
-  names = [m.__name__ for m in registry.modules('task_priors', spec)]
-  assert [name.rpartition('.')[2] for name in names] == [
-    'finite_pool',
-    'union',
+  found = registry.modules('task_priors', spec)
+  assert sorted(_names(found)) == [
     'dirichlet_categorical',
+    'finite_pool',
+    'hmm_mixture',
+    'switching',
+    'union',
   ]
+
+
+def test_what_a_module_is_hashed_with():
+  (pool,) = registry.modules('task_priors', {'name': 'finite_pool'})
+  helpers = registry._with_helpers(pool)
+  assert {'_table_mixture', '_markov', '_exchangeable', '_tables'} <= {
+    *_names(helpers)
+  }
+  assert len(helpers) == len(set(helpers))
+  assert all('task_priors' in module.__name__ for module in helpers)
+
+
+def test_coins_and_chains_in_one_world_are_no_pool():
+  chains = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
+  components = {
+    'coins': {'weight': 0.5, **COINS},
+    'chains': {'weight': 0.5, **chains},
+  }
+  with pytest.raises(errors.UserError, match='base: .* of one order'):
+    testing.task_prior(
+      'finite_pool', base={'name': 'union', 'components': components}, size=2
+    )

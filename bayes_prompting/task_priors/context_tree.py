@@ -18,8 +18,8 @@ EXAMPLES = (
   {'vocab_size': 3, 'depth': 1, 'alpha': 0.8, 'split': 0.3},
 )
 
-# A table of more contexts than this is a mistake.
-_MAX_CONTEXTS = 2**16
+# A larger table of counts, one a sequence, is a mistake.
+_MOST_COUNTS = 2**17
 
 
 class _Tree(NamedTuple):
@@ -79,7 +79,7 @@ def make(
 
   Args:
     vocab_size: V, at least 2.
-    depth: D, at least 0; V^D at most 2^16.
+    depth: D, at least 0; V^(D+1) at most 2^17.
     alpha: Concentration of the distribution at a leaf, above 0.
     split: From 0 to 1. With 0 sources are memoryless, with 1 all are chains of
       order D with independent rows.
@@ -91,10 +91,10 @@ def make(
   depth = checks.integer('depth', depth, minimum=0)
   alpha = checks.positive('alpha', alpha)
   split = _checks.probability('split', split)
-  if depth * np.log2(vocab_size) > np.log2(_MAX_CONTEXTS):
+  if (depth + 1) * np.log2(vocab_size) > np.log2(_MOST_COUNTS):
     raise errors.UserError(
-      f'depth: must leave at most {_MAX_CONTEXTS} contexts, '
-      f'vocab_size^depth, got {depth} with vocab_size {vocab_size}'
+      f'depth: must leave at most {_MOST_COUNTS} counts, '
+      f'vocab_size^(depth + 1), got {depth} with vocab_size {vocab_size}'
     )
   sizes = vocab_size ** np.arange(depth + 1)  # [D+1], nodes of each depth.
   first = np.cumsum(sizes) - sizes  # [D+1], the first of them.

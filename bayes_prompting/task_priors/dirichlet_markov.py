@@ -19,7 +19,7 @@ EXAMPLES = (
 )
 
 # Larger tables of counts, one a sequence, are a mistake.
-_MOST_CONTEXTS = 2**16
+_MOST_COUNTS = 2**17
 
 
 def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
@@ -45,10 +45,10 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
   vocab_size = len(alpha)
   order = checks.integer('order', order, minimum=0)
   # Compared as logarithms: V^k may be any number.
-  if order * np.log2(vocab_size) > np.log2(_MOST_CONTEXTS):
+  if (order + 1) * np.log2(vocab_size) > np.log2(_MOST_COUNTS):
     raise errors.UserError(
-      f'order: must have at most {_MOST_CONTEXTS} contexts, got {order} with '
-      f'{vocab_size}^{order}'
+      f'order: must have at most {_MOST_COUNTS} counts of transitions, got '
+      f'{order} with {vocab_size}^{order + 1}'
     )
   shape = (vocab_size**order, vocab_size)
   occurs = alpha > 0

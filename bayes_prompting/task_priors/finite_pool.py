@@ -10,6 +10,7 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting import types
+from bayes_prompting.task_priors import _table_mixture
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
 EXAMPLES = (
@@ -18,6 +19,14 @@ EXAMPLES = (
     'base': {'name': 'dirichlet_categorical', 'concentration': (0.5, 0.0, 2.0)},
     'size': 5,
     'seed': 1,
+  },
+  {
+    'base': {
+      'name': 'dirichlet_markov',
+      'order': 1,
+      'concentration': (1.0, 1.0),
+    },
+    'size': 2,
   },
 )
 
@@ -48,20 +57,12 @@ def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
   prior = registry.make('task_priors', 'base', base)
   if prior.sample_table is None:
     raise errors.UserError(
-      f'base: the sources of {base["name"]!r} are no tables of probabilities, '
-      'so that no pool can be drawn'
+      f'base: the sources of {base["name"]!r} are no tables of probabilities '
+      'of one order, so that no pool can be drawn'
     )
   root = jax.random.key(seed)
   keys = jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(size))
   log_tables = np.asarray(jax.vmap(prior.sample_table)(keys), np.float64)
   tables = np.exp(log_tables)
   tables /= tables.sum(-1, keepdims=True)
-  return registry.make(
-    'task_priors',
-    'pool',
-    {
-      'name': 'markov_mixture',  # Of order 0, a mixture of memoryless sources.
-      'weights': np.full(size, 1 / size),
-      'tables': tables,
-    },
-  )
+  return _table_mixture.make(np.full(size, 1 / size), tables)

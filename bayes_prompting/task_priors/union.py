@@ -12,7 +12,6 @@ from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
-from bayes_prompting.task_priors import _tables
 
 EXAMPLES = (
   {
@@ -44,6 +43,36 @@ EXAMPLES = (
       },
     }
   },
+  {  # Of several orders.
+    'components': {
+      'coins': {
+        'weight': 0.4,
+        'name': 'dirichlet_categorical',
+        'concentration': (1.0, 1.0),
+      },
+      'chains': {
+        'weight': 0.6,
+        'name': 'markov_mixture',
+        'weights': (0.5, 0.5),
+        'tables': (((1.0, 0.0), (0.5, 0.5)), ((0.2, 0.8), (0.9, 0.1))),
+      },
+    }
+  },
+  {  # Without a statistic.
+    'components': {
+      'coin': {
+        'weight': 0.5,
+        'name': 'categorical',
+        'probabilities': (1.0, 0.0),
+      },
+      'segments': {
+        'weight': 0.5,
+        'name': 'switching',
+        'hazard': 0.3,
+        'concentration': (1.0, 1.0),
+      },
+    }
+  },
 )
 
 
@@ -71,7 +100,7 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     _support(priors, weights),
   )
   tables = [prior.sample_table for prior in priors]
-  sample_table = None if None in tables else _table_sampler(tables, log_weights)
+  sample_table = _table_sampler(tables, log_weights)
   if all(prior.exchangeable for prior in priors):
     return _exchangeable.make(
       vocab_size=vocab_size,
@@ -98,6 +127,8 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     rows = jnp.asarray(rows, jnp.float32)
     none = [prior.prefill(rows[:0]) for prior in priors]
     _, seen = read(none, rows.argmax(-1).astype(jnp.int32))
+    # Rows that are not one-hot count as their most likely token, for all.
+    rows = jax.nn.one_hot(rows.argmax(-1), vocab_size, dtype=jnp.float32)
     return {
       'log_joint': log_weights.astype(np.float32) + seen.sum(-1),
       'states': [prior.prefill(rows) for prior in priors],
@@ -223,8 +254,13 @@ def _support(priors, weights):
 
 
 def _table_sampler(samplers, log_weights):
-  shapes = [jax.eval_shape(draw, jax.random.key(0)) for draw in samplers]
-  k = max(_tables.order(shape) for shape in shapes)
+  """Draws a table; None if one has none, or if they are of several orders.
 
-  lifted = [lambda key, d=draw: _tables.lift(d(key), k) for draw in samplers]
-  return lambda key: _draw_one(key, lifted, log_weights)
+  As a table of another order a source would have other first tokens.
+  """
+  if None in samplers:
+    return None
+  shapes = {jax.eval_shape(draw, jax.random.key(0)).shape for draw in samplers}
+  if len(shapes) > 1:
+    return None
+  return lambda key: _draw_one(key, samplers, log_weights)
