@@ -12,6 +12,7 @@ from bayes_prompting import settings
 from bayes_prompting import theory
 from configs import data
 from configs import diversity
+from tests import test_launch
 from tests import testing
 
 Run = experiment_figures.Run
@@ -266,3 +267,17 @@ def test_the_seed_draws_the_pool():
 def test_a_bad_argument_is_refused(get_config, arguments, hint):
   with pytest.raises(errors.UserError, match=hint):
     get_config(arguments)
+
+
+@pytest.mark.parametrize(
+  'flags, said',
+  [
+    (('--what=data',), '--workdir: missing'),
+    (('--what=date', '--workdir=.'), 'data'),
+    (('--what=data', '--workdir=none'), "no folder 'none'"),
+  ],
+)
+def test_the_script_says_mistakes_in_a_line(flags, said):
+  found = test_launch.launch('draw', *flags)
+  assert found.code == 2
+  assert said in found.err
