@@ -1,0 +1,101 @@
+r"""How many coins must a network see before it learns coins, not these coins?
+
+    python -m launch.experiment --config=configs/diversity.py:M,NETWORK \
+        --workdir=runs/diversity/M-NETWORK
+
+A network is pretrained on a pool of M coins, drawn once from the uniform prior
+(after Raventos et al., 2023, arXiv 2306.15063), then prompted to a coin that is
+not in it. NETWORK is lstm or transformer; `,quick` behind it makes everything
+smaller still. `seed` draws the pool and the network: `launch.sweep` with
+`--set=seed=0,1,2` is three of each. The methods PreBayes and PriorBayes are
+exact Bayes for the pool and for the uniform prior.
+
+`docs/experiments/diversity.md` has what was found. With M=16 expect minutes.
+"""
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import settings
+from configs import paper
+
+SIZES = tuple(2**k for k in range(1, 11))
+METHODS = (
+  'PreBayes',
+  'PriorBayes',
+  'PreBayesPT',
+  'NoTuning',
+  'HardPT',
+  'SoftPT',
+)
+
+
+def number(field: str, text: str, least: int) -> int:
+  """Reads a whole number of an argument.
+
+  Raises:
+    UserError: If it is none, or too small.
+  """
+  if not text.isdecimal():
+    raise errors.UserError(f'{field}: must be a whole number, got {text!r}')
+  return checks.integer(field, int(text), least)
+
+
+def small(config, network: str) -> None:
+  """Makes a network of width 32, and its fits, small: a CPU will do."""
+  config.network.torso = paper.TORSOS[network].copy_and_resolve_references()
+  config.network.embedding_dim = 32
+  if network == 'lstm':
+    config.network.torso.width = 32
+  for section in (config.pretraining, config.tuning):
+    section.batch_size = 128
+    section.schedule = 'cosine'
+  config.pretraining.learning_rate = 3e-3
+
+
+def quick(config) -> None:
+  """Makes a configuration smaller still, with other numbers."""
+  config.network.embedding_dim = 16
+  if config.network.torso.name == 'lstm':
+    config.network.torso.width = 16
+  for section in (config.pretraining, config.tuning):
+    section.num_steps = 200
+    section.batch_size = 32
+  config.tuning.num_repetitions = 1
+  config.tuning.learning_rate = 2e-2
+  config.tuning.search_draws = min(config.tuning.search_draws, 64)
+  config.evaluation.num_sequences = 128
+
+
+def get_config(arguments: str = '16,lstm'):
+  """Returns the configuration for `M,NETWORK` and what may follow."""
+  size, _, rest = arguments.partition(',')
+  network, *options = rest.split(',')
+  size = number('diversity.py:M', size, 1)
+  checks.one_of('diversity.py:M,NETWORK', network, paper.TORSOS)
+  for option in options:
+    checks.one_of('diversity.py:M,NETWORK,...', option, ('quick',))
+  config = settings.base()
+  small(config, network)
+  with config.unlocked():
+    config.tasks.pool = settings.spec(
+      'finite_pool',
+      base=config.tasks.random_coins.copy_and_resolve_references(),
+      size=size,
+      seed=config.get_oneway_ref('seed'),
+    )
+    # Exact Bayes for where the pool came from.
+    config.methods.PriorBayes = settings.spec(
+      'none', predictor='bayes', task='random_coins'
+    )
+  config.pretraining.task = 'pool'
+  config.tuning.methods = METHODS
+  config.tuning.num_steps = 500
+  config.tuning.num_repetitions = 1
+  # The pool's exact predictor costs M for each token.
+  config.tuning.search_draws = 512
+  config.evaluation.tasks = ('single_coin', 'pool', 'random_coins')
+  config.evaluation.num_sequences = 512
+  config.evaluation.length = config.pretraining.length
+  if 'quick' in options:
+    quick(config)
+  return config

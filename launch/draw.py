@@ -1,0 +1,41 @@
+"""Draws an experiment from the results of its runs.
+
+    python -m launch.draw --what=diversity --workdir=runs/diversity
+
+The workdir is a folder of runs of `configs/diversity.py`, or of
+`configs/data.py`. Its figure goes to figures/ in it, or to --into. Nothing is
+trained or evaluated. The same from Python: `experiment_figures.make`.
+"""
+
+import pathlib
+
+from absl import flags
+
+from launch import cli
+
+_WHAT = flags.DEFINE_enum(
+  'what', None, ['diversity', 'data'], 'Which experiment.'
+)
+_INTO = flags.DEFINE_string(
+  'into', None, 'Folder for PNG and PDF; figures/ of the workdir without it.'
+)
+flags.declare_key_flag('workdir')
+
+
+def main(argv):
+  del argv
+  if cli.CONFIG.present:
+    cli.fail('--config: a figure needs none, it reads what the runs recorded')
+  folder = pathlib.Path(cli.WORKDIR.value)
+  if not folder.is_dir():
+    cli.fail(f'--workdir: no folder {str(folder)!r}')
+  # Imported late, so that --help and mistakes in flags need no JAX.
+  from bayes_prompting import experiment_figures
+
+  into = _INTO.value or folder / 'figures'
+  for path in experiment_figures.make(_WHAT.value, folder, into):
+    print(f'Figure   {path}')
+
+
+if __name__ == '__main__':
+  cli.run(main, required=('what', 'workdir'), compiles=False)
