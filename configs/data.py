@@ -6,8 +6,8 @@ r"""How many sequences of the target does a tuner need?
 A network that was pretrained on random coins is tuned to a single coin with a
 fixed sample of SIZE sequences of it (0: fresh ones at every update), and judged
 on others. NETWORK is lstm or transformer; `,quick` behind it makes everything
-smaller still. Each repetition has a sample of its own, on which hard prefixes are
-scored, too (on 2048 of it at most).
+smaller still. Each repetition has a sample of its own, on which hard prefixes
+are scored, too (on 2048 of it at most).
 
 `docs/experiments/data.md` has what was found. Expect minutes.
 """
@@ -35,6 +35,7 @@ def get_config(arguments: str = '256,lstm'):
   tuning = config.tuning
   tuning.methods = METHODS
   tuning.num_sequences = size
+  tuning.search_draws = min(size or 2048, 2048)
   tuning.num_steps = 500
   tuning.batch_size = 64
   tuning.num_repetitions = 3
