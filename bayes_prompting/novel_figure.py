@@ -38,7 +38,7 @@ _VERDICTS = {
   'not_promptable': 'no prompt reaches it',
   'out_of_support': 'outside of\nthe support',
 }
-_LEAST = 1e-3  # Nats; what is smaller is drawn here.
+_LEAST = 1e-4  # Nats; what is smaller is drawn here.
 _SPARE = ('Oracle', 'TargetBayes', 'EvalBayes', 'PreBayes', 'PreBayesPT')
 _OUTSIDE = '#f3e7f0'
 _FAMILY = {'color': '#8a4f80', 'linestyle': drawing.SOLID, 'lw': 1.0}
@@ -120,11 +120,11 @@ def overview(runs: Mapping[str, Run]) -> mpl_figure.Figure:
   axes[0].set_xlim(left=_LEAST / 1.5)
   axes[0].set_yticks(range(len(looks)), looks)
   axes[0].set_ylim(len(looks) - 0.5, -0.5)
-  figure.supxlabel(
-    f'regret above Bayes of the target by step {every[0].losses.steps[0]} '
-    '(nats, log scale)',
-    fontsize=drawing.FONT + 1,
-  )
+  for ax in axes:
+    ax.set_xlabel(
+      'regret above Bayes of the\n'
+      f'target by step {every[0].losses.steps[0]} (nats)'
+    )
   torsos = {t: None for found in cases.values() for t in found}
   _legend(figure, torsos)
   return figure
@@ -179,7 +179,8 @@ def _legend(figure, torsos):
     handles.append(mpl_lines.Line2D([], [], label=label, **look))
   label = 'no posterior of the prior'
   handles.append(mpl_patches.Patch(color=_OUTSIDE, label=label))
-  figure.legend(handles=handles, loc='outside lower center', ncols=3)
+  ncols = max(1, int(figure.get_figwidth() / 2.4))
+  figure.legend(handles=handles, loc='outside lower center', ncols=ncols)
 
 
 def make_all(

@@ -173,6 +173,17 @@ def spearman(one: np.ndarray, other: np.ndarray) -> float:
   return float(stats.spearmanr(one, other).statistic)
 
 
+def ceiling(losses: np.ndarray) -> float:
+  """Returns the most that a ranking without ties can correlate with losses [M].
+
+  From the sizes t of its levels, the root of 1 - sum(t^3 - t) / (M^3 - M):
+  Spearman's correlation with one that has the same order, and breaks the ties.
+  """
+  sizes = np.bincount(levels(losses)).astype(float)
+  total = float(len(losses))
+  return float(np.sqrt(1 - (sizes**3 - sizes).sum() / (total**3 - total)))
+
+
 def overlap(one: np.ndarray, other: np.ndarray, k: int) -> float:
   """Returns the part of the best k that two rankings share.
 

@@ -47,7 +47,8 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
   """Draws what every prefix loses under networks against exact Bayes.
 
   A panel for each run; a marker for each network. Above it stands Spearman's
-  correlation with exact Bayes, mean and range over networks.
+  correlation with exact Bayes, mean and range over networks, and the most that
+  the ties of exact Bayes allow.
   """
   worlds = _worlds(runs)
   torsos = [t for t in _TORSOS if any(t in found for found in worlds.values())]
@@ -88,8 +89,10 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
 def _correlation(run):
   found = rankings.agreement(run)
   values = found[found.kind == 'bayes'].spearman
+  most = rankings.ceiling(run.bayes.mean)
   return (
-    rf'$\rho$ = {values.mean():.2f} ({values.min():.2f} to {values.max():.2f})'
+    rf'$\rho$ = {values.mean():.2f} ({values.min():.2f} to '
+    f'{values.max():.2f}; at most {most:.2f})'
   )
 
 
@@ -125,7 +128,7 @@ def demonstrations(runs: Runs) -> mpl_figure.Figure:
     ax.set_xlabel(
       f'regret above Bayes of the target\nby step {first.steps} (nats)'
     )
-  drawing.legend_below(figure, _demonstrations_legend())
+  _legend_below(figure, _demonstrations_legend(), 1.7)
   return figure
 
 
@@ -172,25 +175,17 @@ def tokens(runs: Runs) -> mpl_figure.Figure:
   """
   worlds = _worlds(runs)
   figure, axes = drawing.panels(len(worlds), 3.6, len(worlds))
+  blocks = {world: _blocks(found) for world, found in worlds.items()}
+  tops, top = {}, 0
+  for label in next(iter(blocks.values())):
+    tops[label] = top
+    top += 1 + max(len(found[label]) for found in blocks.values())
   for ax, (world, found) in zip(axes, worlds.items(), strict=True):
-    blocks = _blocks(found)
-    _grid(ax, next(iter(found.values())), blocks)
-    ax.set_title(_WORLDS[world])
-    names = [
-      (label, sum(len(b) + 1 for b in list(blocks.values())[:i]) + 0.5)
-      for i, label in enumerate(blocks)
-    ]
-    if ax is axes[0]:
-      for label, height in names:
-        count = len(blocks[label])
-        across = ax.get_yaxis_transform()
-        ax.text(
-          *(-0.06, height + count / 2 - 0.5, label),
-          transform=across,
-          rotation=90,
-          ha='right',
-          va='center',
-        )
+    _grid(ax, next(iter(found.values())), blocks[world], tops)
+    ax.set(title=_WORLDS[world], ylim=(top - 1, -0.3))
+  for label, above in tops.items():
+    look = {'rotation': 90, 'ha': 'right', 'va': 'top'}
+    axes[0].text(-0.6, above, label, **look)
   handles = [
     mpl_lines.Line2D(
       *([], []), marker='s', ms=6, mec='#444444', linestyle='', **look
@@ -202,8 +197,14 @@ def tokens(runs: Runs) -> mpl_figure.Figure:
   ]
   label = 'number: loss above the best under exact Bayes (nats)'
   handles.append(mpl_lines.Line2D([], [], linestyle='', label=label))
-  drawing.legend_below(figure, handles)
+  _legend_below(figure, handles, 2.2)
   return figure
+
+
+def _legend_below(figure, handles, width):
+  """Puts a legend below, its columns so many inches wide."""
+  ncols = max(1, int(figure.get_figwidth() / width))
+  figure.legend(handles=handles, loc='outside lower center', ncols=ncols)
 
 
 _TOKENS = ('#f2efe6', '#3b4a6b', '#cc79a7', '#009e73')
@@ -231,12 +232,12 @@ def _level(run):
   return rankings.levels(run.bayes.mean)
 
 
-def _grid(ax, run, blocks):
-  """Draws blocks of prefixes below each other, with what each loses."""
-  loss, height = run.bayes.mean - run.bayes.mean.min(), 0
+def _grid(ax, run, blocks, tops):
+  """Draws blocks of prefixes from their tops down, with what each loses."""
+  loss = run.bayes.mean - run.bayes.mean.min()
   length = run.prefixes.shape[1]
-  for indices in blocks.values():
-    for index in indices:
+  for label, indices in blocks.items():
+    for height, index in enumerate(indices, tops[label]):
       for place, token in enumerate(run.prefixes[index]):
         shade = _TOKENS[token % len(_TOKENS)]
         cell = matplotlib.patches.Rectangle(
@@ -244,10 +245,8 @@ def _grid(ax, run, blocks):
         )
         ax.add_patch(cell)
       text = f'{loss[index]:.2f}'
-      ax.text(length + 0.3, height + 0.5, text, va='center')
-      height += 1
-    height += 1
-  ax.set(xlim=(-0.2, length + 2.2), ylim=(height - 1, -0.3))
+      ax.text(length + 0.3, height + 0.45, text, va='center')
+  ax.set_xlim(-0.2, length + 2.2)
   ax.axis('off')
 
 

@@ -46,7 +46,7 @@ def test_the_overview_has_a_dot_for_each_network():
   }
   assert found == {
     (1, False): [0.3, 0.1],
-    (2, False): [0.2, 1e-3],  # No further left.
+    (2, False): [0.2, 1e-4],  # No further left.
     (1, True): [0.4],
   }
   assert [[*line.get_xdata()] for line in dots(coin)] == [[1.5]]

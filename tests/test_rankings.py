@@ -34,6 +34,14 @@ def test_spearman_of_made_up_losses():
   assert rankings.spearman(infinite, infinite) == pytest.approx(1)
 
 
+def test_no_ranking_without_ties_correlates_more():
+  losses = np.array([0.0, 1, 1, 1, 2, 2])
+  broken = rankings.spearman(losses, np.arange(6.0))
+  assert rankings.ceiling(losses) == pytest.approx(broken)
+  assert rankings.ceiling(np.arange(4.0)) == 1
+  assert rankings.ceiling(np.ones(4)) == 0
+
+
 def test_overlap_of_made_up_losses():
   one = np.array([0.0, 1, 2, 3, 4, 5])
   other = np.array([5.0, 0, 1, 2, 3, 4])
