@@ -17,6 +17,7 @@ import numpy as np
 
 from bayes_prompting import collection
 from bayes_prompting import drawing
+from bayes_prompting import rank_statistics
 from bayes_prompting import rankings
 
 _TORSOS = {'lstm': 'LSTM', 'transformer': 'Transformer'}
@@ -89,7 +90,7 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
 def _correlation(run):
   found = rankings.agreement(run)
   values = found[found.kind == 'bayes'].spearman
-  most = rankings.ceiling(run.bayes.mean)
+  most = rank_statistics.ceiling(run.bayes.mean)
   return (
     rf'$\rho$ = {values.mean():.2f} ({values.min():.2f} to '
     f'{values.max():.2f}; at most {most:.2f})'
@@ -134,7 +135,7 @@ def demonstrations(runs: Runs) -> mpl_figure.Figure:
 
 def _row(ax, row, score, shares, methods):
   """Draws one predictor: all prefixes, the best, drawn ones and none."""
-  found = rankings.demonstrations(score.mean, shares, score.none)
+  found = rank_statistics.demonstrations(score.mean, shares, score.none)
   finite = score.mean[np.isfinite(score.mean)]
   height = np.full(len(finite), row)
   ax.plot(finite, height, '|', color='#bbbbbb', ms=5, mew=0.6, zorder=1)
@@ -229,7 +230,7 @@ def _blocks(found):
 
 
 def _level(run):
-  return rankings.levels(run.bayes.mean)
+  return rank_statistics.levels(run.bayes.mean)
 
 
 def _grid(ax, run, blocks, tops):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bayes_prompting import experiment
+from bayes_prompting import rank_statistics
 from bayes_prompting import rankings
 from bayes_prompting import rankings_figure
 from configs import prompts
@@ -93,7 +94,7 @@ def test_experiments_are_read_and_drawn(tmp_path):
   assert run.shares.sum() == pytest.approx(1)
   # Of coins the order does not matter to exact Bayes.
   one, other = run.bayes.mean[[1, 2]]
-  assert one == pytest.approx(other, abs=rankings.TIE)
+  assert one == pytest.approx(other, abs=rank_statistics.TIE)
 
 
 def test_without_runs_there_are_no_figures(tmp_path):
