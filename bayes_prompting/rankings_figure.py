@@ -65,6 +65,7 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
     if torso not in worlds[world]:
       ax.set_title(title)
       ax.text(0.5, 0.5, 'not run', transform=ax.transAxes, ha='center')
+      ax.axis('off')
       continue
     run = worlds[world][torso]
     values = run.bayes.mean
@@ -75,9 +76,9 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
     ax.axline((values.min(),) * 2, slope=1, color='black', lw=0.7, zorder=0)
     ax.set_title(f'{title}\n{_correlation(run)}')
   for ax in axes[-len(worlds) :]:
-    ax.set_xlabel('exact Bayes (nats)')
+    ax.set_xlabel('regret, exact Bayes\n(nats)')
   for ax in axes[:: len(worlds)]:
-    ax.set_ylabel('network (nats)')
+    ax.set_ylabel('regret, network (nats)')
   figure.colorbar(
     matplotlib.cm.ScalarMappable(norm, colors),
     ax=axes,
@@ -93,7 +94,7 @@ def _correlation(run):
   most = rank_statistics.ceiling(run.bayes.mean)
   return (
     rf'$\rho$ = {values.mean():.2f} ({values.min():.2f} to '
-    f'{values.max():.2f}; at most {most:.2f})'
+    f'{values.max():.2f})\nties allow at most {most:.2f}'
   )
 
 
@@ -103,7 +104,7 @@ def demonstrations(runs: Runs) -> mpl_figure.Figure:
 
   A panel for each world, in it a row for exact Bayes and for each network; all
   prefixes are ticks. The mean of demonstrations is that of all prefixes,
-  weighted by their probability under the target.
+  weighted by their probability under the target. The worst are beyond the axis.
   """
   worlds = _worlds(runs)
   rows = 1 + max(
@@ -125,12 +126,23 @@ def demonstrations(runs: Runs) -> mpl_figure.Figure:
     ax.set(title=_WORLDS[world], yticks=range(len(scores)))
     ax.set_yticklabels(scores)
     ax.set_ylim(len(scores) - 0.5, -0.5)
-    ax.set_xlim(left=0)
+    ax.set_xlim(*_limits(scores, first.shares))
     ax.set_xlabel(
-      f'regret above Bayes of the target\nby step {first.steps} (nats)'
+      f'regret above Bayes\nof the target by step {first.steps} (nats)'
     )
   _legend_below(figure, _demonstrations_legend(), 1.7)
   return figure
+
+
+def _limits(scores, shares):
+  """Returns an axis with room for all that is compared."""
+  found = [
+    rank_statistics.demonstrations(score.mean, shares, score.none)
+    for score, _ in scores.values()
+  ]
+  values = [x for one in found for x in (one.best, one.expected, one.none)]
+  low, high = min(values), max(value for value in values if value < np.inf)
+  return low - 0.1 * (high - low), high + 0.5 * (high - low)
 
 
 def _row(ax, row, score, shares, methods):

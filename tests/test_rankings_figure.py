@@ -37,7 +37,7 @@ def test_ranks_have_a_marker_for_each_network_and_prefix(runs):
   for points, network in zip(found, run.networks, strict=True):
     np.testing.assert_allclose(points[:, 0], run.bayes.mean)
     np.testing.assert_allclose(points[:, 1], network.mean)
-  assert '0.00 (-0.95 to 0.95; at most 0.95)' in ax.get_title()
+  assert '0.00 (-0.95 to 0.95)\nties allow at most 0.95' in ax.get_title()
   missing = axes['switching → faster, Transformer']
   assert [text.get_text() for text in missing.texts] == ['not run']
 
