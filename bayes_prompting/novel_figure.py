@@ -194,7 +194,8 @@ def make_all(
   runs = {}
   for name in collection.runs(folder):
     case = name.removeprefix('novel-')
-    if case != name and case.rpartition('-')[0] in _CASES:
+    world, _, torso = case.rpartition('-')
+    if case != name and world in _CASES and torso in _TORSOS:
       runs[case] = read(collection.load(folder, name))
   if not runs:
     return []

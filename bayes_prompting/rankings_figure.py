@@ -274,7 +274,8 @@ def make_all(
   runs = {}
   for name in collection.runs(folder):
     short = name.removeprefix('prompts-')
-    if short != name and short.rpartition('-')[0] in _WORLDS:
+    world, _, torso = short.rpartition('-')
+    if short != name and world in _WORLDS and torso in _TORSOS:
       runs[short] = rankings.read(collection.load(folder, name))
   if not runs:
     return []
