@@ -120,7 +120,7 @@ def test_a_component_that_is_ruled_out_is_out_of_it():
 
 def test_what_a_union_covers():
   found = union(a={'weight': 0.5, **TWO}, b={'weight': 0.5, **COIN})
-  assert found.support.finite and len(found.support.points) == 3
+  assert found.support.finite and len(found.support.points) == 2
   assert found.support.covers(np.array([[0.8, 0.2]]))
   assert not found.support.covers(np.array([[0.5, 0.5]]))
   without = union(a={'weight': 0.0, **TWO}, b={'weight': 1.0, **COIN})

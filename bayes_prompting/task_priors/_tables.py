@@ -5,6 +5,8 @@ number in base V with the most recent token last. The first k tokens of a
 sequence have no such context: they are uniform, whatever the source.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,17 @@ def is_of_order(table: np.ndarray, k: int) -> bool:
   return same(table, table[: table.shape[-1] ** k])
 
 
+def distinct(tables: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+  """Returns tables, of whatever orders, without those that are one source.
+
+  By rounding, so that thousands take no time.
+  """
+  k = max(map(order, tables))
+  rows = [(lift(table, k) / _TOLERANCE).round().ravel() for table in tables]
+  _, first = np.unique(rows, axis=0, return_index=True)
+  return tuple(tables[i] for i in np.sort(first))
+
+
 def finite_support(tables: np.ndarray, weights: np.ndarray) -> types.Support:
   """Returns the support of finitely many sources.
 
@@ -51,7 +64,7 @@ def finite_support(tables: np.ndarray, weights: np.ndarray) -> types.Support:
     tables: float64 [M, V^k, V].
     weights: [M]; a source of weight zero is not in the support.
   """
-  points = tuple(np.asarray(tables, np.float64)[np.asarray(weights) > 0])
+  points = distinct(np.asarray(tables, np.float64)[np.asarray(weights) > 0])
   return types.Support(
     points=points,
     finite=True,
