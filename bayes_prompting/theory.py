@@ -240,8 +240,12 @@ def _start(statistic, value):
   if value is None:
     return np.asarray(statistic.start, np.int64)
   size, found = len(statistic.start), np.asarray(value)
-  whole = found.dtype.kind in 'iuf' and np.array_equal(found, found // 1)
-  if found.shape != (size,) or not whole:
+  if (
+    found.shape != (size,)
+    or found.dtype.kind not in 'iuf'
+    or not np.all(np.isfinite(found))
+    or np.any(found != np.round(found))
+  ):
     raise errors.UserError(
       f'start: must be {size} whole numbers, got {checks.show(value)}'
     )
