@@ -6,6 +6,7 @@ prompt loses is a *gap*: the KL from Bayes under the target's own prior to Bayes
 under the prior with this prompt, in nats over the N tokens of a sequence.
 """
 
+import collections
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,8 +17,13 @@ from bayes_prompting import errors
 from bayes_prompting import theory
 from bayes_prompting import types
 
+# The longest prefix that is tried where none is asked for.
+LONGEST = 8
 # Predictions that may be computed for all prefixes: ten seconds.
 _MAX_PREDICTIONS = 100_000_000
+# Sums of so many labels are kept, each of up to hundreds of megabytes; to make
+# one takes as long as to ask it this often.
+_KEPT, _MAKING = 8, 10
 
 
 class Ranking(NamedTuple):
@@ -61,6 +67,7 @@ class Gaps:
     length: N.
     start: float64 [D], the statistic of the prior before any prompt.
     is_count: bool [D].
+    histories: S, how many the sum without a prompt is over.
     target_regret: What Bayes of the target loses to the oracle, in nats over N.
   """
 
@@ -88,22 +95,31 @@ class Gaps:
     self.prior, self.target = prior, target
     self.start = np.asarray(prior.statistic.start, np.float64)
     self.is_count = np.asarray(prior.statistic.counts)
-    self._by_labels, self._known = {}, {}
-    self.target_regret = self.expectation(self.start).target_regret()
+    self._kept, self._known = collections.OrderedDict(), {}
+    sums = self.expectation(self.start)
+    self.histories = len(sums.values)
+    self.target_regret = sums.target_regret()
+
+  def labels(self, values: np.ndarray) -> np.ndarray:
+    """Returns values [..., D] with the counts of the start."""
+    return np.where(self.is_count, self.start, values)
 
   def expectation(self, value: np.ndarray) -> theory.Expectation:
-    """Returns the sum from the labels of a value [D], made once for each."""
-    start = np.where(self.is_count, self.start, value)
-    labels = tuple(start)
-    if labels not in self._by_labels:
+    """Returns the sum from the labels of a value [D]; the last few are kept."""
+    start = self.labels(value)
+    key = tuple(start)
+    if key not in self._kept:
       found = theory.expectation(self.prior, self.target, self.length, start)
       if found is None:
         raise errors.UserError(
           f'length: too many histories to sum over at {self.length}; a shorter '
           'one has fewer'
         )
-      self._by_labels[labels] = found
-    return self._by_labels[labels]
+      self._kept[key] = found
+      if len(self._kept) > _KEPT:
+        self._kept.popitem(last=False)
+    self._kept.move_to_end(key)
+    return self._kept[key]
 
   def added(self, value: np.ndarray) -> np.ndarray:
     """Returns the counts [D] of a value beyond those of the start."""
@@ -111,10 +127,7 @@ class Gaps:
 
   def after(self, prefix: Sequence[int]) -> np.ndarray:
     """Returns the statistic [D] after a hard prefix."""
-    value = np.array([self.prior.statistic.start])
-    for token in prefix:
-      value = self.prior.statistic.update(value, np.array([token]))
-    return value[0].astype(np.float64)
+    return theory.after(self.prior.statistic, prefix).astype(np.float64)
 
   def steps(self, value: np.ndarray) -> np.ndarray:
     """Returns the gap at each step [N], of the statistic at a value [D]."""
@@ -126,6 +139,16 @@ class Gaps:
     if key not in self._known:
       self._known[key] = float(self.steps(value).sum())
     return self._known[key]
+
+  def each(self, values: np.ndarray) -> np.ndarray:
+    """Returns the gap at each of values [P, D], those with one label at once.
+
+    So that the sum of no label is made twice.
+    """
+    found = np.empty(len(values))
+    for i in np.lexsort(self.labels(values).T):
+      found[i] = self.gap(values[i])
+    return found
 
   def deviation(self, value: np.ndarray) -> float:
     """Returns `theory.Expectation.deviation`."""
@@ -176,11 +199,16 @@ def scorable(gaps: Gaps, max_length: int, required: bool) -> Iterator[Prefixes]:
   Raises:
     UserError: If that is not as far, and required.
   """
-  budget = _MAX_PREDICTIONS / len(gaps.expectation(gaps.start).values)
+  budget = _MAX_PREDICTIONS / gaps.histories
+  made = {tuple(gaps.start)}
   for length, found in zip(
     range(max_length + 1), _by_length(gaps.prior), strict=False
   ):
     budget -= len(found.prefixes)
+    labels = set(map(tuple, gaps.labels(found.values)))
+    budget -= _MAKING * len(labels - made)
+    # Of more they are forgotten, and made again at the next length.
+    made = labels | made if len(labels | made) <= _KEPT else set()
     if budget < 0 and required:
       raise errors.UserError(
         f'prefix_length: too many prefixes to score at {length}; take shorter '
@@ -217,7 +245,7 @@ def optimal_hard_prefix(
   checks.integer('prefix_length', prefix_length, 0)
   gaps = Gaps(prior, target, length)
   *_, found = scorable(gaps, prefix_length, required=True)
-  lost = np.array([gaps.gap(value) for value in found.values])
+  lost = gaps.each(found.values)
   order = np.argsort(rounded(lost), kind='stable')
   return Ranking(
     prefixes=tuple(found.prefixes[i] for i in order),
@@ -249,17 +277,17 @@ def gap_curve(
   Raises:
     UserError: See `optimal_hard_prefix`.
   """
-  return curve_of(Gaps(prior, target, length), max_prefix_length)
-
-
-def curve_of(gaps: Gaps, max_prefix_length: int | None) -> Curve:
-  """Returns `gap_curve`."""
   required = max_prefix_length is not None
-  longest = max_prefix_length if required else 8
-  checks.integer('max_prefix_length', longest, 0)
+  longest = max_prefix_length if required else LONGEST
+  return curve_of(Gaps(prior, target, length), longest, required)
+
+
+def curve_of(gaps: Gaps, max_prefix_length: int, required: bool) -> Curve:
+  """Returns `gap_curve`, shorter where that is not cheap and not required."""
+  longest = checks.integer('max_prefix_length', max_prefix_length, 0)
   best = []
   for found in scorable(gaps, longest, required):
-    lost = np.array([gaps.gap(value) for value in found.values])
+    lost = gaps.each(found.values)
     first = rounded(lost).argmin()
     best.append((found.prefixes[first], lost[first]))
   prefixes, lost = zip(*best, strict=True)

@@ -24,14 +24,15 @@ from bayes_prompting import settings
 from bayes_prompting import types
 
 METHODS = ('HardPT', 'SoftPT')
-# Exact prefixes are drawn up to this length, or as far as networks go.
-_LONGEST = 8
 
 
 def panel(
   runs: Mapping[str, Sequence[xr.Dataset]],
 ) -> promptability_figure.Panel:
   """Returns a panel of `promptability_figure.gap`, with networks in it.
+
+  The best exact prefixes are of up to 8 tokens, or of as many as networks have,
+  as far as is cheap.
 
   Args:
     runs: Results by the name of the network ('LSTM'), all of one pretraining
@@ -40,8 +41,8 @@ def panel(
       of a network with the same method and length, the first.
 
   Raises:
-    UserError: If there is none, or they are of different tasks; or if exact
-      answers need a statistic that their tasks do not have.
+    UserError: If there is none, or they are of different tasks; or if there is
+      no exact answer: a task without a statistic, too many histories.
   """
   worlds = [_world(run) for found in runs.values() for run in found]
   if not worlds or any(world != worlds[0] for world in worlds):
@@ -58,8 +59,10 @@ def panel(
       by_length.setdefault(rows, lost)
   longest = max((max(x) for x in networks.values()), default=0)
   gaps = optimal_prompts.Gaps(prior, target, length)
-  curve = optimal_prompts.curve_of(gaps, max(longest, _LONGEST))
-  best = pseudo_counts.best(gaps, _LONGEST)
+  curve = optimal_prompts.curve_of(
+    gaps, max(longest, optimal_prompts.LONGEST), required=False
+  )
+  best = pseudo_counts.best(gaps)
   return promptability_figure.Panel(
     prefix_lengths=curve.lengths.tolist(),
     gaps=curve.gaps.tolist(),
@@ -82,7 +85,8 @@ def make_all(
   """Draws `promptability` of the paper's runs in a folder, as PNG and PDF.
 
   A panel for each target, with the pretrained networks of the paper's size, and
-  their sweeps of the prefix length, as far as there are any.
+  their sweeps of the prefix length, as far as there are any. What cannot be
+  drawn is said in a printed line and left out.
 
   Returns:
     The paths that were written.
@@ -97,8 +101,12 @@ def make_all(
       for torso, title_of in paper_figures.TORSOS.items()
     }
     runs = {name: [x for x in found if x] for name, found in runs.items()}
-    if any(runs.values()):
+    if not any(runs.values()):
+      continue
+    try:
       panels[title] = panel(runs)
+    except errors.UserError as error:
+      print(f'promptability: no panel of {title!r}: {error}')
   if not panels:
     return []
   draw = functools.partial(promptability_figure.gap, panels)

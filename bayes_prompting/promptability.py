@@ -11,14 +11,16 @@ from typing import Literal
 import numpy as np
 
 from bayes_prompting import errors
+from bayes_prompting import exactness
 from bayes_prompting import optimal_prompts
 from bayes_prompting import pseudo_counts
 from bayes_prompting import types
 
-Verdict = Literal['exact', 'limit', 'not_promptable', 'out_of_support']
-# Where a posterior is the target's prior, no gap is left, and no prediction
-# differs by more than rounding, even after what is very unlikely.
-_GAP, _DEVIATION = 1e-8, 1e-7  # Nats; probability.
+Verdict = Literal[
+  'exact', 'limit', 'not_promptable', 'out_of_support', 'unknown'
+]
+# Nats; what may be left at the bound of the search where the limit is none.
+_SMALL = 1e-2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,10 +31,19 @@ class Promptability:
   target, in nats over the N tokens. A regret is what it loses to the oracle.
 
   Attributes:
-    verdict: 'exact', some posterior of the prior is the target's prior;
-      'limit', none is, but prompts come as near as one likes; 'not_promptable',
-      they do not; 'out_of_support', they cannot, since the prior rules out a
-      source of the target.
+    verdict: Of the posterior family: prefixes of tokens may do less, and
+      `prefix_gap` says how much less.
+      'exact': some posterior is the target's prior. All predictions agree,
+      also after many tokens of any source of the prior: what is not of the
+      target is impossible, not just unlikely.
+      'limit': none is, but some come as near as one likes, or nearer than can
+      be told over N tokens. Where a prior's statistic has labels, all
+      prefixes of tokens may leave a gap on the first ones; the reason says so.
+      'not_promptable': they do not.
+      'out_of_support': they cannot, since the prior rules out a source of the
+      target, or how its sequences start.
+      'unknown': no prefix that was tried is exact, and nothing else could be
+      searched.
     reason: Why, in a sentence.
     length: N.
     target_regret: What Bayes of the target loses to the oracle.
@@ -75,7 +86,9 @@ class Promptability:
       ('no prompt', self.curve.gaps[0], ''),
       ('best hard prefix', self.prefix_gap, _name(self.prefix)),
     ]
-    if self.pseudo:
+    if not self.pseudo:
+      rows.append(('best pseudo-counts', np.nan, 'not searched'))
+    else:
       counts = self.pseudo.counts[self.pseudo.is_count]
       counts = ', '.join(f'{count:.3g}' for count in counts)
       is_limit = self.pseudo.at_bound or self.verdict == 'limit'
@@ -101,9 +114,10 @@ def promptability(
 ) -> Promptability:
   """Says whether prompts can make Bayes under `prior` optimal on `target`.
 
-  The verdict is of sequences of N tokens. Sources outside of the support, and
-  targets of one source, are told by `types.Support`; that a posterior is the
-  target's prior, by all their predictions; that none is, by a search.
+  The verdict is of sequences of N tokens. Sources outside of the support are
+  told by `types.Support`; that a posterior is the target's prior, by all their
+  predictions; that none is, or one in the limit, by a search over pseudo-counts
+  up to `pseudo_counts.MAX_COUNT`.
 
   Args:
     prior: That a prompt conditions.
@@ -122,7 +136,9 @@ def promptability(
         f'{name}: does not say its support, which a verdict needs'
       )
   gaps = optimal_prompts.Gaps(prior, target, length)
-  curve = optimal_prompts.curve_of(gaps, max_prefix_length)
+  required = max_prefix_length is not None
+  longest = max_prefix_length if required else optimal_prompts.LONGEST
+  curve = optimal_prompts.curve_of(gaps, longest, required)
   pseudo = pseudo_counts.best(gaps, max_prefix_length)
   prefix = curve.prefixes[optimal_prompts.rounded(curve.gaps).argmin()]
   tokens = _exact_tokens(gaps, curve, pseudo)
@@ -146,8 +162,9 @@ def _judge(gaps, found, by_tokens):
   """Returns the verdict and its reason."""
   longest = f'{found.curve.lengths[-1]} tokens'
   support = gaps.target.support
-  if not all(map(gaps.prior.support.covers, support.points)):
-    return 'out_of_support', _why_out_of_support(gaps, found)
+  possible = all(map(gaps.prior.support.covers, support.points))
+  if not possible or np.isinf(found.gap):
+    return 'out_of_support', _why_out_of_support(gaps, found, possible)
   if by_tokens:
     if not found.prefix:
       return 'exact', "The prior is the target's already: no prompt is needed."
@@ -159,53 +176,82 @@ def _judge(gaps, found, by_tokens):
       "With pseudo-counts the posterior is the target's prior; no prefix of up "
       f'to {longest} reaches it.'
     )
-  if support.finite and len(support.points) == 1:
-    return 'limit', (
-      'The target is a single source that the prior holds possible: posteriors '
-      f'concentrate on it, the longer the prompt the more{_but(gaps, found)}.'
-    )
-  if found.gap <= _GAP:
-    return 'limit', (
-      'Large pseudo-counts lose less than anything that can be told, but no '
-      "posterior is the target's prior."
-    )
+  single = support.finite and len(support.points) == 1
+  if _vanishes(gaps, found):
+    return 'limit', _why_limit(gaps, found, single)
   if found.pseudo is None:
-    return 'not_promptable', (
+    return 'unknown', (
       f'No prefix of up to {longest} comes nearer than {found.gap:.3g} nats; '
-      'pseudo-counts were not searched, there are too many of them.'
+      'nothing else was searched: there are no pseudo-counts that may be '
+      'raised, or too many.'
     )
-  return 'not_promptable', (
-    "No posterior is the target's prior: the nearest, over all pseudo-counts, "
-    f'loses {found.pseudo.gap:.3g} nats more than Bayes of the target, and '
-    f'after any prefix of up to {longest} {found.prefix_gap:.3g}.'
+  most = f' up to {pseudo_counts.MAX_COUNT:.0e}' * found.pseudo.at_bound
+  reason = (
+    f"No posterior is the target's prior: the nearest, over all pseudo-counts"
+    f'{most}, loses {found.pseudo.gap:.3g} nats more than Bayes of the target, '
+    f'and after any prefix of up to {longest} {found.prefix_gap:.3g}.'
+  )
+  if single and len(support.points[0]) > 1:
+    reason += (
+      ' The prior holds its source possible, but the first tokens of a chain '
+      'are uniform.'
+    )
+  return 'not_promptable', reason
+
+
+def _vanishes(gaps, found):
+  """Returns whether no gap is left, or none where counts are ever larger."""
+  if found.gap <= exactness.GAP:
+    return True
+  if not found.pseudo or not found.pseudo.at_bound or found.gap > _SMALL:
+    return False
+  # It goes as one over the counts, or faster, if it goes to zero.
+  added = found.pseudo.counts
+  fewer = np.where(added > 1, 0.9 * added, 0.0)
+  return gaps.gap(found.pseudo.value - fewer) > 5 * found.pseudo.gap
+
+
+def _why_limit(gaps, found, single):
+  best = found.pseudo.value if found.pseudo else gaps.after(found.prefix)
+  tokens = ', the longer the prompt the more.'
+  if not gaps.prior.exchangeable:
+    tokens = (
+      f'. Any prefix of up to {found.curve.lengths[-1]} tokens leaves '
+      f'{found.prefix_gap:.3g} nats{_but(gaps, found, best)}.'
+    )
+  if single:
+    return (
+      'The target is a single source that the prior holds possible: posteriors '
+      f'concentrate on it{tokens}'
+    )
+  return (
+    'Some posteriors lose less than anything that can be told, but none is the '
+    "target's prior: after more tokens, or others, predictions differ"
+    f'{"" if gaps.prior.exchangeable else tokens[:-1]}.'
   )
 
 
-def _but(gaps, found):
-  """Says where tokens leave a gap that is no matter of the posterior."""
-  labels = ~gaps.is_count
-  if not found.pseudo or not labels.any():
-    return ''
-  best = found.pseudo.value[labels]
-  after = [
-    gaps.after(prefix)[labels] for prefix in found.curve.prefixes if prefix
-  ]
-  if any((value == best).all() for value in after):
+def _but(gaps, found, best):
+  """Says where all tokens leave a gap that is no matter of the posterior."""
+  after = [gaps.after(prefix) for prefix in found.curve.prefixes if prefix]
+  if any((gaps.labels(x) == gaps.labels(best)).all() for x in after):
     return ''
   return (
-    ', but the first tokens keep a gap: the target starts with nothing seen, '
-    'and a prompt has a last token'
+    ', some of them on the first tokens for ever: the target starts with '
+    'nothing seen, and a prompt has a last token'
   )
 
 
-def _why_out_of_support(gaps, found):
+def _why_out_of_support(gaps, found, possible):
   better = found.pseudo and found.pseudo.gap < found.prefix_gap
   best = found.pseudo.value if better else gaps.after(found.prefix)
   last = gaps.steps(best)[-1]
   amount = f'{last:.3g} nats' if np.isfinite(last) else 'infinitely much'
+  what = 'how sequences' if possible else 'a source'
   return (
-    'The prior rules out a source of the target: with the best prompt that was '
-    f'found it still loses {amount} on the last token alone.'
+    f'The prior rules out {what} of the target{" start" * possible}: with the '
+    f'best prompt that was found it still loses {amount} on the last token '
+    'alone.'
   )
 
 
@@ -219,7 +265,7 @@ def _exact_tokens(gaps, curve, pseudo):
       whole = np.round(pseudo.counts).astype(int)
       candidates.append(tuple(np.repeat(np.arange(len(whole)), whole).tolist()))
   for prefix in candidates:
-    if _is_exact(gaps, gaps.after(prefix), prefix):
+    if exactness.holds(gaps, gaps.after(prefix)):
       return prefix
   return None
 
@@ -227,49 +273,13 @@ def _exact_tokens(gaps, curve, pseudo):
 def _is_exact_pseudo(gaps, pseudo):
   if pseudo is None or pseudo.at_bound:
     return False
-  tokens = None
-  if gaps.prior.exchangeable:
-    tokens = np.flatnonzero(pseudo.counts)
-  return _is_exact(gaps, pseudo.value, tokens)
-
-
-def _is_exact(gaps, value, tokens):
-  """Returns whether the posterior at a value [D] is the target's prior.
-
-  Args:
-    gaps: For a prior and a target.
-    value: Of the prior's statistic.
-    tokens: That were seen; None if that cannot be said.
-  """
-  if gaps.gap(value) > _GAP or gaps.deviation(value) > _DEVIATION:
-    return False
-  if not gaps.prior.support.finite:
-    return True
-  # Of finitely many sources none goes by getting unlikely, only by zeros.
-  others = [
-    source
-    for source in gaps.prior.support.points
-    if not gaps.target.support.covers(source)
-  ]
-  if tokens is None:
-    return not others
-  return not any(_is_possible(source, tokens) for source in others)
-
-
-def _is_possible(table, tokens):
-  """Returns whether a source [V^k, V] can show these tokens."""
-  rows, vocab_size = table.shape
-  context = 0
-  for seen, token in enumerate(tokens):
-    # The first k tokens are uniform, whatever the source.
-    if vocab_size**seen >= rows and table[context, token] == 0:
-      return False
-    context = (context * vocab_size + token) % rows
-  return True
+  return exactness.holds(gaps, pseudo.value)
 
 
 def _nats(value):
   """Writes nats with three decimals, or the power of ten of less."""
+  if np.isnan(value):
+    return '-'
   return f'{value:.0e}' if 1e-8 < value < 5e-4 else f'{abs(value):.3f}'
 
 

@@ -59,12 +59,14 @@ def best(
 
   Returns:
     The best of several searches; of equals that with the smallest counts. None
-    where that takes too long: too many histories, or entries.
+    where there is no search: no entry is a count, as in a union whose parts
+    count apart, or there are too many histories, or entries.
   """
-  histories = len(gaps.expectation(gaps.start).values)
-  if histories > _MAX_HISTORIES or gaps.is_count.sum() > _MAX_ENTRIES:
+  entries = gaps.is_count.sum()
+  if not entries or entries > _MAX_ENTRIES or gaps.histories > _MAX_HISTORIES:
     return None
   starts = _starts(gaps, max_prefix_length)
+  gaps.each(np.array(starts))  # Known from here on.
   starts = [start for start in starts if np.isfinite(gaps.gap(start))]
 
   def rank(value):
@@ -86,12 +88,13 @@ def best(
 
 def _starts(gaps, max_prefix_length):
   """Returns what prefixes reach, and the proportions of what is shown."""
-  longest = 8 if max_prefix_length is None else max_prefix_length
-  prefixes = optimal_prompts.scorable(gaps, longest, required=False)
+  if max_prefix_length is None:
+    max_prefix_length = optimal_prompts.LONGEST
+  prefixes = optimal_prompts.scorable(gaps, max_prefix_length, required=False)
   values = np.concatenate([found.values for found in prefixes])
   values = values.astype(np.float64)
   starts = [*values]
-  for labels in np.unique(np.where(gaps.is_count, gaps.start, values), axis=0):
+  for labels in np.unique(gaps.labels(values), axis=0):
     sums = gaps.expectation(labels)
     weight = sums.joint.sum(-1)
     shown = gaps.added(weight @ sums.values / weight.sum())

@@ -7,21 +7,14 @@ sources, O(N^(V(V-1))) transition counts for chains of order 1.
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import histories
 from bayes_prompting import types
-
-# More values than these, over all steps, are not summed over: seconds.
-_MAX_VALUES = 3_000_000
-# Nor values of more numbers than these in all: some hundred megabytes.
-_MAX_NUMBERS = 40_000_000
-# Values whose predictions are computed at once: one compiled program.
-_BLOCK = 8192
 
 
 class Losses(NamedTuple):
@@ -65,7 +58,9 @@ class Expectation:
 
   def log_predictive(self, added: types.Array = 0.0) -> np.ndarray:
     """Returns that of the prior [S, V], in nats."""
-    return _evaluate(self.statistic.log_predictive, self.values + added)
+    return histories.evaluate(
+      self.statistic.log_predictive, self.values + added
+    )
 
   def losses(self, added: types.Array = 0.0) -> Losses:
     """Returns the expected log losses."""
@@ -130,18 +125,30 @@ def expectation(
   Returns:
     The histories that occur; None where there is no such sum, or no cheap one:
     a prior without a statistic, too many values.
+
+  Raises:
+    UserError: If the length or the start is wrong, or vocabularies differ.
   """
+  length = checks.integer('length', length, 1)
+  if prior.vocab_size != target.vocab_size:
+    raise errors.UserError(
+      f'target: has {target.vocab_size} tokens, but the prior has '
+      f'{prior.vocab_size}'
+    )
   if prior.statistic is None or target.statistic is None:
     return None
-  start = prior.statistic.start if start is None else start
-  start = np.asarray(start, np.int64)[None]
-  levels = _reachable(prior.statistic, start, target.statistic, length)
+  start = _start(prior.statistic, start)[None]
+  levels = histories.reachable(prior.statistic, start, target.statistic, length)
   if levels is None:
     return None
   split = start.shape[-1]
   values = np.concatenate([level for level, _ in levels])
-  log_target = _evaluate(target.statistic.log_predictive, values[:, split:])
-  entropy = _evaluate(target.statistic.source_entropy, values[:, split:])
+  log_target = histories.evaluate(
+    target.statistic.log_predictive, values[:, split:]
+  )
+  entropy = histories.evaluate(
+    target.statistic.source_entropy, values[:, split:]
+  )
   weight, joint = np.zeros(len(values)), np.exp(log_target)
   mass, first = np.ones(1), 0
   for level, following in levels:
@@ -186,81 +193,80 @@ def expected_losses(
 
   Returns:
     Their losses; None where `expectation` is.
+
+  Raises:
+    UserError: If an argument is wrong.
   """
-  start = None
+  start, added = None, 0.0
+  prefix = tokens('prefix', prefix, prior.vocab_size)
   if prior.statistic is not None:
-    start = np.array([prior.statistic.start])
-    for token in prefix:
-      start = prior.statistic.update(start, np.array([token]))
-    start = start[0]
+    start = after(prior.statistic, prefix)
+    if pseudo_counts is not None:
+      added = _added(prior.statistic, pseudo_counts)
   found = expectation(prior, target, length, start)
-  if found is None:
-    return None
-  return found.losses(0.0 if pseudo_counts is None else pseudo_counts)
+  return None if found is None else found.losses(added)
 
 
-def _reachable(statistic, start, other, length):
-  """Returns the pairs of values before each of N tokens, and what follows them.
+def after(statistic: types.Statistic, prefix: Sequence[int]) -> np.ndarray:
+  """Returns the value int64 [D] of a statistic after a prefix."""
+  value = np.array([statistic.start], np.int64)
+  for token in prefix:
+    value = statistic.update(value, np.array([token]))
+  return value[0]
 
-  Returns:
-    For each step values [S, D] and indices [S, V] of those of the next step;
-    None if there are too many.
+
+def tokens(field: str, value: object, vocab_size: int) -> tuple[int, ...]:
+  """Returns `value` if it is tokens, whole numbers of 0 to V - 1.
+
+  Raises:
+    UserError: If not.
   """
-  vocab_size = len(other.log_predictive(np.array(other.start, np.float32)))
-  split = start.shape[-1]
-  level = np.concatenate([start, [other.start]], axis=-1)
-  levels, total = [], 0
-  limit = min(_MAX_VALUES, _MAX_NUMBERS // level.shape[-1])
-  for n in range(length):
-    # Later steps have no fewer values: that there are too many shows early.
-    if total + len(level) * max(1 + vocab_size, length - n) > limit:
-      return None
-    total += len(level)
-    values = np.repeat(level, vocab_size, axis=0)
-    tokens = np.tile(np.arange(vocab_size), len(level))
-    after = np.concatenate(
-      [
-        statistic.update(values[:, :split], tokens),
-        other.update(values[:, split:], tokens),
-      ],
-      axis=-1,
+  found = np.asarray(value)
+  if found.size and (
+    found.ndim != 1
+    or found.dtype.kind not in 'iu'
+    or found.min() < 0
+    or found.max() >= vocab_size
+  ):
+    raise errors.UserError(
+      f'{field}: must be tokens, whole numbers of 0 to {vocab_size - 1}, got '
+      f'{checks.show(value)}'
     )
-    distinct, index = _distinct(after)
-    levels.append((level, index.reshape(-1, vocab_size)))
-    level = distinct
-  return levels
+  return tuple(found.tolist())
 
 
-def _distinct(values):
-  """Returns the distinct rows of whole numbers [S, D], and which each was."""
-  least = values.min(0)
-  span = values.max(0) - least + 1
-  if np.log2(span).sum() < 62:  # The product may be beyond any float.
-    # Numbers in a mixed base sort much faster than rows.
-    keys = (values - least) @ np.cumprod([1, *span[:-1]])
-  else:
-    keys = np.ascontiguousarray(values).view(f'V{values[0].nbytes}').ravel()
-  _, first, index = np.unique(keys, return_index=True, return_inverse=True)
-  return values[first], index.ravel()
+def _start(statistic, value):
+  """Returns `value`, or what the statistic starts from, as int64 [D]."""
+  if value is None:
+    return np.asarray(statistic.start, np.int64)
+  size, found = len(statistic.start), np.asarray(value)
+  if (
+    found.shape != (size,)
+    or found.dtype.kind not in 'iuf'
+    or not np.all(np.isfinite(found))
+    or np.any(found != np.round(found))
+  ):
+    raise errors.UserError(
+      f'start: must be {size} whole numbers, got {checks.show(value)}'
+    )
+  return found.astype(np.int64)
 
 
-# Another wrapper of the same function would find its program, but slowly.
-_compiled = functools.lru_cache(maxsize=64)(jax.jit)
-
-
-def _evaluate(function, values):
-  """Evaluates a function of a statistic on [S, D], in float64."""
-  count = len(values)
-  block = min(_BLOCK, 1 << (count - 1).bit_length())
-  values = np.asarray(values, np.float64)
-  padded = np.pad(values, ((0, -count % block), (0, 0)), mode='edge')
-  with jax.enable_x64(True):
-    compute = _compiled(function)
-    found = [
-      np.asarray(compute(jnp.asarray(padded[i : i + block])))
-      for i in range(0, count, block)
-    ]
-  return np.concatenate(found)[:count]
+def _added(statistic, value):
+  """Returns `value` as pseudo-counts float64 [D]."""
+  found, counts = np.asarray(value), np.asarray(statistic.counts)
+  if (
+    found.shape != counts.shape
+    or found.dtype.kind not in 'iuf'
+    or not np.all(np.isfinite(found))
+    or np.any(found < 0)
+    or np.any(found[~counts])
+  ):
+    raise errors.UserError(
+      f'pseudo_counts: must be {len(counts)} finite numbers that are not '
+      f'negative, 0 where there are labels, got {checks.show(value)}'
+    )
+  return found.astype(np.float64)
 
 
 def expected_regret(
@@ -282,6 +288,9 @@ def expected_regret(
   Returns:
     float64 [N], expected regret at each step in nats (its sum over n is the
     cumulative one), or None where there is no sum, see `expected_losses`.
+
+  Raises:
+    UserError: If an argument is wrong.
   """
   losses = expected_losses(prior, target, length, prefix, pseudo_counts)
   return None if losses is None else losses.bayes - losses.oracle

@@ -79,9 +79,9 @@ class Support:
   memoryless source.
 
   Attributes:
-    points: float64 tables. All sources if there are finitely many, else one of
-      each part of the support, in general position: where another prior covers
-      it, it covers that part.
+    points: float64 tables. All sources if there are finitely many, each once,
+      else one of each part of the support, in general position: where another
+      prior covers it, it covers that part. It is likely in that part.
     finite: Whether `points` are all sources.
     covers: (table) -> bool. Whether a source is in the topological support: as
       near as one likes to it there is mass. Tables of any k.

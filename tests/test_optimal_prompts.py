@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import histories
 from bayes_prompting import optimal_prompts
 from bayes_prompting import pseudo_counts
 from bayes_prompting import theory
@@ -241,7 +242,7 @@ def test_prefixes_end_where_they_are_not_cheap(monkeypatch):
 
 
 def test_refuses_what_has_no_exact_answer(monkeypatch):
-  monkeypatch.setattr(theory, '_MAX_VALUES', 100)
+  monkeypatch.setattr(histories, '_MAX_VALUES', 100)
   coins, dice = testing.random_coins(), dirichlet(*[1] * 6)
   unknown = types.TaskPrior(2, coins.sample, coins.prefill, coins.predict)
   for prior, target, length, message in (
@@ -256,3 +257,38 @@ def test_refuses_what_has_no_exact_answer(monkeypatch):
     assert '\n' not in str(error.value)
   with pytest.raises(errors.UserError, match='prefix_length: must be'):
     optimal_prompts.optimal_hard_prefix(coins, coins, -1)
+
+
+def test_sums_are_kept_for_few_labels_and_charged_for_all(monkeypatch):
+  chains = testing.task_prior(
+    'dirichlet_markov', order=1, concentration=(1.0, 1.0)
+  )
+  both = testing.task_prior(
+    'union',
+    components={
+      'a': {
+        'weight': 0.5,
+        'name': 'dirichlet_markov',
+        'order': 1,
+        'concentration': (1.0, 1.0),
+      },
+      'b': {'weight': 0.5, 'name': 'categorical', 'probabilities': (0.9, 0.1)},
+    },
+  )
+  gaps = optimal_prompts.Gaps(both, testing.random_coins(), 3)
+  found = optimal_prompts.curve_of(gaps, 3, required=True)
+  assert len(gaps._kept) <= optimal_prompts._KEPT < len(gaps._known)
+  assert pseudo_counts.best(gaps) is None  # Nothing can be raised alone.
+  for prefix, gap in zip(found.prefixes, found.gaps, strict=True):
+    assert gap == pytest.approx(
+      enumerated_gap(both, testing.random_coins(), prefix, 3), abs=2e-5
+    )
+  gaps = optimal_prompts.Gaps(chains, testing.random_coins(), 3)
+  # One prefix of no token; two of one token, each with a label to make.
+  allowed = 1 + 2 * (1 + optimal_prompts._MAKING)
+  for more, lengths in ((0, 2), (-1, 1)):
+    monkeypatch.setattr(
+      optimal_prompts, '_MAX_PREDICTIONS', (allowed + more) * gaps.histories
+    )
+    found = optimal_prompts.curve_of(gaps, 3, required=False)
+    assert len(found.lengths) == lengths

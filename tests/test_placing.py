@@ -66,6 +66,26 @@ def test_runs_of_other_tasks_are_refused(run):
       placing.panel(runs)
 
 
+def test_a_curve_is_drawn_as_far_as_is_cheap(run, monkeypatch):
+  # Of 10 values before one of 4 tokens: those of 3 prefixes.
+  monkeypatch.setattr(optimal_prompts, '_MAX_PREDICTIONS', 3 * 10)
+  assert placing.panel({'Linear': [run]}).prefix_lengths == [0, 1]
+
+
+def test_a_panel_that_cannot_be_drawn_is_left_out(
+  run, monkeypatch, tmp_path, capsys
+):
+  def panel(runs):
+    raise errors.UserError('length: too many histories')
+
+  monkeypatch.setattr(placing.collection, 'load', lambda *args: run)
+  monkeypatch.setattr(placing, 'panel', panel)
+  assert placing.make_all(tmp_path, tmp_path / 'figures') == []
+  lines = capsys.readouterr().out.splitlines()
+  assert len(lines) == len(paper_figures.TARGETS)
+  assert all('too many histories' in line for line in lines)
+
+
 def test_nothing_is_drawn_of_nothing(tmp_path):
   assert placing.make_all(tmp_path, tmp_path / 'figures') == []
   assert not (tmp_path / 'figures').exists()

@@ -8,7 +8,6 @@ import pytest
 from bayes_prompting import errors
 from bayes_prompting import promptability
 from tests import testing
-from tests.test_optimal_prompts import chain
 from tests.test_optimal_prompts import coin
 from tests.test_optimal_prompts import dirichlet
 from tests.test_optimal_prompts import mixture
@@ -144,37 +143,121 @@ def test_out_of_support(prior, target, infinite):
 
 def test_over_one_token_only_the_first_prediction_counts():
   found = judge(UNIFORM, testing.single_coin(), 1)
-  assert (found.verdict, found.prefix) == ('exact', (1, 1, 1))
+  # No gap is left, though the posterior is not certain of the coin.
+  assert (found.verdict, found.prefix) == ('limit', (1, 1, 1))
+  assert found.prefix_gap < 1e-12
+
+
+def chain(*tables, weights=None):
+  weights = weights or (1 / len(tables),) * len(tables)
+  return testing.task_prior('markov_mixture', weights=weights, tables=tables)
+
+
+def union(*specs):
+  parts = {str(i): {'weight': 1 / len(specs)} | x for i, x in enumerate(specs)}
+  return testing.task_prior('union', components=parts)
+
+
+BETAS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
+COIN = {'name': 'categorical', 'probabilities': (0.9, 0.1)}
+CHAINS = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
+
+
+def random_chains():
+  return testing.task_prior(**CHAINS)
+
+
+def test_the_first_tokens_of_chains_are_uniform():
+  # The first token keeps a gap, however long the prompt.
+  found = judge(UNIFORM, chain(((0.2, 0.8), (0.2, 0.8))), 10)
+  assert found.verdict == 'not_promptable'
+  assert found.pseudo.gap == pytest.approx(0.196, abs=1e-3)
+  assert 'first tokens of a chain are uniform' in found.reason
+
+
+def test_out_of_support_where_the_first_token_is_impossible():
+  target = chain(((0.5, 0.0, 0.5),) * 3)
+  found = judge(dirichlet(1, 0, 1), target, 6, max_prefix_length=2)
+  assert found.verdict == 'out_of_support' and np.isinf(found.gap)
+  assert 'start' in found.reason and 'infinitely' in found.reason
 
 
 def test_a_chain_with_its_last_token():
   # Its first token is uniform: what a coin shows first only a prompt can say.
-  prior = dataclasses.replace(chain(), support=UNIFORM.support)
-  found = judge(prior, testing.single_coin(), 12, max_prefix_length=4)
+  prior = random_chains()
+  found = judge(prior, testing.single_coin(), 8, max_prefix_length=4)
   assert found.verdict == 'limit' and 'last token' not in found.reason
   assert found.prefix_gap < found.curve.gaps[0]
-  found = judge(prior, TWO, 12, max_prefix_length=4)
+  found = judge(prior, TWO, 8, max_prefix_length=4)
   assert found.verdict == 'not_promptable'
 
 
-def test_a_prompt_of_tokens_has_a_last_one():
-  prior = dataclasses.replace(chain(), support=UNIFORM.support)
-  target = dataclasses.replace(
-    chain((1e7, 4e7)), support=coin(0.2, 0.8).support
-  )
-  found = judge(prior, target, 12, max_prefix_length=4)
+@pytest.mark.parametrize(
+  'table', [((0.2, 0.8), (0.6, 0.4)), ((1.0, 0.0), (0.0, 1.0))]
+)
+def test_a_prompt_of_tokens_has_a_last_one(table):
+  found = judge(random_chains(), chain(table), 8, max_prefix_length=3)
   assert found.verdict == 'limit' and 'last token' in found.reason
-  assert found.pseudo.gap < 1e-8
+  assert found.pseudo.gap < 1e-4
   # The first token is uniform, and predicted by the row of the last.
-  assert found.prefix_gap > 0.1
+  assert found.prefix_gap > 0.1 and f'{found.prefix_gap:.3g}' in found.reason
+  assert 'longer' not in found.reason
+
+
+@pytest.mark.parametrize(
+  'prior',
+  [
+    union(BETAS, COIN),
+    testing.task_prior(
+      'dirichlet_mixture',
+      weights=(0.5, 0.5),
+      concentrations=((1.0, 1.0), (300.0, 10.0)),
+    ),
+  ],
+)
+def test_what_is_only_unlikely_is_not_gone(prior):
+  found = judge(prior, dirichlet(41, 41), 5)
+  assert found.verdict == 'limit' and found.gap < 1e-12
+  zeros = union(BETAS, COIN | {'probabilities': (1.0, 0.0)})
+  assert judge(zeros, dirichlet(2, 3), 5).prefix == (0, 1, 1)
+
+
+def test_fractional_counts_rule_out_a_chain():
+  one, other = ((0.5, 0.5), (0.2, 0.8)), ((0.5, 0.5), (0.8, 0.2))
+  out = ((1.0, 0.0), (0.5, 0.5))
+  prior = chain(one, other, out, weights=(0.25, 0.35, 0.4))
+  found = judge(prior, chain(one, other), 8, max_prefix_length=3)
+  assert found.verdict == 'exact' and 'pseudo-counts' in found.reason
+  counts = found.pseudo.counts
+  assert counts[1] > 0  # One after zero, which the third never shows.
+  assert counts[3] - counts[2] == pytest.approx(np.log(7 / 5) / np.log(4))
+
+
+def test_equal_sources_are_one():
+  coin_twice = mixture((0.5, 0.5), (COINS[0], COINS[0]))
+  assert len(coin_twice.support.points) == 1
+  assert len(union(COIN, COIN, BETAS).support.points) == 2
+  found = judge(UNIFORM, coin_twice, 10)
+  assert found.verdict == 'limit' and 'a single source' in found.reason
+  pool = testing.task_prior('finite_pool', base=BETAS, size=1024)
+  assert len(pool.support.points) == 1024
+
+
+def test_unknown_where_nothing_can_be_searched():
+  prior = union(CHAINS, COIN)
+  found = judge(prior, UNIFORM, 6, max_prefix_length=2)
+  assert found.verdict == 'unknown' and found.pseudo is None
+  assert 'nothing else was searched' in found.reason
+  assert str(found).endswith('not searched')
+  assert judge(prior, prior, 6, max_prefix_length=1).verdict == 'exact'
 
 
 def test_says_where_pseudo_counts_were_not_searched(monkeypatch):
   monkeypatch.setattr(promptability.pseudo_counts, '_MAX_HISTORIES', 1)
   found = judge(UNIFORM, TWO, 10)
-  assert found.verdict == 'not_promptable' and found.pseudo is None
+  assert found.verdict == 'unknown' and found.pseudo is None
   assert found.pseudo_regret is None and found.gap == found.prefix_gap
-  assert 'not searched' in found.reason
+  assert 'nothing else was searched' in found.reason
 
 
 def test_refuses_a_prior_that_does_not_say_its_support():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayes_prompting import errors
 from bayes_prompting import theory
 from tests import testing
 
@@ -121,3 +122,36 @@ def test_where_the_target_never_shows_a_token_its_mass_is_lost():
 def test_says_nothing_where_it_is_not_cheap():
   dice = testing.task_prior('dirichlet_categorical', concentration=(1,) * 6)
   assert theory.expected_regret(dice, dice, 200) is None
+
+
+@pytest.mark.parametrize(
+  ('kwargs', 'message'),
+  [
+    ({'prefix': (-1,)}, 'prefix: must be tokens, .* 0 to 1, got'),
+    ({'prefix': (0, 5)}, 'prefix: '),
+    ({'prefix': (0.5,)}, 'prefix: '),
+    ({'pseudo_counts': (1.0,)}, 'pseudo_counts: must be 2 '),
+    ({'pseudo_counts': (1.0, -1.0)}, 'pseudo_counts: '),
+    ({'pseudo_counts': (1.0, np.inf)}, 'pseudo_counts: '),
+    ({'pseudo_counts': ('a', 'b')}, 'pseudo_counts: '),
+  ],
+)
+def test_refuses_wrong_prompts(kwargs, message):
+  args = testing.random_coins(), testing.two_coins(), 3
+  for of in (theory.expected_regret, theory.expected_losses):
+    with pytest.raises(errors.UserError, match=message) as error:
+      of(*args, **kwargs)
+    assert '\n' not in str(error.value)
+
+
+def test_refuses_what_does_not_fit_the_statistic():
+  coins = testing.random_coins()
+  dice = testing.task_prior('dirichlet_categorical', concentration=(1, 1, 1))
+  chains = testing.task_prior('dirichlet_markov', order=1, concentration=(1, 1))
+  with pytest.raises(errors.UserError, match='pseudo_counts: .* labels'):
+    theory.expected_losses(chains, coins, 3, pseudo_counts=(0, 0, 0, 0, 1))
+  with pytest.raises(errors.UserError, match='target: has 3 tokens'):
+    theory.expectation(coins, dice, 3)
+  for start in ((0.5, 1), (1, 2, 3), (np.inf, 0)):
+    with pytest.raises(errors.UserError, match='start: must be 2 whole'):
+      theory.expectation(coins, coins, 3, start)

@@ -76,8 +76,9 @@ def test_a_pool_of_unions_mixes_tables():
     },
   }
   pool = testing.task_prior('finite_pool', base=base, size=50)
-  coin = sum(np.allclose(t, (0.2, 0.8)) for t in pool.support.points)
-  assert 10 < coin < 40
+  assert pool.support.covers(np.array([[0.2, 0.8]]))
+  # Of the sources, each once, only the coin was drawn many times.
+  assert 10 < 51 - len(pool.support.points) < 40
 
 
 def test_a_union_of_one_is_that_one():
@@ -120,7 +121,7 @@ def test_a_component_that_is_ruled_out_is_out_of_it():
 
 def test_what_a_union_covers():
   found = union(a={'weight': 0.5, **TWO}, b={'weight': 0.5, **COIN})
-  assert found.support.finite and len(found.support.points) == 3
+  assert found.support.finite and len(found.support.points) == 2
   assert found.support.covers(np.array([[0.8, 0.2]]))
   assert not found.support.covers(np.array([[0.5, 0.5]]))
   without = union(a={'weight': 0.0, **TWO}, b={'weight': 1.0, **COIN})

@@ -5,6 +5,8 @@ number in base V with the most recent token last. The first k tokens of a
 sequence have no such context: they are uniform, whatever the source.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,17 @@ def is_of_order(table: np.ndarray, k: int) -> bool:
   return same(table, table[: table.shape[-1] ** k])
 
 
+def distinct(tables: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+  """Returns tables, of whatever orders, without those that are one source.
+
+  By rounding, so that thousands take no time.
+  """
+  k = max(map(order, tables))
+  rows = [(lift(table, k) / _TOLERANCE).round().ravel() for table in tables]
+  _, first = np.unique(rows, axis=0, return_index=True)
+  return tuple(tables[i] for i in np.sort(first))
+
+
 def finite_support(tables: np.ndarray, weights: np.ndarray) -> types.Support:
   """Returns the support of finitely many sources.
 
@@ -51,12 +64,17 @@ def finite_support(tables: np.ndarray, weights: np.ndarray) -> types.Support:
     tables: float64 [M, V^k, V].
     weights: [M]; a source of weight zero is not in the support.
   """
-  points = tuple(np.asarray(tables, np.float64)[np.asarray(weights) > 0])
-  return types.Support(
-    points=points,
-    finite=True,
-    covers=lambda table: any(same(table, point) for point in points),
-  )
+  points = distinct(np.asarray(tables, np.float64)[np.asarray(weights) > 0])
+  stacked, k = np.stack(points), order(points[0])
+
+  def covers(table):  # All at once: one by one a large pool takes seconds.
+    if not is_of_order(table, k):
+      return False
+    one = lift(table[: len(stacked[0])], k)
+    apart = np.abs(stacked - one).max((1, 2))
+    return bool(apart.min() <= _TOLERANCE)
+
+  return types.Support(points=points, finite=True, covers=covers)
 
 
 def generic(occurs: np.ndarray) -> np.ndarray:

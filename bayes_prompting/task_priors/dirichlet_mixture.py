@@ -94,9 +94,14 @@ def make(
     log_evidence=log_evidence,
     source_entropy=source_entropy,
     support=types.Support(
-      points=tuple(_tables.generic(row[None]) for row in occurs[mass > 0]),
+      points=tuple(_typical(row) for row in alpha[mass > 0]),
       finite=False,
       covers=covers,
     ),
   )
   return dataclasses.replace(prior, predict=predict)
+
+
+def _typical(alpha):
+  """Returns a table [1, V] in general position, near the mean of alpha [V]."""
+  return 0.95 * alpha / alpha.sum() + 0.05 * _tables.generic(alpha[None] > 0)

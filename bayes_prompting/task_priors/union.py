@@ -247,7 +247,7 @@ def _support(priors, weights):
   if None in parts:
     return None
   return types.Support(
-    points=sum((part.points for part in parts), ()),
+    points=_tables.distinct(sum((part.points for part in parts), ())),
     finite=all(part.finite for part in parts),
     covers=lambda table: any(part.covers(table) for part in parts),
   )
