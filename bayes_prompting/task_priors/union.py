@@ -12,6 +12,7 @@ from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
+from bayes_prompting.task_priors import _tables
 
 EXAMPLES = (
   {
