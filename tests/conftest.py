@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import figures
 from bayes_prompting import registry
 
 # Compilation makes first calls slow, so no deadline; the same draws every time.
@@ -34,6 +35,15 @@ def pytest_configure(config):
   for name, value in values.items():
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)  # For processes that tests start.
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _figures_of_a_run(request):
+  """A run draws its figures only where a module says `DRAWS = True`."""
+  with pytest.MonkeyPatch.context() as patch:
+    if not getattr(request.module, 'DRAWS', False):
+      patch.setattr(figures, 'make_all', lambda dataset, folder: [])
+    yield
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -29,6 +29,8 @@ from bayes_prompting import updates
 from bayes_prompting.torsos import linear
 from tests import testing
 
+DRAWS = True  # In fixtures; its tests do without, see below.
+
 
 def tiny(**overrides):
   """A configuration that runs in seconds; fields by dotted name.

@@ -15,6 +15,7 @@ from bayes_prompting import errors
 from bayes_prompting import figures
 from bayes_prompting import results
 
+DRAWS = True
 TASKS = ('single_coin', 'two_coin_mixture', 'random_coins')
 SEEDS, REPETITIONS, STEPS, UPDATES = 2, 3, 200, 1000
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes', 'PreBayes', 'PreBayesPT')

@@ -545,7 +545,7 @@ def test_no_sum_where_values_are_large(order, vocab_size):
     (
       'dirichlet_markov',
       {'order': 10**9, 'concentration': (1.0, 1.0)},
-      'order: must have at most 65536 contexts, got 1000000000',
+      'order: must have at most 131072 counts of transitions, got 1000000000',
     ),
     (
       'dirichlet_markov',
