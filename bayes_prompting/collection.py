@@ -1,5 +1,6 @@
 """A folder of runs: which are finished, and their tables as one."""
 
+from collections.abc import Iterable
 import json
 import os
 import pathlib
@@ -41,6 +42,21 @@ def load(folder: str | os.PathLike[str], name: str) -> xr.Dataset | None:
   """Returns the results of one run; None if it is not finished."""
   path = pathlib.Path(folder) / name / 'results.nc'
   return results.load(path) if path.is_file() else None
+
+
+def load_kind(
+  folder: str | os.PathLike[str],
+  kind: str,
+  cases: Iterable[str],
+  torsos: Iterable[str],
+) -> dict[str, xr.Dataset]:
+  """Returns the finished runs `KIND-CASE-TORSO` in a folder, by CASE-TORSO."""
+  names = {
+    f'{kind}-{case}-{torso}': f'{case}-{torso}'
+    for case in cases
+    for torso in torsos
+  }
+  return {names[x]: load(folder, x) for x in runs(folder) if x in names}
 
 
 def summaries(folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -191,12 +191,8 @@ def make_all(
   Returns:
     The paths that were written; none without any run.
   """
-  runs = {}
-  for name in collection.runs(folder):
-    case = name.removeprefix('novel-')
-    world, _, torso = case.rpartition('-')
-    if case != name and world in _CASES and torso in _TORSOS:
-      runs[case] = read(collection.load(folder, name))
+  found = collection.load_kind(folder, 'novel', _CASES, _TORSOS)
+  runs = {case: read(dataset) for case, dataset in found.items()}
   if not runs:
     return []
   make = functools.partial(overview, runs)

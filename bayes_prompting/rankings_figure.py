@@ -271,12 +271,8 @@ def make_all(
   Returns:
     The paths that were written; none without any run.
   """
-  runs = {}
-  for name in collection.runs(folder):
-    short = name.removeprefix('prompts-')
-    world, _, torso = short.rpartition('-')
-    if short != name and world in _WORLDS and torso in _TORSOS:
-      runs[short] = rankings.read(collection.load(folder, name))
+  found = collection.load_kind(folder, 'prompts', _WORLDS, _TORSOS)
+  runs = {name: rankings.read(dataset) for name, dataset in found.items()}
   if not runs:
     return []
   makers = {'ranks': ranks, 'demonstrations': demonstrations, 'tokens': tokens}

@@ -324,3 +324,25 @@ def test_every_module_has_examples():
     examples = registry.module('task_priors', name).EXAMPLES
     assert examples
     assert all(isinstance(example, dict) for example in examples)
+
+
+def test_what_priors_of_the_package_may_leave_out():
+  # What is optional is skipped above: it must not go missing unnoticed.
+  without = {'statistic': set(), 'support': set(), 'sample_table': set()}
+  exchangeable = set()
+  for name in registry.names('task_priors'):
+    for example in registry.module('task_priors', name).EXAMPLES:
+      prior = testing.task_prior(name, **example)
+      exchangeable |= {name} if prior.exchangeable else set()
+      for part, names in without.items():
+        names |= {name} if getattr(prior, part) is None else set()
+  hidden = {'hmm_mixture', 'switching', 'union'}  # Unions: with such a part.
+  assert without == dict.fromkeys(without, hidden)
+  assert exchangeable == {
+    'categorical',
+    'categorical_mixture',
+    'dirichlet_categorical',
+    'dirichlet_mixture',
+    'finite_pool',
+    'union',
+  }
