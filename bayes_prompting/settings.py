@@ -18,7 +18,12 @@ from bayes_prompting import fields
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
 # Fields that older runs do not have, and what was done then.
-_ADDED = {'tuning': {'num_sequences': 0}}
+_ADDED = {
+  'tuning': {'num_sequences': 0},
+  'checkpoints': {'every': 0, 'keep': 2},
+}
+# Sections that change no result: a run may go on with other values.
+_FREE = ('checkpoints',)
 # A method's name is that of files, beside those of pretraining.
 _RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
@@ -164,6 +169,12 @@ def base() -> ml_collections.ConfigDict:
   # automatic, all that divide them, the runs first (see `sharding.choose`).
   c.compute.repetition_devices = 0
   c.compute.data_devices = 0
+
+  # Of pretraining and tuning on the way, so that a run which is interrupted
+  # goes on. They change no result.
+  c.checkpoints = ml_collections.ConfigDict()
+  c.checkpoints.every = 100  # Updates between two; 0: only what is finished.
+  c.checkpoints.keep = 2  # The last few are kept, for when one is damaged.
   return c.lock()
 
 
@@ -230,9 +241,16 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any]:
   """Returns plain values of an older run with the fields of today."""
   found = dict(values)
   for section, fields_ in _ADDED.items():
-    if isinstance(found.get(section), Mapping):
-      found[section] = {**fields_, **found[section]}
+    held = found.get(section, {} if section in _FREE else None)
+    if isinstance(held, Mapping):
+      found[section] = {**fields_, **held}
   return found
+
+
+def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns plain values without those that change no result."""
+  found = complete(values)
+  return {name: value for name, value in found.items() if name not in _FREE}
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:
@@ -291,6 +309,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     'data_devices',
   ):
     checks.integer(f'compute.{field}', config.compute[field], 0)
+  checks.integer('checkpoints.every', config.checkpoints.every, 0)
+  checks.integer('checkpoints.keep', config.checkpoints.keep, 1)
   precision = config.compute.matmul_precision
   if precision not in MATMUL_PRECISIONS:
     # All of them: the nearest by its letters to tf32 would be float32.

@@ -166,9 +166,11 @@ def _claim(path, record, overwrite):
 
 
 def _check_same(path, held, record):
-  wanted = {**record, 'config': settings.complete(record['config'])}
   for part in ('config', 'numerical'):
-    found = settings.difference(held.get(part), wanted[part])
+    sides = held.get(part), record[part]
+    if part == 'config' and isinstance(sides[0], dict):
+      sides = map(settings.comparable, sides)
+    found = settings.difference(*sides)
     if found:
       raise errors.UserError(
         f'workdir: {str(path)!r} holds a run of another configuration '

@@ -71,7 +71,9 @@ def status(run: grid.Run, root: pathlib.Path, config: dict[str, Any]) -> Status:
   if not folder.path.exists() or not any(folder.path.iterdir()):
     return Status(NEW)
   held = workdir.read_record(folder.path)['config']
-  found = settings.difference(held, config)
+  found = settings.difference(
+    settings.comparable(held), settings.comparable(config)
+  )
   if found:
     raise errors.UserError(
       f'--workdir: {str(folder.path)!r} holds a run of another configuration '

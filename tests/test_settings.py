@@ -72,6 +72,8 @@ MAY_BE_ZERO = {
   'compute.run_block',
   'compute.repetition_devices',
   'compute.data_devices',
+  # 0 is only what is finished.
+  'checkpoints.every',
 }
 
 
