@@ -16,6 +16,7 @@ RECORD = {
   'config': {
     'seed': 0,
     'tuning': {'num_steps': 3, 'num_sequences': 0, 'methods': ['SoftPT']},
+    'checkpoints': {'every': 0, 'keep': 2},
   },
   'seed': 0,
   'numerical': {'jax': '1.0', 'backend': 'cpu'},
