@@ -4,16 +4,20 @@ Between the fit, which knows runs on one flat axis, and the experiment, which
 keeps them by learning rate, initialisation and repetition.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import contextlib
 import functools
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import errors
 from bayes_prompting import fitting
+from bayes_prompting import identity
+from bayes_prompting import keeping
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import metrics
 from bayes_prompting import searching
@@ -27,43 +31,134 @@ def fit(
   settings: fitting.Settings,
   folder: workdir_lib.Workdir | None,
   mesh: jax.sharding.Mesh | None,
+  belongs: Mapping[str, Any],
+  config: Mapping[str, Any],
   parts: Sequence[str] = ('',),
+  resume: fitting.FitState | None = None,
   **kwargs: Any,
 ) -> tuple[types.Tunable, np.ndarray]:
   """Runs `fitting.fit` with a progress bar, and its curves as they come.
 
+  What an earlier process left of the same fit goes on where it was.
+
   Args:
     title: Of the bar, and the name of the curve.
     settings: Of the fit.
-    folder: Where curves are written; nowhere with None.
+    folder: Where curves and checkpoints are written; nowhere with None.
     mesh: Devices of the fit.
+    belongs: What checkpoints of it must say, see `identity`.
+    config: Of the run; its sections `checkpoints` and `debug` hold.
     parts: What follows the title in the names of several curves, which have
       equally many of the runs, in their order.
+    resume: Where it starts from, as for `fitting.fit`.
     **kwargs: Further arguments of `fitting.fit`.
 
   Returns:
     The tunable at the end, off the mesh, with a leading axis [R], and the
     losses [steps, R].
+
+  Raises:
+    UserError: If `debug.check_finite` is set and a loss is not finite.
+    Interrupted: If the process is to end; what was done is kept.
   """
-  kwargs.update(settings=settings, mesh=mesh)
+  kwargs['settings'] = settings
+  state = fitting.start(**_of_start(kwargs)) if resume is None else resume
   if not settings.num_steps or not kwargs['tuner'].trainable:
-    state, losses = fitting.fit(**kwargs)
+    state, losses = fitting.fit(**kwargs, resume=state, mesh=mesh)
     return sharding.to_host(mesh, state.tunable), losses
-  place = None if folder is None else folder.curves
   with contextlib.ExitStack() as stack:
+    keeper = stack.enter_context(
+      _keeper(title, settings.num_steps, folder, belongs, config)
+    )
+    state, before = _resumed(keeper, state)
     progress = stack.enter_context(metrics.Progress(title, settings.num_steps))
+    place = None if folder is None else folder.curves
     curves = [
       stack.enter_context(metrics.Curve(place, title + part)) for part in parts
     ]
 
+    look = _stops(title, config['debug']['check_finite'])
+
     def on_chunk(done, losses):
+      first_step = done - len(losses) + 1
       some = np.split(losses, len(curves), axis=-1)
       for curve, part in zip(curves, some, strict=True):
-        curve.append(done - len(losses) + 1, part)
-      progress(done, float(losses[-1].mean()))
+        curve.append(first_step, part)
+      look(first_step, losses)
+      progress(done, losses[-1:])
 
-    state, losses = fitting.fit(**kwargs, on_chunk=on_chunk)
+    def on_due(state, losses):
+      losses = np.concatenate([before, losses])
+      keeper.keep(state.step, _kept(mesh, state, losses))
+
+    on_chunk(state.step, before)
+    state, losses = fitting.fit(
+      **kwargs,
+      resume=state,
+      mesh=mesh,
+      on_chunk=on_chunk,
+      due=keeper.due,
+      on_due=on_due,
+    )
+  losses = np.concatenate([before, losses])
   return sharding.to_host(mesh, state.tunable), losses
+
+
+def _of_start(kwargs):
+  """The arguments of a fit that say where it starts."""
+  names = 'key', 'predictor', 'params', 'tuner', 'settings', 'repetitions'
+  return {name: kwargs[name] for name in names}
+
+
+def _keeper(title, total, folder, belongs, config):
+  """Keeps the states of one piece of work in a run's folder."""
+  path = None if folder is None else folder.unfinished(title)
+  return keeping.Keeper(path, belongs, total, **config['checkpoints'])
+
+
+def _kept(mesh, state, losses):
+  """What a checkpoint of a fit under way holds."""
+  parts = state.tunable, state.opt_state, state.alive
+  return {'state': sharding.to_host(mesh, parts), 'losses': losses}
+
+
+def _resumed(keeper, state):
+  """Returns the state to go on from, and the losses [steps, R] before it."""
+  runs = len(state.alive)
+
+  def template(step):
+    losses = jax.ShapeDtypeStruct((step, runs), np.float32)
+    return jax.eval_shape(lambda: _kept(None, state, losses))
+
+  found = keeper.restore(template)
+  if found is None:
+    return state, np.zeros((0, runs), np.float32)
+  step, tree = found
+  parts = jax.tree.map(jnp.asarray, tree['state'])
+  return fitting.FitState(*parts, step), np.asarray(tree['losses'])
+
+
+def _stops(title, check):
+  """Returns what says which runs are stopped; with `check` it ends the run."""
+  said = set()
+
+  def look(first_step, losses):
+    bad = ~np.isfinite(losses)
+    for run in np.flatnonzero(bad.any(0)).tolist():
+      if run in said:
+        continue
+      said.add(run)
+      row = int(bad[:, run].argmax())
+      line = (
+        f'{title}: run {run} of {losses.shape[1]} is stopped at update '
+        f'{first_step + row}, its loss ({losses[row, run]}) or its gradient is '
+        'not finite'
+      )
+      if check:
+        raise errors.UserError(f'{line} (debug.check_finite)')
+      keeping.warn(line)
+
+  return look
 
 
 def tune(
@@ -89,7 +184,9 @@ def tune(
   }
   target, title = lab.priors[lab.target], f'{method.name}-seed{seed}'
   if method.tuner.candidates is not None:
-    return _search(lab, method, title, task_prior=target, **common)
+    return _search(
+      lab, method, seed, folder, title, task_prior=target, **common
+    )
   rates, (_, inits, runs) = lab.rates(method), lab.shape(method)
   # Whatever the settings, a repetition has the same keys, in the start and in
   # the data: settings are compared on the same random numbers.
@@ -102,6 +199,8 @@ def tune(
     lab.tuning,
     folder,
     lab.mesh(lab.tuning, math.prod(lab.shape(method))),
+    identity.of_tuning(lab, method, seed),
+    lab.config,
     _names(lab, method),
     **common,
     tuner=method.tuner,
@@ -116,18 +215,35 @@ def tune(
   return found
 
 
-def _search(lab, method, title, **common):
+def _search(lab, method, seed, folder, title, **common):
   """Searches the candidates of a method, for all repetitions at once."""
   count = len(jax.tree.leaves(method.tuner.candidates(method.predictor))[0])
-  with metrics.Progress(title, count, 'prefix') as progress:
+  belongs = identity.of_tuning(lab, method, seed)
+  with contextlib.ExitStack() as stack:
+    keeper = stack.enter_context(
+      _keeper(title, count, folder, belongs, lab.config)
+    )
+    progress = stack.enter_context(metrics.Progress(title, count, 'prefix'))
+    runs = lab.repetitions(method)
+    found = keeper.restore(
+      lambda step: jax.ShapeDtypeStruct((runs, step), np.float32)
+    )
+
+    def on_block(losses):
+      done = losses.shape[1]
+      progress(done)
+      if keeper.due(done):
+        keeper.keep(done, losses)
+
     ranking = searching.search(
       **common,
       tuner=method.tuner,
       length=lab.tuning.length,
-      repetitions=lab.repetitions(method),
+      repetitions=runs,
       num_draws=lab.config['tuning']['search_draws'],
       num_sequences=lab.tuning.num_sequences,
-      on_block=lambda done, total: progress(done),
+      resume=None if found is None else found[1],
+      on_block=on_block,
       mesh=lab.row_mesh(),
     )
   return {

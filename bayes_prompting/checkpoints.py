@@ -1,12 +1,20 @@
 """Pytrees on disk, by Orbax. Nothing else in the package imports it.
 
+A checkpoint is a folder with a folder for each step that is kept. Each of these
+is made under another name and renamed, so that what can be seen is whole, and
+holds a manifest with the SHA-256 of every file: Orbax restores a flipped bit
+without a word.
+
 With several processes all of them call these functions, with whole arrays;
 process 0 alone runs Orbax, and tells the others what it found.
 """
 
+from collections.abc import Callable, Mapping
+import contextlib
 import os
 import pathlib
 import shutil
+import sys
 from typing import Any
 import uuid
 
@@ -16,6 +24,9 @@ from orbax import checkpoint as ocp
 
 from bayes_prompting import distributed
 from bayes_prompting import errors
+from bayes_prompting import files
+from bayes_prompting import manifests
+from bayes_prompting import settings
 from bayes_prompting import trees
 from bayes_prompting import types
 
@@ -25,10 +36,13 @@ _FIRST_ALONE = ocp.options.MultiprocessingOptions(
 )
 
 
+# Of a checkpoint whose files are not those that were written.
+DamagedError = manifests.DamagedError
+
+
 def _manager(path: pathlib.Path) -> ocp.CheckpointManager:
   """Returns the manager of a folder that exists."""
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=1,
     create=False,
     enable_async_checkpointing=False,
     multiprocessing_options=_FIRST_ALONE,
@@ -56,7 +70,11 @@ def _describe(tree: types.PyTree) -> dict[str, str]:
 
 
 def save(
-  path: str | os.PathLike[str], tree: types.PyTree, metadata: dict[str, Any]
+  path: str | os.PathLike[str],
+  tree: types.PyTree,
+  metadata: dict[str, Any],
+  step: int = 0,
+  keep: int = 1,
 ) -> None:
   """Saves a pytree of arrays, with what it belongs to.
 
@@ -65,16 +83,28 @@ def save(
   the first one's stays.
 
   Args:
-    path: A folder of its own; made if missing. What it holds already stays.
+    path: A folder of its own; made if missing. What it holds of this step
+      already stays, unless it is damaged.
     tree: Holds at least one array, and none of size zero.
     metadata: Plain values, kept as JSON.
+    step: The newest is what `restore` takes.
+    keep: How many of the newest steps stay.
+
+  Raises:
+    UserError: If it cannot be written.
   """
-  distributed.on_first(
-    lambda: _save(pathlib.Path(path).absolute(), tree, metadata)
-  )
+  distributed.on_first(lambda: save_here(path, tree, metadata, step, keep))
 
 
-def _save(path, tree, metadata):
+def save_here(
+  path: str | os.PathLike[str],
+  tree: types.PyTree,
+  metadata: dict[str, Any],
+  step: int = 0,
+  keep: int = 1,
+) -> None:
+  """Saves as `save` does, in this process whichever it is, in any thread."""
+  path = pathlib.Path(path).absolute()
   if not distributed.alone():
     # Orbax takes an array of JAX's for a part of what all processes have.
     tree = jax.tree.map(np.asarray, tree)
@@ -82,66 +112,125 @@ def _save(path, tree, metadata):
   # opens a folder next removes them, those of a living process too.
   draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
   try:
-    draft.mkdir(parents=True)
+    _write(draft, tree, metadata, step)
+    path.mkdir(parents=True, exist_ok=True)
+    _move(draft / str(step), path / str(step))
+    for old in _steps(path)[:-keep]:
+      shutil.rmtree(path / str(old), ignore_errors=True)
+  except OSError as error:
+    raise files.refusal(path, error, 'checkpoint') from error
+  finally:
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(draft, tree, metadata, step):
+  """Has Orbax write a draft, and adds the manifest."""
+  draft.mkdir(parents=True)
+  try:
     with _manager(draft) as manager:
       manager.save(
-        0,
+        step,
         args=ocp.args.Composite(
           tree=ocp.args.StandardSave(tree),
           metadata=ocp.args.JsonSave(metadata),
         ),
       )
       manager.wait_until_finished()
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-      os.rename(draft / '0', path / '0')
-    except OSError:
-      if not _exists(path):
-        raise
-  finally:
-    shutil.rmtree(draft, ignore_errors=True)
+  except ValueError as error:
+    # So does the library beneath say that a disk is full.
+    if 'RESOURCE_EXHAUSTED' in str(error) or 'No space' in str(error):
+      raise OSError(None, 'no space left on the device') from error
+    raise
+  manifests.write(draft / str(step))
+
+
+def _move(draft, place):
+  """Gives a draft its name; a whole one that is there already stays."""
+  with contextlib.suppress(DamagedError, FileNotFoundError):
+    manifests.verify(place)
+    return
+  if place.exists():
+    shutil.move(place, draft.parent / 'damaged')
+  try:
+    os.rename(draft, place)
+  except OSError:
+    if not place.is_dir():
+      raise
+
+
+def _steps(path):
+  """Returns the steps that a folder holds, the newest last."""
+  if not path.is_dir():
+    return []
+  names = (entry.name for entry in path.iterdir() if entry.is_dir())
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-  """Returns whether a whole checkpoint stands at `path`."""
-  return distributed.on_first(lambda: _exists(pathlib.Path(path)))
+  """Returns whether a checkpoint stands at `path`."""
+  return distributed.on_first(lambda: bool(_steps(pathlib.Path(path))))
 
 
-def _exists(path):
-  if not path.is_dir():
-    return False
-  with _manager(path) as manager:
-    return manager.latest_step() is not None
+def newest(path: str | os.PathLike[str]) -> int | None:
+  """Returns the newest step that is not damaged, with a warning of others.
+
+  Returns:
+    None if there is none at all.
+
+  Raises:
+    DamagedError: If there are some, all of them damaged.
+  """
+  return distributed.on_first(lambda: _newest(pathlib.Path(path)))
+
+
+def _newest(path):
+  damage = None
+  for step in reversed(_steps(path)):
+    try:
+      manifests.verify(path / str(step))
+    except DamagedError as error:
+      if damage is not None or len(_steps(path)) > 1:
+        print(f'warning: {error}; not used', file=sys.stderr)
+      damage = error
+    else:
+      return step
+  if damage is not None:
+    raise damage
+  return None
 
 
 def restore(
-  path: str | os.PathLike[str], template: types.PyTree
+  path: str | os.PathLike[str],
+  template: types.PyTree | Callable[[int], types.PyTree],
+  belongs: Mapping[str, Any] | None = None,
 ) -> types.PyTree:
-  """Loads a pytree that `save` wrote.
+  """Loads the newest pytree that `save` wrote and nothing has damaged.
 
   Args:
     path: Its folder.
-    template: Arrays or `jax.ShapeDtypeStruct`s of the same structure.
+    template: Arrays or `jax.ShapeDtypeStruct`s of the same structure; or what
+      returns them for a step.
+    belongs: What the metadata must say, as far as it is named here; a `config`
+      as far as it changes results.
 
   Raises:
-    UserError: If there is none, or if its structure, a shape or a dtype is
-      another than the template's.
+    UserError: If there is none, if it belongs to something else, or if its
+      structure, a shape or a dtype is another than the template's.
+    DamagedError: If there are some, all of them damaged.
   """
-  abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), template
-  )
-  return distributed.on_first(lambda: _restore(pathlib.Path(path), abstract))
+  path = pathlib.Path(path)
+  return distributed.on_first(lambda: _restore(path, template, belongs))
 
 
-def _check_exists(path):
-  if not _exists(path):
-    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
-
-
-def _restore(path, abstract):
-  _check_exists(path)
+def _restore(path, template, belongs):
+  step = _existing(path)
   with _manager(path) as manager:
-    saved = _describe(manager.item_metadata(0)['tree'])
+    _check_belongs(path, _read_metadata(manager, step), belongs)
+    template = template(step) if callable(template) else template
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), template
+    )
+    saved = _describe(manager.item_metadata(step)['tree'])
     wanted = _describe(abstract)
     for leaf in sorted(saved.keys() | wanted.keys()):
       if saved.get(leaf) != wanted.get(leaf):
@@ -154,25 +243,53 @@ def _restore(path, abstract):
       abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
     arguments = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
     try:
-      return manager.restore(0, args=arguments)['tree']
+      return manager.restore(step, args=arguments)['tree']
     except ValueError as error:
       # The same leaves in another structure, e.g. a tuple for a dict.
       line = ' '.join(str(error).split())
       raise errors.UserError(f'checkpoint: {str(path)!r}: {line}') from None
 
 
+def _existing(path):
+  step = _newest(path)
+  if step is None:
+    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
+  return step
+
+
+def _check_belongs(path, held, belongs):
+  for name, wanted in (belongs or {}).items():
+    sides = held.get(name), wanted
+    if name == 'config' and all(isinstance(x, Mapping) for x in sides):
+      sides = map(settings.comparable, sides)
+    found = settings.difference(*sides, '' if name == 'config' else name)
+    if found:
+      raise errors.UserError(
+        f'checkpoint: {str(path)!r} belongs to something else (there and here, '
+        f'{found})'
+      )
+
+
 def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
   """Returns what was saved beside a pytree.
 
   Raises:
-    UserError: If there is no checkpoint at `path`.
+    UserError: If there is no checkpoint at `path`, or none that is whole.
   """
   return distributed.on_first(lambda: _metadata(pathlib.Path(path)))
 
 
 def _metadata(path):
-  _check_exists(path)
+  step = _existing(path)
   with _manager(path) as manager:
-    return manager.restore(
-      0, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
-    )['metadata']
+    return _read_metadata(manager, step)
+
+
+def _read_metadata(manager, step):
+  arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+  return manager.restore(step, args=arguments)['metadata']
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+  """Removes a checkpoint with all its steps; nothing if there is none."""
+  distributed.on_first(lambda: shutil.rmtree(path, ignore_errors=True))

@@ -51,6 +51,13 @@ def integer(field: str, value: object, minimum: int) -> int:
   return int(value)
 
 
+def one_of_two(field: str, value: object) -> bool:
+  """Returns `value` if it is True or False."""
+  if not isinstance(value, bool):
+    raise errors.UserError(f'{field}: must be True or False, got {show(value)}')
+  return value
+
+
 def positive(field: str, value: object) -> float:
   """Returns `value` if it is a finite number above zero."""
   if (

@@ -156,7 +156,8 @@ def on_first(function: Callable[[], T]) -> T:
     function: Returns something that can be pickled.
 
   Raises:
-    UserError: In every process, if the function does in process 0.
+    UserError: In every process, of the same kind, if the function does in
+      process 0.
     RuntimeError: In the others, if it raises any other exception there.
   """
   global _deciding
@@ -170,7 +171,10 @@ def on_first(function: Callable[[], T]) -> T:
       message = pickle.dumps((value, None))
     except Exception as error:
       problem = error
-      message = pickle.dumps((None, (type(error).__name__, str(error))))
+      if not isinstance(error, errors.UserError):
+        text = f'process 0: {type(error).__name__}: {error}'
+        error = RuntimeError(text)
+      message = pickle.dumps((None, error))
     finally:
       _deciding = False
   size = multihost_utils.broadcast_one_to_all(np.uint32(len(message)))
@@ -182,12 +186,9 @@ def on_first(function: Callable[[], T]) -> T:
   if is_first():
     return value
   value, failure = pickle.loads(message)
-  if failure is None:
-    return value
-  name, text = failure
-  if name == errors.UserError.__name__:
-    raise errors.UserError(text)
-  raise RuntimeError(f'process 0: {name}: {text}')
+  if failure is not None:
+    raise failure
+  return value
 
 
 def together(function: Callable[[], T]) -> T:

@@ -1,5 +1,6 @@
 """The main job: meta-train, tune, evaluate; configuration in, results out."""
 
+import contextlib
 import functools
 import math
 import os
@@ -12,41 +13,48 @@ import ml_collections
 import xarray as xr
 
 from bayes_prompting import adapting
-from bayes_prompting import blocks
 from bayes_prompting import checkpoints
 from bayes_prompting import compilation
 from bayes_prompting import distributed
 from bayes_prompting import errors
 from bayes_prompting import figures
-from bayes_prompting import fitting
+from bayes_prompting import files
+from bayes_prompting import identity
 from bayes_prompting import judging
+from bayes_prompting import keeping
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
-from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
-from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import settings
-from bayes_prompting import sharding
 from bayes_prompting import summary
-from bayes_prompting import trees
-from bayes_prompting import types
-from bayes_prompting import updates
 from bayes_prompting import workdir as workdir_lib
 
 Lab = lab_lib.Lab
 Workdir = workdir_lib.Workdir
 
 
-def _at_precision(function):
-  """Has a function of a lab compute at the precision that it configures."""
+def _as_configured(function):
+  """Has a function of a lab compute at its precision, and debug as it says."""
 
   @functools.wraps(function)
   def wrapped(lab, *args, **kwargs):
-    with lab.precision():
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(lab.precision())
+      if lab.config['debug']['nans']:
+        stack.enter_context(jax.debug_nans(True))
       return function(lab, *args, **kwargs)
 
   return wrapped
+
+
+@contextlib.contextmanager
+def _alone_in(folder):
+  """Keeps other processes from writing to a run's folder."""
+  with contextlib.ExitStack() as stack:
+    if folder is not None:
+      distributed.on_first(lambda: stack.enter_context(files.lock(folder.path)))
+    yield
 
 
 def run(
@@ -85,18 +93,19 @@ def finish(
     folder: Where everything is kept; nothing is written with None.
     require: Raise UserError where something would have to be trained or tuned.
   """
-  dataset = None
-  if folder is not None:
-    dataset = distributed.on_first(lambda: _load_results(folder))
-  if dataset is None:
-    networks = meta_train(lab, folder, require)
-    tuned = tune(lab, networks, folder, require)
-    dataset = evaluate(lab, networks, tuned)
+  with _alone_in(folder):
+    dataset = None
     if folder is not None:
-      distributed.on_first(lambda: results.save(dataset, folder.results))
-  if folder is not None:
-    distributed.on_first(lambda: _report(dataset, folder))
-  return dataset
+      dataset = distributed.on_first(lambda: _load_results(folder))
+    if dataset is None:
+      networks = meta_train(lab, folder, require)
+      tuned = tune(lab, networks, folder, require)
+      dataset = evaluate(lab, networks, tuned)
+      if folder is not None:
+        distributed.on_first(lambda: results.save(dataset, folder.results))
+    if folder is not None:
+      distributed.on_first(lambda: _report(dataset, folder))
+    return dataset
 
 
 def _load_results(folder):
@@ -152,7 +161,7 @@ def _open_workdir(lab, workdir, overwrite, pretrained):
 
 def _check_pretrained(lab, folder):
   for seed in range(lab.num_seeds):
-    shared = folder.networks / network_hash(lab, seed)
+    shared = folder.networks / identity.network_hash(lab, seed)
     if not checkpoints.exists(shared):
       raise errors.UserError(
         f'workdir: no run at {str(folder.path)!r}, and no network of this '
@@ -160,39 +169,7 @@ def _check_pretrained(lab, folder):
       )
 
 
-def network_hash(lab: Lab, seed: int) -> str:
-  """Returns the hash of everything that a pretrained network depends on."""
-  task = lab.pretraining_task
-  pretraining = dict(lab.config['pretraining'])
-  del pretraining['num_seeds']
-  return settings.fingerprint(
-    {
-      'code': registry.code(
-        [
-          *(blocks, fitting, keys, predictor_lib, regret),
-          *(sharding, trees, types, updates),
-          *registry.modules('task_priors', lab.config['tasks'][task]),
-          registry.module('torsos', lab.config['network']['torso']['name']),
-          registry.module('tuners', 'weights'),
-        ]
-      ),
-      'network': lab.config['network'],
-      'task': lab.config['tasks'][task],
-      'pretraining': pretraining,
-      'seed': lab.config['seed'],
-      'pretrain_seed': seed,
-      # Of how it is computed, all that touches the rounding of a single run.
-      'compute': {
-        name: value
-        for name, value in lab.config['compute'].items()
-        if name != 'run_block'
-      },
-      'numerical': workdir_lib.provenance()['numerical'],
-    }
-  )
-
-
-@_at_precision
+@_as_configured
 def meta_train(
   lab: Lab, folder: Workdir | None = None, require: bool = False
 ) -> list[dict[str, Any]]:
@@ -209,41 +186,31 @@ def meta_train(
   Returns:
     For each seed `params` and `losses` [num_steps], in nats a sequence.
   """
-  trained = []
-  for seed in range(lab.num_seeds):
-    template = lab_lib.pretrained_shapes(lab)
-    name = network_hash(lab, seed)
-    metadata = {'hash': name, 'config': lab.config, 'pretrain_seed': seed}
-
-    def train(seed=seed, name=name, template=template, metadata=metadata):
-      return _restore_or_make(
-        None if folder is None else folder.networks / name,
-        template,
-        metadata,
-        lambda: _meta_train_one(lab, seed, folder),
-        require,
-      )
-
-    own = None if folder is None else folder.pretrained(seed)
-    trained.append(_restore_or_make(own, template, metadata, train))
-  return trained
+  with _alone_in(folder):
+    return [
+      _meta_train_seed(lab, seed, folder, require)
+      for seed in range(lab.num_seeds)
+    ]
 
 
-def _restore_or_make(path, template, metadata, make, require=False):
-  """Returns what was kept at `path`; else makes it, and keeps it there."""
-  if path is not None and checkpoints.exists(path):
-    return checkpoints.restore(path, template)
-  # What holds no array (NoTuning) is made anew each time.
-  keep = path is not None and bool(jax.tree.leaves(template))
-  if keep and require:
-    raise errors.UserError(
-      f'workdir: no checkpoint at {str(path)!r}; run the part before first '
-      '(pretrain, then tune, then evaluate)'
-    )
-  found = make()
-  if keep:
-    checkpoints.save(path, found, metadata)
-  return found
+def _meta_train_seed(lab, seed, folder, require):
+  name = identity.network_hash(lab, seed)
+  metadata = {'hash': name, 'config': lab.config, 'pretrain_seed': seed}
+  places = []
+  if folder is not None:
+    own = {'config': lab.config, 'pretrain_seed': seed}
+    places = [
+      (folder.pretrained(seed), own),
+      (folder.networks / name, {'hash': name}),
+    ]
+  return keeping.restore_or_make(
+    places,
+    lab_lib.pretrained_shapes(lab),
+    metadata,
+    lambda: _meta_train_one(lab, seed, folder),
+    require,
+    None if folder is None else folder.unfinished(f'pretraining-seed{seed}'),
+  )
 
 
 def _meta_train_one(lab, seed, folder):
@@ -261,6 +228,8 @@ def _meta_train_one(lab, seed, folder):
     lab.pretraining,
     folder,
     lab.mesh(lab.pretraining, 1),
+    identity.of_pretraining(lab, seed),
+    lab.config,
     key=key,
     predictor=lab.network,
     params=template,
@@ -276,7 +245,7 @@ def _meta_train_one(lab, seed, folder):
   return found
 
 
-@_at_precision
+@_as_configured
 def tune(
   lab: Lab,
   networks: list[dict[str, Any]],
@@ -297,20 +266,37 @@ def tune(
     tuning, or `candidate_losses` [R, M] of a search, in nats a sequence.
   """
   tuned = {}
-  for method in lab.methods.values():
-    for seed in lab.seeds(method):
-      params = {} if method.is_bayes else networks[seed]['params']
-      tuned[method.name, seed] = _restore_or_make(
-        None if folder is None else folder.tuned(method.name, seed),
-        lab_lib.tuned_shapes(lab, method),
-        {'method': method.name, 'pretrain_seed': seed, 'config': lab.config},
-        lambda m=method, s=seed, p=params: adapting.tune(lab, m, s, p, folder),
-        require,
-      )
+  with _alone_in(folder):
+    for method in lab.methods.values():
+      for seed in lab.seeds(method):
+        params = {} if method.is_bayes else networks[seed]['params']
+        tuned[method.name, seed] = _tune_one(
+          lab, method, seed, params, folder, require
+        )
   return tuned
 
 
-@_at_precision
+def _tune_one(lab, method, seed, params, folder, require):
+  metadata = {
+    'method': method.name,
+    'pretrain_seed': seed,
+    'config': lab.config,
+  }
+  places, unfinished = [], None
+  if folder is not None:
+    places = [(folder.tuned(method.name, seed), metadata)]
+    unfinished = folder.unfinished(f'{method.name}-seed{seed}')
+  return keeping.restore_or_make(
+    places,
+    lab_lib.tuned_shapes(lab, method),
+    metadata,
+    lambda: adapting.tune(lab, method, seed, params, folder),
+    require,
+    unfinished,
+  )
+
+
+@_as_configured
 def evaluate(
   lab: Lab,
   networks: list[dict[str, Any]],

@@ -27,6 +27,7 @@ from bayes_prompting import updates
 
 Settings = updates.Settings
 OnChunk = Callable[[int, np.ndarray], None]
+OnState = Callable[['FitState', np.ndarray], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +37,14 @@ class FitState:
   Attributes:
     tunable: Leading axis [R].
     opt_state: Optax's, leading axis [R].
+    alive: bool [R]. A run whose loss or gradient was not finite is stopped: it
+      stays at its last tunable before that.
     step: Updates done.
   """
 
   tunable: types.Tunable
   opt_state: optax.OptState
+  alive: types.Array
   step: int
 
 
@@ -72,7 +76,7 @@ def concatenate(states: Sequence[FitState]) -> FitState:
   """Joins states after the same number of updates along the axis [R]."""
   if len(states) == 1:
     return states[0]
-  parts = [(state.tunable, state.opt_state) for state in states]
+  parts = [(state.tunable, state.opt_state, state.alive) for state in states]
   return FitState(*_concatenate(parts), states[0].step)
 
 
@@ -101,7 +105,7 @@ def _start(key, predictor, params, tuner, settings, repetitions):
     )
     return tunable, updates.optimizer(settings).init(tunable)
 
-  return jax.vmap(one)(repetitions)
+  return *jax.vmap(one)(repetitions), jnp.ones(len(repetitions), bool)
 
 
 def fit(
@@ -117,6 +121,8 @@ def fit(
   resume: FitState | None = None,
   stop: int | None = None,
   on_chunk: OnChunk | None = None,
+  due: Callable[[int], bool] | None = None,
+  on_due: OnState | None = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[FitState, np.ndarray]:
   """Minimises the log loss on a task prior over the tunable of a tuner.
@@ -141,12 +147,17 @@ def fit(
       other tuners of the same `bind`. Its buffers are donated.
     stop: The step to stop at, if earlier than `settings.num_steps`.
     on_chunk: Called with (steps done, losses [steps, R] of this chunk).
+    due: Asked after every chunk, with the steps done, whether to call `on_due`.
+    on_due: Called with the state, and losses [steps done now, R], to keep them;
+      it must copy what it keeps. What it raises ends the fit.
     mesh: Devices to split runs and batches over (`sharding.for_fit`); its axes
       divide R and B. It changes results by no more than rounding.
 
   Returns:
     The state at the end, its runs split over the mesh if there is one, and
-    losses [steps done now, R].
+    losses [steps done now, R]. A run that was stopped, because its loss or its
+    gradient was not finite, has that loss, or NaN, at this update and NaN at
+    all later ones.
 
   Raises:
     UserError: If the tuner has candidates, which are for `searching.search`,
@@ -172,13 +183,14 @@ def fit(
     resume = start(key, predictor, params, tuner, settings, repetitions)
   # What starts is made whole, then split: a grid joins starts of few runs each.
   params = sharding.put(mesh, params)
-  tunable, opt_state = sharding.put(
-    mesh, (resume.tunable, resume.opt_state), 'repetition'
+  tunable, opt_state, alive = sharding.put(
+    mesh, (resume.tunable, resume.opt_state, resume.alive), 'repetition'
   )
   step = resume.step
   num_steps = settings.num_steps if tuner.trainable else 0
   stop = num_steps if stop is None else min(stop, num_steps)
-  losses, pending = [], None
+  chunk_size = updates.chunk_size(settings, len(repetitions))
+  losses, pending = [np.zeros((0, len(repetitions)), np.float32)], None
 
   def report(done, todo, chunk):
     losses.append(np.asarray(chunk)[:todo])
@@ -186,8 +198,10 @@ def fit(
       on_chunk(done, losses[-1])
 
   while step < stop:
-    todo = min(settings.chunk_size, stop - step)
-    tunable, opt_state, chunk = updates.run_chunk(
+    if len(losses[-1]) and not np.isfinite(losses[-1][-1]).any():
+      break  # All runs are stopped: nothing changes any more.
+    todo = min(chunk_size, stop - step)
+    tunable, opt_state, alive, chunk = updates.run_chunk(
       key,
       predictor,
       params,
@@ -198,6 +212,7 @@ def fit(
       rates,
       tunable,
       opt_state,
+      alive,
       step,
       todo,
       mesh,
@@ -207,7 +222,15 @@ def fit(
     if pending is not None:
       report(*pending)
     pending = (step, todo, chunk)
+    if due is not None and due(step):
+      report(*pending)
+      pending = None
+      state = FitState(tunable, opt_state, alive, step)
+      on_due(state, np.concatenate(losses))
   if pending is not None:
     report(*pending)
-  none = np.zeros((0, len(repetitions)), np.float32)
-  return FitState(tunable, opt_state, step), np.concatenate([none, *losses])
+  if step < stop:
+    left = stop - step
+    report(stop, left, np.full((left, len(repetitions)), np.nan, np.float32))
+  state = FitState(tunable, opt_state, alive, max(step, stop))
+  return state, np.concatenate(losses)

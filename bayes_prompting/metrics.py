@@ -15,9 +15,10 @@ class Curve:
   """Writes one training curve: JSON lines, and TensorBoard beside it.
 
   Each line is `{"step": k, "loss": [one for each repetition]}`, in nats a
-  sequence. On a grid each setting has a curve of its own, named after it
-  (`SoftPT-seed0-lr0.001-zeros`). What an unfinished run left under the same
-  name is replaced.
+  sequence; null is what is not finite. On a grid each setting has a curve of
+  its own, named after it (`SoftPT-seed0-lr0.001-zeros`). What an unfinished run
+  left under the same name is replaced: a run that goes on begins with the
+  losses it had.
   """
 
   def __init__(self, folder: pathlib.Path | None, name: str):
@@ -40,9 +41,11 @@ class Curve:
     if self._file is None:
       return
     for step, row in enumerate(losses, first_step):
-      values = [float(f'{x:.6g}') for x in row]
+      finite = row[np.isfinite(row)]
+      values = [float(f'{x:.6g}') if np.isfinite(x) else None for x in row]
       self._file.write(json.dumps({'step': step, 'loss': values}) + '\n')
-      self._board.add_scalar('loss', float(np.mean(row)), step)
+      if len(finite):
+        self._board.add_scalar('loss', float(np.mean(finite)), step)
     self._file.flush()
 
   def close(self) -> None:
@@ -72,10 +75,11 @@ class Progress:
       disable=not distributed.is_first(),
     )
 
-  def __call__(self, done: int, loss: float | None = None) -> None:
-    """Shows that `done` units are finished, with the latest loss in nats."""
-    if loss is not None:
-      self._bar.set_postfix(loss=f'{loss:.3f}', refresh=False)
+  def __call__(self, done: int, losses: np.ndarray | None = None) -> None:
+    """Shows that `done` units are finished, with the latest losses in nats."""
+    finite = [] if losses is None else losses[np.isfinite(losses)]
+    if len(finite):
+      self._bar.set_postfix(loss=f'{np.mean(finite):.3f}', refresh=False)
     self._bar.update(done - self._bar.n)
 
   def close(self) -> None:

@@ -81,7 +81,8 @@ def search(
   num_sequences: int = 0,
   candidate_block: int = 8,
   sequence_block: int = 0,
-  on_block: Callable[[int, int], None] | None = None,
+  resume: np.ndarray | None = None,
+  on_block: Callable[[np.ndarray], None] | None = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> Ranking:
   """Scores all candidates of a tuner on one common set of independent draws.
@@ -100,7 +101,10 @@ def search(
       the draws are the first of these instead. 0 if there is none.
     candidate_block: Candidates that are scored between two looks at the host.
     sequence_block: Sequences that are predicted at once; 0 is automatic.
-    on_block: Called with (candidates scored, candidates in all).
+    resume: The losses [R, C] of the first candidates, if the same search has
+      scored them before.
+    on_block: Called with the losses [R, C] of all that are scored. What it
+      raises ends the search.
     mesh: Devices to split the draws over, for no more than rounding.
 
   Returns:
@@ -120,8 +124,10 @@ def search(
     sequence_block, predictor.sequence_block(length), num_draws
   )
   params, tokens = sharding.put(mesh, (params, tokens))
-  losses = []
-  for first in range(0, total, candidate_block):
+  losses = [np.zeros((0, len(repetitions)), np.float32)]
+  if resume is not None:
+    losses.append(np.asarray(resume).T)
+  for first in range(len(losses[-1]), total, candidate_block):
     # The last block is filled up with its first candidate: one program.
     index = np.arange(first, first + candidate_block)
     index = np.where(index < total, index, first)
@@ -131,7 +137,7 @@ def search(
     )
     losses.append(np.asarray(scored)[: total - first])
     if on_block is not None:
-      on_block(min(first + candidate_block, total), total)
+      on_block(np.concatenate(losses).T)
   losses = np.concatenate(losses).T
   # What cannot be scored ranks last.
   best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=-1)

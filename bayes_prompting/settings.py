@@ -21,9 +21,10 @@ REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
 _ADDED = {
   'tuning': {'num_sequences': 0},
   'checkpoints': {'every': 0, 'keep': 2},
+  'debug': {'nans': False, 'check_finite': False},
 }
 # Sections that change no result: a run may go on with other values.
-_FREE = ('checkpoints',)
+_FREE = ('checkpoints', 'debug')
 # A method's name is that of files, beside those of pretraining.
 _RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
@@ -175,6 +176,14 @@ def base() -> ml_collections.ConfigDict:
   c.checkpoints = ml_collections.ConfigDict()
   c.checkpoints.every = 100  # Updates between two; 0: only what is finished.
   c.checkpoints.keep = 2  # The last few are kept, for when one is damaged.
+
+  # A run (a repetition at a rate, from a start) whose loss or gradient is not
+  # finite is stopped and marked; the others go on. To look closer: end with the
+  # first such loss, or at the very operation that gave a NaN (JAX's debug_nans,
+  # slow, with a traceback). They change no result.
+  c.debug = ml_collections.ConfigDict()
+  c.debug.check_finite = False
+  c.debug.nans = False
   return c.lock()
 
 
@@ -311,6 +320,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     checks.integer(f'compute.{field}', config.compute[field], 0)
   checks.integer('checkpoints.every', config.checkpoints.every, 0)
   checks.integer('checkpoints.keep', config.checkpoints.keep, 1)
+  for field in ('check_finite', 'nans'):
+    checks.one_of_two(f'debug.{field}', config.debug[field])
   precision = config.compute.matmul_precision
   if precision not in MATMUL_PRECISIONS:
     # All of them: the nearest by its letters to tf32 would be float32.

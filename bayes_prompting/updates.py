@@ -41,8 +41,8 @@ class Settings:
     schedule: `constant`, or `cosine`, which decays to zero.
     clip_norm: Gradients are clipped to this global norm, taken over the tunable
       tree only.
-    chunk_size: Updates between two looks at the host; a matter of speed and
-      reporting only.
+    chunk_size: Updates between two looks at the host, at most (see
+      `chunk_size`); a matter of speed and reporting only.
     sequence_block: Sequences whose gradient is taken at once; 0 is automatic.
     run_block: Runs that are one vmapped program; 0 is automatic.
   """
@@ -57,6 +57,17 @@ class Settings:
   chunk_size: int = 50
   sequence_block: int = 0
   run_block: int = 0
+
+
+def chunk_size(settings: Settings, runs: int) -> int:
+  """Returns the updates between two looks at the host.
+
+  On a CPU runs come one after another, and a chunk of many would take minutes,
+  in which the process could not be told to end.
+  """
+  if jax.default_backend() != 'cpu':
+    return settings.chunk_size
+  return max(settings.chunk_size // runs, 1)
 
 
 def optimizer(
@@ -89,6 +100,7 @@ def _updates(
   rates,
   tunable,
   opt_state,
+  alive,
   first_step,
   num_steps,
   predictor,
@@ -133,22 +145,29 @@ def _updates(
     )
     loss, gradient = jax.value_and_grad(loss_fn)(tunable, tokens)
     loss, gradient = sharding.average(mesh, (loss, gradient))
-    updates, opt_state = optimizer(settings, rate).update(
+    changes, new_state = optimizer(settings, rate).update(
       gradient, opt_state, tunable
     )
-    return optax.apply_updates(tunable, updates), opt_state, loss
+    new = optax.apply_updates(tunable, changes), new_state
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+    return new, loss, finite
 
-  def run(repetition, rate, tunable, opt_state):
+  def run(repetition, rate, tunable, opt_state, alive):
     def body(i, carry):
-      tunable, opt_state, losses = carry
-      tunable, opt_state, loss = update(
-        repetition, rate, tunable, opt_state, first_step + i
-      )
-      return tunable, opt_state, losses.at[i].set(loss)
+      old, alive, losses = carry
+      new, loss, finite = update(repetition, rate, *old, first_step + i)
+      # What goes wrong is said where it did, and nothing follows from it.
+      said = jnp.where(alive & (finite | ~jnp.isfinite(loss)), loss, jnp.nan)
+      alive &= finite
+      kept = jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, old)
+      return kept, alive, losses.at[i].set(said)
 
     # The bound is traced, so that a last, shorter chunk needs no new program.
-    losses = jnp.full(settings.chunk_size, jnp.nan, jnp.float32)
-    return jax.lax.fori_loop(0, num_steps, body, (tunable, opt_state, losses))
+    losses = jnp.zeros(settings.chunk_size, jnp.float32)
+    (tunable, opt_state), alive, losses = jax.lax.fori_loop(
+      0, num_steps, body, ((tunable, opt_state), alive, losses)
+    )
+    return tunable, opt_state, alive, losses
 
   run_block = blocks.size(
     settings.run_block,
@@ -156,16 +175,16 @@ def _updates(
     len(repetitions),
     elsewhere=_RUN_TOKENS // (settings.batch_size * settings.length),
   )
-  tunable, opt_state, losses = blocks.vmap(
-    run, run_block, repetitions, rates, tunable, opt_state
+  tunable, opt_state, alive, losses = blocks.vmap(
+    run, run_block, repetitions, rates, tunable, opt_state, alive
   )
-  return tunable, opt_state, losses.T
+  return tunable, opt_state, alive, losses.T
 
 
 @functools.partial(
   jax.jit,
   static_argnames=('predictor', 'tuner', 'task_prior', 'settings', 'mesh'),
-  donate_argnames=('tunable', 'opt_state'),
+  donate_argnames=('tunable', 'opt_state', 'alive'),
 )
 def run_chunk(
   key,
@@ -178,6 +197,7 @@ def run_chunk(
   rates,
   tunable,
   opt_state,
+  alive,
   first_step,
   num_steps,
   mesh=None,
@@ -194,10 +214,11 @@ def run_chunk(
   run = sharding.over_runs(
     mesh,
     run,
-    in_axes=(None, None, 0, 0, 0, 0, None, None),
-    out_axes=(0, 0, 1),
+    in_axes=(None, None, 0, 0, 0, 0, 0, None, None),
+    out_axes=(0, 0, 0, 1),
   )
-  tunable, opt_state, losses = run(
-    key, params, repetitions, rates, tunable, opt_state, first_step, num_steps
+  runs = repetitions, rates, tunable, opt_state, alive
+  tunable, opt_state, alive, losses = run(
+    key, params, *runs, first_step, num_steps
   )
-  return tunable, opt_state, sharding.replicate(mesh, losses)
+  return tunable, opt_state, alive, sharding.replicate(mesh, losses)

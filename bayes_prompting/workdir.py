@@ -97,6 +97,10 @@ class Workdir:
     """The checkpoint of the pretrained network of a seed."""
     return self.path / 'checkpoints' / f'pretrained-seed{seed}'
 
+  def unfinished(self, title: str) -> pathlib.Path:
+    """The checkpoints of training that is under way."""
+    return self.path / 'checkpoints' / 'unfinished' / title
+
   def tuned(self, method: str, seed: int) -> pathlib.Path:
     """The checkpoint of what a method tuned, all settings and repetitions."""
     return self.path / 'checkpoints' / f'{method}-seed{seed}'

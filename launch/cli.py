@@ -22,6 +22,7 @@ import ml_collections
 from ml_collections import config_flags
 
 from bayes_prompting import errors
+from bayes_prompting import interruption
 
 _EXIT_CODE = 2
 _HELP = {'-?', '-help', '-helpfull', '-helpshort', '-helpxml'}
@@ -39,6 +40,18 @@ WORKDIR = flags.DEFINE_string(
   None,
   'Folder for what the run makes. Pretrained networks are kept beside it too, '
   'in networks/, for later runs.',
+)
+DEBUG_NANS = flags.DEFINE_bool(
+  'debug_nans',
+  False,
+  'End at the operation that gives a NaN, with a traceback (slow); the same as '
+  '--config.debug.nans.',
+)
+CHECK_FINITE = flags.DEFINE_bool(
+  'check_finite',
+  False,
+  'End with the first loss that is not finite, where otherwise this repetition '
+  'alone is stopped; the same as --config.debug.check_finite.',
 )
 COORDINATOR = flags.DEFINE_string(
   'coordinator',
@@ -114,7 +127,7 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   try:
     rest = flags.FLAGS(argv)
     if CONFIG.present:
-      checked(CONFIG.value)
+      _debug(checked(CONFIG.value))
   except SystemExit:
     if any(arg.replace('--', '-', 1) in _HELP for arg in argv[1:]):
       sys.exit(0)  # absl itself leaves with 1 after help.
@@ -130,6 +143,13 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   _check_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
+
+
+def _debug(config):
+  """Sets what the flags for debugging ask for."""
+  for name, flag in (('nans', DEBUG_NANS), ('check_finite', CHECK_FINITE)):
+    if flag.value and 'debug' in config:
+      config.debug[name] = True
 
 
 def _check_processes(coordinator, num_processes, process_id):
@@ -224,13 +244,13 @@ def run(
 
   def guarded(argv):
     try:
-      with _joined():
+      with _joined(), interruption.watching():
         _compiling(main, argv) if compiles else main(argv)
     except errors.UserError as error:
       fail(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
       print('Interrupted; the same command goes on from here.', file=sys.stderr)
-      _leave(130)
+      _leave(getattr(error, 'code', 130))
     except Exception:
       if _alone():
         raise

@@ -97,10 +97,8 @@ def check_resumed_is_uninterrupted_from_a_mesh_or_from_files():
   for off_the_mesh in (False, True):
     state, first = fit('lstm', PREFIX, (2, 4), stop=3)
     if off_the_mesh:
-      tunable, opt_state = jax.tree.map(
-        np.asarray, (state.tunable, state.opt_state)
-      )
-      state = fitting.FitState(tunable, opt_state, state.step)
+      parts = state.tunable, state.opt_state, state.alive
+      state = fitting.FitState(*jax.tree.map(np.asarray, parts), state.step)
     resumed, second = fit('lstm', PREFIX, (2, 4), resume=state)
     testing.assert_trees_identical(resumed.tunable, whole.tunable)
     np.testing.assert_array_equal(np.concatenate([first, second]), whole_losses)

@@ -18,6 +18,7 @@ from bayes_prompting import experiment
 from bayes_prompting import figures
 from bayes_prompting import fitting
 from bayes_prompting import grid
+from bayes_prompting import identity
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import loading
 from bayes_prompting import regret
@@ -500,7 +501,7 @@ def test_dice_and_a_user_s_own_method():
 
 def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
   def hashed(**overrides):
-    return experiment.network_hash(lab_lib.build(tiny(**overrides)), 0)
+    return identity.network_hash(lab_lib.build(tiny(**overrides)), 0)
 
   first = hashed()
   assert hashed(**{'tuning.num_steps': 7, 'pretraining.num_seeds': 3}) == first
@@ -509,7 +510,7 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
     hashed(**{'pretraining.batch_size': 5}),
     hashed(**{'network.embedding_dim': 5}),
     hashed(**{'compute.matmul_precision': 'bfloat16'}),
-    experiment.network_hash(lab_lib.build(tiny()), 1),
+    identity.network_hash(lab_lib.build(tiny()), 1),
   }
   # What it is computed at is the configuration's, whatever JAX's default.
   with jax.default_matmul_precision('bfloat16'):
@@ -526,7 +527,7 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
     config = tiny()
     with config.unlocked():
       config.network.torso = settings.spec('lab_of.own_torso', width=4)
-    others.add(experiment.network_hash(lab_lib.build(config), 0))
+    others.add(identity.network_hash(lab_lib.build(config), 0))
   assert len(others - {first}) == 7
 
 
