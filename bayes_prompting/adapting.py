@@ -99,6 +99,7 @@ def fit(
       on_chunk=on_chunk,
       due=keeper.due,
       on_due=on_due,
+      look_every=config['checkpoints']['every'],
     )
   losses = np.concatenate([before, losses])
   return sharding.to_host(mesh, state.tunable), losses

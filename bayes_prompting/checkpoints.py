@@ -291,5 +291,11 @@ def _read_metadata(manager, step):
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-  """Removes a checkpoint with all its steps; nothing if there is none."""
-  distributed.on_first(lambda: shutil.rmtree(path, ignore_errors=True))
+  """Removes a checkpoint with all its steps, and its folder if empty then."""
+  distributed.on_first(lambda: _remove(pathlib.Path(path)))
+
+
+def _remove(path):
+  shutil.rmtree(path, ignore_errors=True)
+  with contextlib.suppress(OSError):
+    path.parent.rmdir()

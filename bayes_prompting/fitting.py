@@ -123,6 +123,7 @@ def fit(
   on_chunk: OnChunk | None = None,
   due: Callable[[int], bool] | None = None,
   on_due: OnState | None = None,
+  look_every: int | None = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[FitState, np.ndarray]:
   """Minimises the log loss on a task prior over the tunable of a tuner.
@@ -150,6 +151,8 @@ def fit(
     due: Asked after every chunk, with the steps done, whether to call `on_due`.
     on_due: Called with the state, and losses [steps done now, R], to keep them;
       it must copy what it keeps. What it raises ends the fit.
+    look_every: The most updates of a chunk, where those of the settings, which
+      programs are compiled for, are too many.
     mesh: Devices to split runs and batches over (`sharding.for_fit`); its axes
       divide R and B. It changes results by no more than rounding.
 
@@ -190,6 +193,7 @@ def fit(
   num_steps = settings.num_steps if tuner.trainable else 0
   stop = num_steps if stop is None else min(stop, num_steps)
   chunk_size = updates.chunk_size(settings, len(repetitions))
+  chunk_size = min(chunk_size, look_every or chunk_size)
   losses, pending = [np.zeros((0, len(repetitions)), np.float32)], None
 
   def report(done, todo, chunk):

@@ -97,9 +97,14 @@ class Workdir:
     """The checkpoint of the pretrained network of a seed."""
     return self.path / 'checkpoints' / f'pretrained-seed{seed}'
 
+  @property
+  def under_way(self) -> pathlib.Path:
+    """The folder of what is not finished."""
+    return self.path / 'checkpoints' / 'unfinished'
+
   def unfinished(self, title: str) -> pathlib.Path:
     """The checkpoints of training that is under way."""
-    return self.path / 'checkpoints' / 'unfinished' / title
+    return self.under_way / title
 
   def tuned(self, method: str, seed: int) -> pathlib.Path:
     """The checkpoint of what a method tuned, all settings and repetitions."""

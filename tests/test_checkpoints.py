@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import pickle
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +13,7 @@ import pytest
 
 from bayes_prompting import checkpoints
 from bayes_prompting import errors
+from tests import testing
 
 
 class Pair(NamedTuple):
@@ -238,3 +241,117 @@ def test_a_killed_save_is_not_seen(tmp_path, monkeypatch):
     with pytest.raises(Killed):
       checkpoints.save(path, {'a': np.ones(3)}, {})
   assert not checkpoints.exists(path)
+
+
+def files_of(path):
+  return sorted(p for p in path.rglob('*') if p.is_file())
+
+
+def wrongs(data, rng, count):
+  """Yields bytes that are not `data`: one bit flipped, or cut short."""
+  for _ in range(count if data else 0):
+    flipped, bit = bytearray(data), rng.integers(8 * len(data))
+    flipped[bit // 8] ^= 1 << bit % 8
+    yield bytes(flipped)
+  for size in rng.integers(len(data), size=2) if data else ():
+    yield data[:size]
+
+
+def test_every_flipped_bit_and_every_cut_is_seen(saved, tmp_path):
+  path = tmp_path / 'copy'
+  shutil.copytree(saved[0], path)
+  rng, tried = np.random.default_rng(0), 0
+  for file in files_of(path):
+    data = file.read_bytes()
+    for wrong in wrongs(data, rng, 20):
+      file.write_bytes(wrong)
+      with pytest.raises(
+        checkpoints.DamagedError, match='is damaged'
+      ) as caught:
+        checkpoints.newest(path)
+      assert '\n' not in str(caught.value)
+      tried += 1
+    file.write_bytes(data)
+  assert tried > 200
+  testing.assert_trees_identical(checkpoints.restore(path, saved[1]), saved[1])
+
+
+def test_a_file_that_is_gone_is_seen(saved, tmp_path):
+  for i, file in enumerate(files_of(saved[0])):
+    path = tmp_path / str(i)
+    shutil.copytree(saved[0], path)
+    (path / file.relative_to(saved[0])).unlink()
+    if file.name != 'manifest.json':
+      with pytest.raises(checkpoints.DamagedError, match='is damaged'):
+        checkpoints.restore(path, saved[1])
+
+
+def test_what_an_older_version_wrote_is_taken_with_a_warning(
+  saved, tmp_path, capsys
+):
+  path = tmp_path / 'old'
+  shutil.copytree(saved[0], path)
+  (path / '0' / 'manifest.json').unlink()
+  testing.assert_trees_identical(checkpoints.restore(path, saved[1]), saved[1])
+  assert 'older version' in capsys.readouterr().err
+
+
+def test_a_manifest_of_a_newer_version_is_refused(saved, tmp_path):
+  path = tmp_path / 'new'
+  shutil.copytree(saved[0], path)
+  manifest = path / '0' / 'manifest.json'
+  manifest.write_text(
+    manifest.read_text().replace('"format": 1', '"format": 2')
+  )
+  with pytest.raises(errors.UserError, match='format 2, this package reads 1'):
+    checkpoints.restore(path, saved[1])
+
+
+def test_what_was_damaged_is_made_anew_by_saving(saved, tmp_path):
+  path = tmp_path / 'copy'
+  shutil.copytree(saved[0], path)
+  file = max(files_of(path), key=lambda p: p.stat().st_size)
+  file.write_bytes(b'')
+  checkpoints.save(path, saved[1], {'hash': 'abc'})
+  testing.assert_trees_identical(checkpoints.restore(path, saved[1]), saved[1])
+
+
+def test_it_belongs_to_what_it_says(tmp_path):
+  tree = {'a': np.ones(2)}
+  config = {'network': {'width': 64}, 'checkpoints': {'every': 1}}
+  metadata = {'hash': 'abc', 'config': config}
+  checkpoints.save(tmp_path / 'x', tree, metadata)
+  # A field that changes no result may be another.
+  for belongs in (
+    {'hash': 'abc'},
+    {'config': {**config, 'checkpoints': {'every': 2}}},
+  ):
+    checkpoints.restore(tmp_path / 'x', tree, belongs)
+  other = {**config, 'network': {'width': 128}}
+  for belongs, sides in (
+    ({'hash': 'def'}, "hash: 'abc' and 'def'"),
+    ({'seed': 0}, 'seed: None and 0'),
+    ({'config': other}, 'network.width: 64 and 128'),
+  ):
+    with pytest.raises(errors.UserError, match=f'there and here, {sides}'):
+      checkpoints.restore(tmp_path / 'x', tree, belongs)
+
+
+def test_the_newest_steps_stay_and_the_newest_is_taken(tmp_path):
+  path = tmp_path / 'x'
+  for step in (2, 10, 9):
+    checkpoints.save(path, {'a': np.full(3, step)}, {}, step=step, keep=2)
+  assert sorted(p.name for p in path.iterdir()) == ['10', '9']
+  found = checkpoints.restore(path, lambda step: {'a': np.zeros(3, int)})
+  assert found['a'].tolist() == [10, 10, 10]
+
+
+def test_nothing_is_unpickled(saved, monkeypatch):
+  def refused(*args, **kwargs):
+    raise AssertionError('unpickled')
+
+  for name in ('load', 'loads', 'Unpickler'):
+    monkeypatch.setattr(pickle, name, refused)
+  testing.assert_trees_identical(
+    checkpoints.restore(saved[0], saved[1]), saved[1]
+  )

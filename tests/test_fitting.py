@@ -334,3 +334,76 @@ def test_a_cosine_schedule_ends_at_zero():
   # Adam moves by about the rate: 0.05 times (1 + cos(pi k / 4)) / 2.
   np.testing.assert_allclose(sizes[0], 0.05, rtol=0.05)
   assert sizes[-1] < 0.4 * sizes[0]
+
+
+def overflowing(**kwargs):
+  """Three runs; the second overflows after some updates. Returns as `fit`."""
+  settings = dataclasses.replace(SETTINGS, num_steps=6)
+  rates = [0.05, 3e38, 0.05]
+  return fit(
+    testing.tuner('weights'),
+    [0, 0, 1],
+    settings,
+    learning_rates=rates,
+    **kwargs,
+  )
+
+
+def test_a_run_that_overflows_is_stopped_and_the_others_go_on():
+  state, losses = overflowing()
+  settings = dataclasses.replace(SETTINGS, num_steps=6)
+  expected, expected_losses = fit(testing.tuner('weights'), [0, 1], settings)
+  assert state.alive.tolist() == [True, False, True]
+  np.testing.assert_array_equal(losses[:, [0, 2]], expected_losses)
+  for row, other in ((0, 0), (2, 1)):
+    testing.assert_trees_identical(
+      repetition(state.tunable, row), repetition(expected.tunable, other)
+    )
+  # The first update that is not finite is said, and nothing after it.
+  first = np.isfinite(losses[:, 1]).argmin()
+  assert first > 0
+  assert not np.isfinite(losses[first:, 1]).any()
+  assert np.isnan(losses[first + 1 :, 1]).all()
+  # It stays where its loss was finite last.
+  before, _ = overflowing(stop=int(first))
+  testing.assert_trees_identical(
+    repetition(state.tunable, 1), repetition(before.tunable, 1)
+  )
+
+
+def test_a_stopped_run_is_resumed_as_stopped():
+  expected, expected_losses = overflowing()
+  state, first = overflowing(stop=4)
+  state, second = overflowing(resume=state)
+  testing.assert_trees_identical(state.tunable, expected.tunable)
+  np.testing.assert_array_equal(state.alive, expected.alive)
+  np.testing.assert_array_equal(
+    np.concatenate([first, second]), expected_losses
+  )
+
+
+@jax.custom_vjp
+def without_gradient(x):
+  return x
+
+
+without_gradient.defvjp(lambda x: (x, None), lambda _, g: (g * jnp.nan,))
+
+
+def test_a_gradient_that_is_not_finite_stops_a_run_at_its_start():
+  tuner = testing.tuner('prefix', length=1)
+
+  def bind(predictor, params, tunable):
+    return tuner.bind(predictor, params, without_gradient(tunable))
+
+  seen = []
+  broken = dataclasses.replace(tuner, bind=bind)
+  state, losses = fit(
+    broken, 2, on_chunk=lambda done, chunk: seen.append((done, len(chunk)))
+  )
+  assert not state.alive.any() and state.step == SETTINGS.num_steps
+  assert losses.shape == (5, 2) and np.isnan(losses).all()
+  expected, _ = fit(tuner, 2, stop=0)
+  testing.assert_trees_identical(state.tunable, expected.tunable)
+  # Nothing changes any more, so no more is computed; all is reported once.
+  assert sum(size for _, size in seen) == 5 and seen[-1][0] == 5

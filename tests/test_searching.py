@@ -150,4 +150,4 @@ def test_reports_progress():
     candidate_block=3,
     on_block=lambda losses: seen.append(losses.shape),
   )
-  assert seen == [(3, 4), (4, 4)]
+  assert seen == [(1, 3), (1, 4)]

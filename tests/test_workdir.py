@@ -17,6 +17,7 @@ RECORD = {
     'seed': 0,
     'tuning': {'num_steps': 3, 'num_sequences': 0, 'methods': ['SoftPT']},
     'checkpoints': {'every': 0, 'keep': 2},
+    'debug': {'nans': False, 'check_finite': False},
   },
   'seed': 0,
   'numerical': {'jax': '1.0', 'backend': 'cpu'},
