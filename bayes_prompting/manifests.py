@@ -38,8 +38,8 @@ def verify(folder: pathlib.Path) -> None:
 
   Raises:
     FileNotFoundError: If there is no such folder.
-    DamagedError: If a file is missing or is another than was written.
-    UserError: If the manifest is of a newer version.
+    DamagedError: If a file is missing or is another than was written, or if
+      the manifest is of a newer version.
   """
   if not folder.is_dir():
     raise FileNotFoundError(folder)
@@ -73,9 +73,10 @@ def _read(folder, text):
   if not digests:
     raise _damaged(folder, NAME)
   if found != _FORMAT:
-    raise errors.UserError(
-      f'checkpoint: {str(folder)!r} has format {found!r}, this package reads '
-      f'{_FORMAT}'
+    # Which of the two, a single flipped bit leaves open.
+    raise DamagedError(
+      f'checkpoint: {str(folder)!r} is damaged, or of a newer version (format '
+      f'{found!r}, this package reads {_FORMAT})'
     )
   return digests
 

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from bayes_prompting import errors
+from bayes_prompting import interruption
 from launch import grid
 
 # States of a run.
@@ -16,7 +17,7 @@ NEW, BEGUN, FINISHED = 'new', 'begun', 'finished'
 SKIPPED, FAILED = 'skipped', 'failed'
 SUBMITTED, ACTIVE = 'submitted', 'active'
 
-_INTERRUPTED = 130
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 # Starts a command that is deaf to the signals before a timeout or preemption:
 # they reach every process of a job, and a run that dies of one would be taken
 # for a failed one before submitit has asked Slurm to start the job again.
@@ -104,17 +105,26 @@ def execute(arguments: list[str], log: str) -> Status:
   the compilation cache's business. It is also just what a user would type.
 
   Raises:
-    KeyboardInterrupt: If the command was interrupted by the user.
+    Interrupted: If the command was, by the user or the system.
   """
   with open(log, 'w', encoding='utf-8') as file:
-    code = subprocess.run(
+    process = subprocess.Popen(
       arguments,
       stdin=subprocess.DEVNULL,
       stdout=file,
       stderr=subprocess.STDOUT,
-    ).returncode
-  if code == _INTERRUPTED:
-    raise KeyboardInterrupt
+    )
+
+  def pass_on(number):
+    # A terminal sends Ctrl-C to both of us; SIGTERM comes to this process.
+    if number != signal.SIGINT:
+      process.send_signal(number)
+
+  # It is to have the time that it needs to write a checkpoint.
+  with interruption.deferred(pass_on):
+    code = process.wait()
+  if code in _INTERRUPTED:
+    raise interruption.Interrupted(code - 128)
   if code == 0:
     return Status(FINISHED)
   return Status(FAILED, _reason(code, log))

@@ -28,7 +28,6 @@ network each train it, and the first one's is kept.
 
 import pathlib
 import shlex
-import signal
 import sys
 import time
 
@@ -99,12 +98,7 @@ def _run(runs, root):
     jobs.prepare(root)
     return jobs.submit(runs, root, executor)
   jobs.prepare(root)
-  # Whoever ends the sweep ends the run in it, and does not leave it behind.
-  before = signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-  try:
-    return dict(_run_local(runs, root))
-  finally:
-    signal.signal(signal.SIGTERM, before)
+  return dict(_run_local(runs, root))
 
 
 def _print_table(found):

@@ -303,7 +303,7 @@ def test_a_manifest_of_a_newer_version_is_refused(saved, tmp_path):
   manifest.write_text(
     manifest.read_text().replace('"format": 1', '"format": 2')
   )
-  with pytest.raises(errors.UserError, match='format 2, this package reads 1'):
+  with pytest.raises(errors.UserError, match='newer version .format 2'):
     checkpoints.restore(path, saved[1])
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import types
@@ -19,6 +18,7 @@ import jax
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import interruption
 from launch import grid
 from launch import jobs
 from launch import sweep
@@ -334,14 +334,13 @@ os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """
   monkeypatch.setattr(jobs, 'command', lambda *_: [sys.executable, '-c', code])
-  before = signal.getsignal(signal.SIGTERM)
-  with flagsaver.flagsaver():
+  with flagsaver.flagsaver(), interruption.watching():
     flags.FLAGS(['sweep', '--configs=x', '--workdir=y'])
-    with pytest.raises(SystemExit):
+    with pytest.raises(interruption.Interrupted) as caught:
       sweep._run([run], tmp_path)
+  assert caught.value.code == 143
   with pytest.raises(ProcessLookupError):
     os.kill(int(file.read_text()), 0)
-  assert signal.getsignal(signal.SIGTERM) is before
 
 
 # Slurm.
