@@ -27,7 +27,8 @@ def write(folder: pathlib.Path) -> None:
     if path.is_file()
   }
   text = json.dumps({'format': _FORMAT, 'sha256': digests}, indent=1)
-  files.write_text(folder / NAME, text + '\n', 'checkpoint')
+  # No line end: without its last byte a text is no JSON any more.
+  files.write_text(folder / NAME, text, 'checkpoint')
 
 
 def verify(folder: pathlib.Path) -> None:
