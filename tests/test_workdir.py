@@ -167,15 +167,14 @@ def test_a_folder_of_something_else_is_refused(tmp_path, overwrite):
 @pytest.mark.parametrize('overwrite', [False, True])
 @pytest.mark.parametrize(
   'text',
-  ['', '{', '{"config": {"seed": 0}', 'null', '[]', '3', '{}', '{"seed": 0}']
-  + [
-    '{"config": {"seed": NaN}}',
-    '{"config": {"seed": 1e999}}',
+  [
+    *('', '{', '{"config": {"seed": 0}', 'null', '[]', '3', '{}'),
+    *('{"seed": 0}', '{"config": [0]}', '{"config": {}, "numerical": 3}'),
+    *('{"config": {"seed": NaN}}', '{"config": {"seed": 1e999}}'),
+    *(b'\xff\xfe\x00', bytes(100)),
     pytest.param('[' * 10**5, id='deep'),
-  ]
-  + [pytest.param('{"config": {"seed": 1' + 5000 * '0' + '}}', id='huge')]
-  + ['{"config": [0]}']
-  + ['{"config": {}, "numerical": 3}', b'\xff\xfe\x00', b'\x00' * 100],
+    pytest.param(f'{{"config": {{"seed": 1{5000 * "0"}}}}}', id='huge'),
+  ],
 )
 def test_a_broken_record_is_refused(run, text, overwrite):
   raw = text if isinstance(text, bytes) else text.encode()
