@@ -159,21 +159,14 @@ def prepare_export(into: str | os.PathLike[str]) -> pathlib.Path:
 
 def _record(run):
   """Returns what says how large a run was, and what it was made with."""
-  record = workdir.read_record(run.path)
-  config = record['config']
-  try:
-    return {
-      'networks': config['pretraining']['num_seeds'],
-      'repetitions': config['tuning']['num_repetitions'],
-      'pretraining_updates': config['pretraining']['num_steps'],
-      'tuning_updates': config['tuning']['num_steps'],
-      'evaluation_sequences': config['evaluation']['num_sequences'],
-      'config': settings.fingerprint(config),
-      **record['numerical'],
-      **record['other'],
-    }
-  except (KeyError, TypeError) as error:
-    raise errors.UserError(
-      f'workdir: {str(run.path / "config.json")!r} is not one of a run '
-      f'({type(error).__name__}: {files.why(error)})'
-    ) from None
+  record, config = workdir.read_record(run.path), workdir.read_config(run.path)
+  return {
+    'networks': config['pretraining']['num_seeds'],
+    'repetitions': config['tuning']['num_repetitions'],
+    'pretraining_updates': config['pretraining']['num_steps'],
+    'tuning_updates': config['tuning']['num_steps'],
+    'evaluation_sequences': config['evaluation']['num_sequences'],
+    'config': settings.fingerprint(config),
+    **record.get('numerical', {}),
+    **record.get('other', {}),
+  }

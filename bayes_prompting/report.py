@@ -97,9 +97,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
     name=name,
     workdir=shlex.quote(name),
     flags=_flags(root, paths),
-    smaller=report_claims.smaller(
-      workdir_lib.read_record(path)['config'] for path in paths
-    ),
+    smaller=report_claims.smaller(map(workdir_lib.read_config, paths)),
     snippet_path=repr(f'{name}/{"" if alone else "RUN/"}config.json'),
     alone=alone,
     runs=runs,
@@ -124,12 +122,12 @@ def _flags(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> str | None:
     return None
   common = files.read_json(record, 'workdir')
   flags = [f' --{name}' for name, value in common.items() if value]
-  configs = [workdir_lib.read_record(path)['config'] for path in paths]
+  configs = [workdir_lib.read_config(path) for path in paths]
   for section, name in (
     ('pretraining', 'num_seeds'),
     ('tuning', 'num_repetitions'),
   ):
-    values = {config.get(section, {}).get(name) for config in configs}
+    values = {config[section][name] for config in configs}
     if len(values) == 1:
       flags.append(f' --{name}={values.pop()}')
   return ''.join(flags)

@@ -275,3 +275,23 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
       )
   record['config'] = settings.complete(record['config'])
   return record
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Returns a run's configuration, with all sizes that a table may show.
+
+  Raises:
+    UserError: As `read_record`, or if a size is missing or no whole number.
+  """
+  config = read_record(path)['config']
+  for section, fields in settings.base().items():
+    sizes = getattr(fields, 'to_dict', dict)()
+    for name, usual in sizes.items():
+      held = config.get(section)
+      value = held.get(name) if isinstance(held, dict) else None
+      if type(usual) is int and type(value) is not int:
+        raise errors.UserError(
+          f'workdir: {str(pathlib.Path(path) / "config.json")!r} is not one of '
+          f'a run ({section}.{name} must be a whole number, got {value!r})'
+        )
+  return config

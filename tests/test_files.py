@@ -4,6 +4,7 @@ Every writer and every reader of the package is in one of the two tables.
 """
 
 import contextlib
+import copy
 import dataclasses
 import errno
 import functools
@@ -530,6 +531,20 @@ def test_a_file_that_lacks_something_says_what(spoil, lack, tmp_path):
   results.save(dataset().assign_attrs(schema_version=1), dynamics_file)
   with refusal(dynamics_file, 'not a dynamics file', 'cloud'):
     dynamics.load(dynamics_file)
+
+
+@pytest.mark.parametrize(
+  ('section', 'field', 'value'),
+  [('pretraining', 'num_seeds', None), ('evaluation', 'num_sequences', '9')],
+)
+def test_a_size_that_is_none_is_named(section, field, value, tmp_path):
+  run = make_run(tmp_path / 'run')
+  spoilt = copy.deepcopy(record())
+  spoilt['config'][section][field] = value
+  (run / 'config.json').write_text(json.dumps(spoilt))
+  for read in (report.render, lambda run: collection.export(tmp_path, run)):
+    with refusal(run / 'config.json', f'{section}.{field}', value):
+      read(run)
 
 
 def test_a_file_that_vanishes_while_it_is_opened_is_named(
