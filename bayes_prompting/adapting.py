@@ -227,14 +227,14 @@ def _search(lab, method, seed, folder, title, **common):
     progress = stack.enter_context(metrics.Progress(title, count, 'prefix'))
     runs = lab.repetitions(method)
     found = keeper.restore(
-      lambda step: jax.ShapeDtypeStruct((runs, step), np.float32)
+      lambda step: {'losses': jax.ShapeDtypeStruct((runs, step), np.float32)}
     )
 
     def on_block(losses):
       done = losses.shape[1]
       progress(done)
       if keeper.due(done):
-        keeper.keep(done, losses)
+        keeper.keep(done, {'losses': losses})
 
     ranking = searching.search(
       **common,
@@ -243,7 +243,7 @@ def _search(lab, method, seed, folder, title, **common):
       repetitions=runs,
       num_draws=lab.config['tuning']['search_draws'],
       num_sequences=lab.tuning.num_sequences,
-      resume=None if found is None else found[1],
+      resume=None if found is None else found[1]['losses'],
       on_block=on_block,
       mesh=lab.row_mesh(),
     )

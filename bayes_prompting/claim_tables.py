@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_prompting import claims
+from bayes_prompting import files
 
 
 def interval(row: Any) -> str:
@@ -76,12 +77,14 @@ def _size(row):
 
 
 def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:
-  """Writes `claims.csv` and `claims.md`, each under its name once whole."""
+  """Writes `claims.csv` and `claims.md`, each under its name once whole.
+
+  Raises:
+    UserError: If one cannot be written.
+  """
   folder = pathlib.Path(folder)
   rows = table.to_csv(index=False, float_format='%.6g')
   # Of the same digits, so that the one can be made of the other.
   rounded = pd.read_csv(io.StringIO(rows))
   for name, text in (('claims.csv', rows), ('claims.md', markdown(rounded))):
-    temporary = folder / f'.{name}.part'
-    temporary.write_text(text, encoding='utf-8')
-    temporary.replace(folder / name)
+    files.write_text(folder / name, text, 'workdir')

@@ -1,18 +1,21 @@
 """A folder of runs: which are finished, and their tables as one."""
 
 from collections.abc import Iterable
+import io
 import json
 import os
 import pathlib
 import re
-import shutil
 
 import pandas as pd
 import xarray as xr
 
 from bayes_prompting import errors
+from bayes_prompting import files
+from bayes_prompting import grid
 from bayes_prompting import results
 from bayes_prompting import settings
+from bayes_prompting import summary
 from bayes_prompting import workdir
 
 # An older run that was moved aside, see `workdir.claim`.
@@ -23,11 +26,19 @@ def folders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
   """Returns the folders of all runs in a folder, finished or not, sorted.
 
   Raises:
-    OSError: If the folder cannot be read.
+    UserError: If the folder cannot be read.
   """
+  folder = pathlib.Path(folder)
+  try:
+    found = [*folder.iterdir()]
+  except OSError as error:
+    raise errors.UserError(
+      f'workdir: cannot read the folder {str(folder)!r} ({files.why(error)}); '
+      'give that of a run, or of several'
+    ) from None
   return sorted(
     path
-    for path in pathlib.Path(folder).iterdir()
+    for path in found
     if (path / 'config.json').is_file() and not _ASIDE.fullmatch(path.name)
   )
 
@@ -39,7 +50,14 @@ def runs(folder: str | os.PathLike[str]) -> dict[str, workdir.Workdir]:
 
 
 def load(folder: str | os.PathLike[str], name: str) -> xr.Dataset | None:
-  """Returns the results of one run; None if it is not finished."""
+  """Returns the results of one run; None if it is not finished.
+
+  Raises:
+    UserError: If there is no such folder of runs, or if what is in it cannot be
+      read.
+  """
+  if not pathlib.Path(folder).is_dir():
+    raise errors.UserError(f'workdir: there is no folder {str(folder)!r}')
   path = pathlib.Path(folder) / name / 'results.nc'
   return results.load(path) if path.is_file() else None
 
@@ -60,18 +78,39 @@ def load_kind(
 
 
 def summaries(folder: str | os.PathLike[str]) -> pd.DataFrame:
-  """Returns the summaries of all finished runs, with their name in front."""
+  """Returns the summaries of all finished runs, with their name in front.
+
+  Raises:
+    UserError: If one cannot be read.
+  """
   tables = [
-    pd.read_csv(run.summary, keep_default_na=False, na_values=['']).assign(
-      run=name
-    )
+    _summary(run.summary).assign(run=name)
     for name, run in runs(folder).items()
     if run.summary.is_file()
   ]
   if not tables:
-    return pd.DataFrame()
+    return pd.DataFrame(columns=['run', *summary.COLUMNS])
   joined = pd.concat(tables, ignore_index=True)
   return joined[['run', *(name for name in joined if name != 'run')]]
+
+
+def _summary(path):
+  """Reads a summary; older ones have no columns of the grid."""
+  text = io.StringIO(files.read_text(path, 'summary'))
+  try:
+    table = pd.read_csv(text, keep_default_na=False, na_values=[''])
+  except ValueError as error:  # Of pandas' own, too.
+    raise errors.UserError(
+      f'summary: cannot read {str(path)!r} ({files.why(error)}); delete it and '
+      'run the same command again, which makes it anew'
+    ) from None
+  lacks = [x for x in summary.COLUMNS if x not in (*table, *grid.AXES)]
+  if lacks:
+    raise errors.UserError(
+      f'summary: {str(path)!r} is not a summary of this package (no column '
+      f'{lacks[0]})'
+    )
+  return table
 
 
 def export(
@@ -85,19 +124,23 @@ def export(
   `runs.json`: each run's size, versions and device.
   """
   folder, into = pathlib.Path(folder), prepare_export(into)
-  for path in (*folder.glob('claims.*'), *folder.glob('figures/*.png')):
-    shutil.copyfile(path, into / path.relative_to(folder))
+  copies = {
+    path: into / path.relative_to(folder)
+    for path in (*folder.glob('claims.*'), *folder.glob('figures/*.png'))
+  }
   for name, run in runs(folder).items():
     for path in run.figures.glob('dynamics_*.png'):
-      shutil.copyfile(path, into / 'figures' / f'{name}-{path.name}')
-  summary = summaries(folder)
-  reported = (summary.reference == 'oracle') & (summary.estimator == 'paired')
-  reported |= (summary.reference == 'bayes') & (summary.estimator == 'exact')
-  summary[reported].to_csv(
-    into / 'summary.csv', index=False, float_format='%.5g'
-  )
+      copies[path] = into / 'figures' / f'{name}-{path.name}'
+  for path, copy in copies.items():
+    files.copy(path, copy, 'export')
+  table = summaries(folder)
+  reported = (table.reference == 'oracle') & (table.estimator == 'paired')
+  reported |= (table.reference == 'bayes') & (table.estimator == 'exact')
+  text = table[reported].to_csv(index=False, float_format='%.5g')
+  files.write_text(into / 'summary.csv', text, 'export')
   records = {name: _record(run) for name, run in runs(folder).items()}
-  (into / 'runs.json').write_text(json.dumps(records, indent=1) + '\n')
+  text = json.dumps(records, indent=1) + '\n'
+  files.write_text(into / 'runs.json', text, 'export')
   return into
 
 
@@ -108,20 +151,15 @@ def prepare_export(into: str | os.PathLike[str]) -> pathlib.Path:
     UserError: If it cannot be made, or written to.
   """
   into = pathlib.Path(into).expanduser()
-  try:
-    (into / 'figures').mkdir(parents=True, exist_ok=True)
-    (into / 'runs.json').touch()
-  except OSError as error:
-    raise errors.UserError(
-      f'export: cannot write {str(into)!r} ({error.strerror or error})'
-    ) from None
+  files.make_folder(into / 'figures', 'export')
+  for path in (into, into / 'figures'):
+    files.check_writable(path, 'export')
   return into
 
 
 def _record(run):
   """Returns what says how large a run was, and what it was made with."""
-  record = workdir.read_record(run.path)
-  config = record['config']
+  record, config = workdir.read_record(run.path), workdir.read_config(run.path)
   return {
     'networks': config['pretraining']['num_seeds'],
     'repetitions': config['tuning']['num_repetitions'],
@@ -129,6 +167,6 @@ def _record(run):
     'tuning_updates': config['tuning']['num_steps'],
     'evaluation_sequences': config['evaluation']['num_sequences'],
     'config': settings.fingerprint(config),
-    **record['numerical'],
-    **record['other'],
+    **record.get('numerical', {}),
+    **record.get('other', {}),
   }

@@ -1,6 +1,7 @@
 """What figures share: how a method looks, medians with bands, panels."""
 
 from collections.abc import Callable, Iterable, Mapping
+import io
 import math
 import os
 import pathlib
@@ -9,6 +10,8 @@ import zlib
 import matplotlib
 from matplotlib import figure as mpl_figure
 import numpy as np
+
+from bayes_prompting import files
 
 SOLID, DASH, DASHDOT, DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
 # Colour, line and marker of the package's methods, in the order of legends:
@@ -238,17 +241,21 @@ def write_all(
 
   Returns:
     The paths that were written.
+
+  Raises:
+    UserError: If one cannot be written.
   """
   folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
+  files.make_folder(folder, 'figures')
   paths = []
   for name, make in makers.items():
     figure = make()
     for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
       path = folder / f'{name}.{suffix}'
-      temporary = folder / f'.{path.name}.part'
-      figure.savefig(temporary, format=suffix, dpi=150, metadata={dated: None})
-      temporary.replace(path)
+      # In memory first: what goes wrong while drawing is not the disk's.
+      drawn = io.BytesIO()
+      figure.savefig(drawn, format=suffix, dpi=150, metadata={dated: None})
+      files.write_bytes(path, drawn.getbuffer(), 'figures')
       paths.append(path)
   return paths
 

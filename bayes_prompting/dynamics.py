@@ -129,6 +129,17 @@ VARIABLES = {
   ),
 }
 
+# Those that every file has, whatever ran.
+_NEEDED = ('cloud', 'untuned_path', 'token_norm', 'target_mean')
+_ATTRIBUTES = (
+  'target',
+  'pretraining_task',
+  'tuning_length',
+  'pretraining_length',
+  'path_seed',
+  'path_repetition',
+)
+
 
 def study(
   path: str | os.PathLike[str],
@@ -257,8 +268,8 @@ def _dataset(lab, arrays):
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-  """Writes the Dataset to a netCDF file, under its name once it is whole."""
-  results.save(dataset, path)
+  """Writes the Dataset to a netCDF file, see `results.save`."""
+  results.save(dataset, path, 'dynamics')
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -268,9 +279,13 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     path: A `dynamics.nc`, or a workdir that holds one.
 
   Raises:
-    UserError: If there is none, or if it is of another schema.
+    UserError: If there is none, or if it is damaged, of another schema, or not
+      a file of dynamics.
   """
-  return results.read(path, 'dynamics.nc', (SCHEMA_VERSION,))
+  needed = {name: VARIABLES[name][0] for name in _NEEDED}
+  return results.read(
+    path, 'dynamics.nc', (SCHEMA_VERSION,), needed, _ATTRIBUTES
+  )
 
 
 def ensure(path: str | os.PathLike[str]) -> xr.Dataset:

@@ -18,12 +18,12 @@ from bayes_prompting import compilation
 from bayes_prompting import distributed
 from bayes_prompting import errors
 from bayes_prompting import figures
-from bayes_prompting import files
 from bayes_prompting import identity
 from bayes_prompting import judging
 from bayes_prompting import keeping
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
+from bayes_prompting import locks
 from bayes_prompting import registry
 from bayes_prompting import results
 from bayes_prompting import settings
@@ -53,7 +53,7 @@ def _alone_in(folder):
   """Keeps other processes from writing to a run's folder."""
   with contextlib.ExitStack() as stack:
     if folder is not None:
-      distributed.on_first(lambda: stack.enter_context(files.lock(folder.path)))
+      distributed.on_first(lambda: stack.enter_context(locks.lock(folder.path)))
     yield
 
 

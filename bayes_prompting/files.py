@@ -2,39 +2,60 @@
 
 Whoever writes a file of ours does it here: under a temporary name beside it,
 renamed once it is whole. What was there before is there until then, whatever
-goes wrong.
+goes wrong. Whoever reads one back learns in one line what is wrong with it.
 """
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import hashlib
+import json
+import math
 import os
 import pathlib
-import sys
+import re
+import shutil
 import time
+from typing import Any
 import uuid
 
 from bayes_prompting import errors
+from bayes_prompting import locks
 
-try:
-  import fcntl
-except ImportError:  # Not a Unix: locks hold within a process only.
-  fcntl = None
+lock = locks.lock
 
 # Seconds after which a temporary file cannot be that of a living process.
-_STALE = 24 * 3600
+STALE = 24 * 3600
 
-# The locks of this process: file descriptor and depth, by real path.
-_HELD = {}
+# Of this version, and those without a number that older ones left.
+_TEMPORARY = re.compile(
+  r'\..+\.(nc|csv|json|jsonl|md|html|png|pdf|job|probe)(\.[0-9a-f]{8})?\.part'
+)
+# A folder of that kind, as `checkpoints` names them.
+_DRAFT = re.compile(r'\..+\.[0-9a-f]{8}')
+# What a seal adds to the end of a file, before 64 hexadecimal digits.
+_SEAL = b'\nsha256 of all before: '
+_SEAL_SIZE = len(_SEAL) + 64 + 1
+_LARGEST_JSON = 2**26  # Bytes; ours have some thousands.
 
 
 def refusal(
   path: str | os.PathLike[str], error: OSError, field: str, verb: str = 'write'
 ) -> errors.UserError:
   """Returns the one line for a file that cannot be written, or read."""
-  # Libraries raise OSError with text of their own, or with pages of it.
-  text = error.strerror or ' '.join(str(error).split()) or type(error).__name__
-  return errors.UserError(f'{field}: cannot {verb} {str(path)!r} ({text})')
+  return errors.UserError(
+    f'{field}: cannot {verb} {str(path)!r} ({why(error)})'
+  )
+
+
+def why(error: BaseException) -> str:
+  """Returns what an exception says, in few words.
+
+  Libraries raise OSError with text of their own, or with pages of it.
+  """
+  text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+  text = ' '.join(str(text).split())
+  return text if len(text) <= 200 else f'{text[:200]}...'
 
 
 @contextlib.contextmanager
@@ -59,9 +80,11 @@ def replacing(
       _to_disk(temporary)
       temporary.replace(path)
     finally:
-      temporary.unlink(missing_ok=True)
+      # If this fails too, what failed first says more.
+      with contextlib.suppress(OSError):
+        temporary.unlink()
   except OSError as error:
-    raise refusal(path, error, field) from error
+    raise refusal(path, error, field) from None
 
 
 def write_text(
@@ -72,28 +95,122 @@ def write_text(
 
 
 def write_bytes(
-  path: str | os.PathLike[str], data: bytes, field: str = 'file'
+  path: str | os.PathLike[str],
+  data: bytes | memoryview,
+  field: str = 'file',
+  sealed: bool = False,
 ) -> None:
-  """Writes bytes, see `replacing`."""
+  """Writes bytes, see `replacing`.
+
+  Args:
+    path: The file.
+    data: What it will hold.
+    field: What the error message starts with.
+    sealed: Add a line with the SHA-256 of it, by which `check_seal` knows
+      whether a bit has changed. The file's readers must bear it.
+  """
+  with replacing(path, field) as temporary, open(temporary, 'wb') as file:
+    file.write(data)
+    if sealed:
+      file.write(_SEAL + hashlib.sha256(data).hexdigest().encode() + b'\n')
+
+
+def copy(
+  source: str | os.PathLike[str],
+  path: str | os.PathLike[str],
+  field: str = 'file',
+) -> None:
+  """Copies a file, see `replacing`."""
   with replacing(path, field) as temporary:
-    temporary.write_bytes(data)
+    shutil.copyfile(source, temporary)
+
+
+def make_folder(path: str | os.PathLike[str], field: str = 'folder') -> None:
+  """Makes a folder, and those above it, if it is not there.
+
+  Raises:
+    UserError: If it cannot be made.
+  """
+  try:
+    pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise refusal(path, error, field) from None
+
+
+def check_writable(
+  folder: str | os.PathLike[str], field: str = 'folder'
+) -> None:
+  """Writes a small file into a folder, and removes it.
+
+  Permissions alone tell nothing of a full disk, or of one that is mounted to be
+  read.
+
+  Raises:
+    UserError: If that does not work.
+  """
+  probe = pathlib.Path(folder) / f'.write.probe.{uuid.uuid4().hex[:8]}.part'
+  try:
+    try:
+      probe.write_bytes(bytes(4096))
+      _to_disk(probe)
+    finally:
+      with contextlib.suppress(OSError):
+        probe.unlink()
+  except OSError as error:
+    raise refusal(folder, error, field) from None
 
 
 def _to_disk(path):
   """Has the system write what it still holds of a file."""
-  descriptor = os.open(path, os.O_RDONLY)
+  descriptor = os.open(path, os.O_RDWR)
   try:
     os.fsync(descriptor)
+  except OSError as error:
+    # Some file systems know no such thing; that is no failure to write.
+    if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+      raise
   finally:
     os.close(descriptor)
 
 
 def _remove_stale(path):
   """Removes temporary files of `path` that a killed process left."""
-  for old in path.parent.glob(f'.{path.name}.*.part'):
-    with contextlib.suppress(OSError):
-      if time.time() - old.stat().st_mtime > _STALE:
-        old.unlink()
+  mine = re.compile(rf'\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part')
+  for name in os.listdir(path.parent):
+    if mine.fullmatch(name):
+      with contextlib.suppress(OSError):
+        old = path.parent / name
+        if time.time() - old.stat().st_mtime > STALE:
+          old.unlink()
+
+
+def is_temporary(name: str) -> bool:
+  """Returns whether a file of this name is one that was never finished."""
+  return bool(_TEMPORARY.fullmatch(name))
+
+
+def remove_temporary(folder: str | os.PathLike[str]) -> None:
+  """Removes temporary files from a folder where no process writes now."""
+  with contextlib.suppress(OSError):
+    for entry in os.scandir(folder):
+      if is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
+        with contextlib.suppress(OSError):
+          os.unlink(entry.path)
+
+
+def remove_drafts(folder: str | os.PathLike[str], age: float = 0) -> None:
+  """Removes folders that were never finished, see `checkpoints.save`.
+
+  Args:
+    folder: Where they lie.
+    age: In seconds; only those that have been left alone for longer.
+  """
+  with contextlib.suppress(OSError):
+    for entry in os.scandir(folder):
+      if _DRAFT.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+        with contextlib.suppress(OSError):
+          if time.time() - entry.stat().st_mtime >= age:
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def digest(path: str | os.PathLike[str]) -> str:
@@ -102,71 +219,87 @@ def digest(path: str | os.PathLike[str]) -> str:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-@contextlib.contextmanager
-def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
-  """Keeps other processes out of a folder, as far as they ask here too.
-
-  The system drops the lock with the process, however it ends. This process may
-  take it again inside. Where the file system knows no locks, there is none, and
-  a warning says so.
-
-  Args:
-    folder: It exists. A file `.lock` is made in it, empty but for the number of
-      the process that held it last.
+def check_seal(path: str | os.PathLike[str], field: str = 'file') -> None:
+  """Checks that a file is what was written, if it was sealed.
 
   Raises:
-    UserError: If another process holds it, or if it cannot be written.
+    UserError: If it is another, or cannot be read.
   """
-  path = os.path.realpath(os.path.join(folder, '.lock'))
-  held = _HELD.get(path)
-  if held is not None and not _same(held[0], path):
-    held = None  # The folder was moved aside; this is another.
-  if held is None:
-    held = [_acquire(path), 0]
-    _HELD[path] = held
-  held[1] += 1
+  hashed = hashlib.sha256()
   try:
-    yield
-  finally:
-    held[1] -= 1
-    if not held[1]:
-      if _HELD.get(path) is held:
-        del _HELD[path]
-      os.close(held[0])
-
-
-def _same(descriptor, path):
-  """Returns whether a path still leads to an open file."""
-  try:
-    return os.path.samestat(os.fstat(descriptor), os.stat(path))
-  except OSError:
-    return False
-
-
-def _acquire(path):
-  """Opens and locks a file; returns its descriptor."""
-  folder = os.path.dirname(path)
-  try:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    with open(path, 'rb') as file:
+      left = os.fstat(file.fileno()).st_size - _SEAL_SIZE
+      while left > 0 and (block := file.read(min(left, 2**20))):
+        hashed.update(block)
+        left -= len(block)
+      seal = file.read(_SEAL_SIZE)
   except OSError as error:
-    raise refusal(folder, error, 'workdir') from error
-  try:
-    if fcntl is not None:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f'{os.getpid()}\n'.encode())
-  except BlockingIOError:
-    number = os.read(descriptor, 32).decode(errors='replace').strip()
-    os.close(descriptor)
+    raise refusal(path, error, field, 'read') from None
+  wanted = _SEAL + hashed.hexdigest().encode() + b'\n'
+  if seal.startswith(_SEAL) and seal != wanted:
     raise errors.UserError(
-      f'workdir: {folder!r} is in use by another process'
-      + (f' ({number})' if number else '')
-      + '; wait until it ends, or choose another folder'
-    ) from None
-  except OSError as error:
-    print(
-      f'warning: cannot lock {folder!r} ({error.strerror}); make sure that no '
-      'other process works in it',
-      file=sys.stderr,
+      f'{field}: {str(path)!r} is damaged (its contents are not those that its '
+      'last line is the SHA-256 of); take it from a copy, or move it aside and '
+      'run again'
     )
-  return descriptor
+
+
+def read_text(path: str | os.PathLike[str], field: str = 'file') -> str:
+  """Reads a text file.
+
+  Raises:
+    UserError: If it cannot be read, or is no text.
+  """
+  try:
+    return pathlib.Path(path).read_text(encoding='utf-8')
+  except OSError as error:
+    raise refusal(path, error, field, 'read') from None
+  except UnicodeDecodeError:
+    raise errors.UserError(f'{field}: {str(path)!r} is not text') from None
+
+
+def read_json(
+  path: str | os.PathLike[str], field: str = 'file'
+) -> dict[str, Any]:
+  """Reads a JSON file that holds an object, of finite numbers.
+
+  Raises:
+    UserError: If it cannot be read, or holds anything else.
+  """
+  try:
+    with open(path, 'rb') as file:
+      data = file.read(_LARGEST_JSON + 1)
+  except OSError as error:
+    raise refusal(path, error, field, 'read') from None
+  if len(data) > _LARGEST_JSON:
+    raise errors.UserError(f'{field}: {str(path)!r} is too large to be ours')
+  return parse_json(data, f'{field}: {str(path)!r}')
+
+
+def parse_json(data: str | bytes, what: str) -> dict[str, Any]:
+  """Reads JSON that holds an object, of finite numbers.
+
+  Args:
+    data: The text, or UTF-8.
+    what: What the error message starts with.
+
+  Raises:
+    UserError: If it holds anything else.
+  """
+  try:
+    found = json.loads(data, parse_float=_finite, parse_constant=_finite)
+  # Brackets within brackets without end are no ValueError.
+  except (ValueError, TypeError, RecursionError):
+    raise errors.UserError(f'{what} is not valid JSON') from None
+  if not isinstance(found, dict):
+    raise errors.UserError(
+      f'{what} must hold a JSON object, got {type(found).__name__}'
+    )
+  return found
+
+
+def _finite(text):
+  value = float(text)
+  if not math.isfinite(value):
+    raise ValueError(text)
+  return value

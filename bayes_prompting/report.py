@@ -5,7 +5,6 @@ The page holds everything: plotly's library, all numbers, all images.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import os
 import pathlib
 import shlex
@@ -20,6 +19,7 @@ import bayes_prompting
 from bayes_prompting import collection
 from bayes_prompting import errors
 from bayes_prompting import explorer
+from bayes_prompting import files
 from bayes_prompting import report_claims
 from bayes_prompting import report_parts
 from bayes_prompting import results
@@ -71,14 +71,8 @@ def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
   """
   root = pathlib.Path(workdir).expanduser()
   page = render(root)
-  path, temporary = root / 'report.html', root / '.report.html.part'
-  try:
-    temporary.write_text(page, encoding='utf-8')
-    temporary.replace(path)
-  except OSError as error:
-    raise errors.UserError(
-      f'workdir: cannot write {str(path)!r} ({error.strerror or error})'
-    ) from None
+  path = root / 'report.html'
+  files.write_text(path, page, 'workdir')
   return path
 
 
@@ -103,9 +97,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
     name=name,
     workdir=shlex.quote(name),
     flags=_flags(root, paths),
-    smaller=report_claims.smaller(
-      workdir_lib.read_record(path)['config'] for path in paths
-    ),
+    smaller=report_claims.smaller(map(workdir_lib.read_config, paths)),
     snippet_path=repr(f'{name}/{"" if alone else "RUN/"}config.json'),
     alone=alone,
     runs=runs,
@@ -128,14 +120,14 @@ def _flags(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> str | None:
   record = root / 'paper.json'
   if not record.is_file():
     return None
-  common = json.loads(record.read_text('utf-8'))
+  common = files.read_json(record, 'workdir')
   flags = [f' --{name}' for name, value in common.items() if value]
-  configs = [workdir_lib.read_record(path)['config'] for path in paths]
+  configs = [workdir_lib.read_config(path) for path in paths]
   for section, name in (
     ('pretraining', 'num_seeds'),
     ('tuning', 'num_repetitions'),
   ):
-    values = {config.get(section, {}).get(name) for config in configs}
+    values = {config[section][name] for config in configs}
     if len(values) == 1:
       flags.append(f' --{name}={values.pop()}')
   return ''.join(flags)
@@ -148,13 +140,7 @@ def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
     UserError: If there is no finished run.
   """
   alone = (root / 'config.json').is_file()
-  try:
-    started = [root] if alone else collection.folders(root)
-  except OSError as error:
-    raise errors.UserError(
-      f'workdir: cannot read the folder {str(root)!r} '
-      f'({error.strerror or error}); give that of a run, or of several'
-    ) from None
+  started = [root] if alone else collection.folders(root)
   finished = [x for x in started if (x / 'results.nc').is_file()]
   unfinished = [x.name for x in started if x not in finished]
   if finished:
@@ -200,7 +186,7 @@ def _parts(
     'summary': _summary(path, dataset),
     'figures': report_parts.figures(path / 'figures'),
     'settings': report_parts.settings(record),
-    'record': (path / 'config.json').read_text(encoding='utf-8'),
+    'record': files.read_text(path / 'config.json', 'workdir'),
     'own': config.get('methods', {}),
   }
 
@@ -226,7 +212,7 @@ def _summary(path: pathlib.Path, dataset: xr.Dataset) -> str:
   """Returns the run's summary.csv, made anew if it has gone."""
   file = path / 'summary.csv'
   if file.is_file():
-    return file.read_text(encoding='utf-8')
+    return files.read_text(file, 'workdir')
   frame = summary.summarize(dataset)
   return frame.to_csv(index=False, float_format=summary.FLOAT_FORMAT)
 

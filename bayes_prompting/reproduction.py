@@ -19,6 +19,7 @@ from bayes_prompting import distributed
 from bayes_prompting import dynamics
 from bayes_prompting import errors
 from bayes_prompting import experiment
+from bayes_prompting import files
 from bayes_prompting import paper_claims
 from bayes_prompting import paper_figures
 from bayes_prompting import placing
@@ -88,20 +89,16 @@ def _check(configs, folder, common):
     record = workdir.record(settings.plain(config))
     workdir.check(folder / name, record)
   path = folder / _RECORD
-  held = json.loads(path.read_text('utf-8')) if path.is_file() else common
+  held = files.read_json(path, 'workdir') if path.is_file() else common
   found = settings.difference(held, dict(common))
   if found:
     raise errors.UserError(
       f'workdir: {str(folder)!r} holds experiments of another kind (there and '
       f'here, {found}); choose another folder'
     )
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(common, indent=2) + '\n', 'utf-8')
-  except OSError as error:
-    raise errors.UserError(
-      f'workdir: cannot write {str(folder)!r} ({error.strerror or error})'
-    ) from None
+  files.make_folder(folder, 'workdir')
+  files.check_writable(folder, 'workdir')
+  files.write_text(path, json.dumps(common, indent=2) + '\n', 'workdir')
 
 
 def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -27,6 +27,7 @@ import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import files
 from bayes_prompting import grid
 from bayes_prompting import types
 
@@ -73,6 +74,17 @@ VARIABLES = {
     'log loss summed over a sequence, mean over the common draws',
   ),
 }
+
+# Those that every file has, whatever ran.
+_NEEDED = (
+  'instantaneous_regret',
+  'instantaneous_regret_sem',
+  'cumulative_regret',
+  'cumulative_regret_sem',
+  'sequence_regret',
+  'judged',
+)
+_ATTRIBUTES = ('target', 'config', 'tuning_length', 'pretraining_length')
 
 
 class Builder:
@@ -164,16 +176,23 @@ class Builder:
     )
 
 
-def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-  """Writes the Dataset to a netCDF file, under its name once it is whole."""
-  path = pathlib.Path(path)
-  temporary = path.with_name(f'.{path.name}.part')
+def save(
+  dataset: xr.Dataset, path: str | os.PathLike[str], field: str = 'results'
+) -> None:
+  """Writes the Dataset to a netCDF file, under its name once it is whole.
+
+  The file ends with a line of its SHA-256, which readers of netCDF pass over.
+
+  Raises:
+    UserError: If it cannot be written.
+  """
   encoding = {
     name: {'zlib': True, 'complevel': 1, 'shuffle': True}
     for name in dataset.data_vars
   }
-  dataset.to_netcdf(temporary, engine='h5netcdf', encoding=encoding)
-  temporary.replace(path)
+  # In memory first: HDF5 ends the whole process after a disk that was full.
+  data = dataset.to_netcdf(None, engine='h5netcdf', encoding=encoding)
+  files.write_bytes(path, data, field, sealed=True)
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -183,16 +202,25 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     path: A `results.nc`, or a workdir that holds one.
 
   Raises:
-    UserError: If there is none, or if it is of another schema.
+    UserError: If there is none, or if it is damaged, of another schema, or not
+      a results file.
   """
-  dataset = read(path, 'results.nc', (1, SCHEMA_VERSION))
+  needed = {name: VARIABLES[name][0] for name in _NEEDED}
+  dataset = read(path, 'results.nc', (1, SCHEMA_VERSION), needed, _ATTRIBUTES)
+  files.parse_json(
+    dataset.attrs['config'], f'results: {str(path)!r} has a config that'
+  )
   return (
     _with_grid(dataset) if dataset.attrs['schema_version'] == 1 else dataset
   )
 
 
 def read(
-  path: str | os.PathLike[str], name: str, versions: Sequence[int]
+  path: str | os.PathLike[str],
+  name: str,
+  versions: Sequence[int],
+  variables: Mapping[str, Sequence[str]],
+  attributes: Sequence[str] = (),
 ) -> xr.Dataset:
   """Reads a netCDF file of ours, whatever is in it.
 
@@ -200,23 +228,62 @@ def read(
     path: The file, or a workdir that holds it by its name.
     name: Its name in a workdir.
     versions: Of its schema, those that are understood.
+    variables: That it must have, and their dimensions, each with labels; those
+      of the grid may be missing in an older schema.
+    attributes: That it must have.
 
   Raises:
-    UserError: If there is none, or if it is of another schema.
+    UserError: If there is none, or if it is damaged, of another schema, or
+      lacks something.
   """
   path, kind = pathlib.Path(path), pathlib.Path(name).stem
   if path.is_dir():
     path = path / name
   if not path.is_file():
     raise errors.UserError(f'{kind}: no file {str(path)!r}')
-  dataset = xr.load_dataset(path, engine='h5netcdf')
+  # Before HDF5 sees it, which may take a wrong bit for work without end.
+  files.check_seal(path, kind)
+  try:
+    dataset = xr.load_dataset(path, engine='h5netcdf')
+  # Of what is no HDF5 file, or only the beginning of one, h5py says one thing
+  # or another, as many types.
+  except Exception as error:
+    raise errors.UserError(
+      f'{kind}: cannot read {str(path)!r}; it is cut off, damaged, or not a '
+      f'{kind} file of this package ({type(error).__name__}: '
+      f'{files.why(error)})'
+    ) from None
   version = dataset.attrs.get('schema_version')
-  if version not in versions:
+  if np.ndim(version) or version not in versions:
     raise errors.UserError(
       f'{kind}: {str(path)!r} has schema version {version}, this package '
       f'reads {versions[-1]}'
     )
+  free = () if version == versions[-1] else grid.AXES
+  missing = [
+    *_missing(dataset, variables, free),
+    *(f'attribute {x}' for x in attributes if x not in dataset.attrs),
+  ]
+  if missing:
+    raise errors.UserError(
+      f'{kind}: {str(path)!r} is not a {kind} file of this package (no '
+      f'{missing[0]})'
+    )
   return dataset
+
+
+def _missing(dataset, variables, free):
+  """Yields what a Dataset lacks of variables and the labels of dimensions."""
+  for name, dims in variables.items():
+    if name not in dataset:
+      yield f'variable {name}'
+      continue
+    held = set(dataset[name].dims)
+    yield from (
+      f'dimension {x} of {name}'
+      for x in dims
+      if (x not in held or x not in dataset.coords) and x not in free
+    )
 
 
 def _with_grid(dataset):

@@ -1,12 +1,12 @@
 """Summaries of a results file: the table, its CSV, and paired comparisons."""
 
 import os
-import pathlib
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_prompting import files
 from bayes_prompting import grid
 from bayes_prompting import results
 
@@ -117,11 +117,13 @@ def _shown(setting: object) -> str:
 
 
 def save(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-  """Writes a summary as CSV, under its name once it is whole."""
-  path = pathlib.Path(path)
-  temporary = path.with_name(f'.{path.name}.part')
-  summary.to_csv(temporary, index=False, float_format=FLOAT_FORMAT)
-  temporary.replace(path)
+  """Writes a summary as CSV, under its name once it is whole.
+
+  Raises:
+    UserError: If it cannot be written.
+  """
+  text = summary.to_csv(index=False, float_format=FLOAT_FORMAT)
+  files.write_text(path, text, 'summary')
 
 
 def table(dataset: xr.Dataset, step: int | None = None) -> str:

@@ -1,6 +1,7 @@
 """A run's folder: whose it is, and where everything in it lies."""
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -14,6 +15,8 @@ import jax
 
 import bayes_prompting
 from bayes_prompting import errors
+from bayes_prompting import files
+from bayes_prompting import locks
 from bayes_prompting import settings
 
 # What numbers depend on, beside the configuration.
@@ -118,24 +121,37 @@ def claim(
 ) -> Workdir:
   """Claims a folder for a run.
 
+  What killed processes left unfinished in it is removed.
+
   Args:
     path: New, empty, or of a run of the same configuration, which then goes on.
     record: What the function `record` returns.
     overwrite: Move a run that the folder holds aside, under a dated name.
 
   Raises:
-    UserError: If the folder cannot be written, or holds something else.
+    UserError: If the folder cannot be written, holds something else, or is in
+      use by another process.
   """
   folder = Workdir(pathlib.Path(path).expanduser().absolute())
+  _check_claim(folder.path, record, overwrite)
+  made = _missing(folder.path)
   try:
-    _claim(folder.path, record, overwrite)
-    # Before hours of training end in a folder that cannot be written.
-    shared = folder.networks
-    _check_writable(shared if shared.exists() else shared.parent)
-  except OSError as error:
-    raise errors.UserError(
-      f'workdir: cannot write {str(folder.path)!r} ({error.strerror or error})'
-    ) from None
+    if overwrite and not is_empty(folder.path):
+      _move_aside(folder)
+    files.make_folder(folder.path, 'workdir')
+    with files.lock(folder.path):
+      # Another process may have been here meanwhile.
+      _check_claim(folder.path, record, overwrite=False)
+      _check_writable(folder)
+      if is_empty(folder.path):
+        _begin(folder.path, record)
+      else:
+        _clean(folder)
+  except errors.UserError:
+    for path in made:  # A refusal leaves nothing, as far as it can.
+      with contextlib.suppress(OSError):
+        path.rmdir()
+    raise
   return folder
 
 
@@ -146,38 +162,82 @@ def check(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     UserError: If the folder holds something else.
   """
   path = pathlib.Path(path).expanduser().absolute()
-  if path.is_dir() and set(path.iterdir()) - {path / '.config.json.part'}:
+  if path.is_dir() and not is_empty(path):
     _check_same(path, read_record(path), record)
 
 
-def _claim(path, record, overwrite):
+def is_empty(path: str | os.PathLike[str]) -> bool:
+  """Returns whether a folder is missing, or holds nothing that anyone made.
+
+  A claim that was killed leaves no more than a lock and temporary files.
+
+  Raises:
+    UserError: If it cannot be read, or is no folder.
+  """
+  try:
+    names = os.listdir(path)
+  except FileNotFoundError:
+    return True
+  except OSError as error:
+    raise files.refusal(path, error, 'workdir', 'read') from None
+  return all(x == locks.NAME or files.is_temporary(x) for x in names)
+
+
+def _check_claim(path, record, overwrite):
+  """Raises UserError where a folder cannot be claimed; changes nothing."""
   if path.exists() and not path.is_dir():
     raise errors.UserError(
       f'workdir: {str(path)!r} is a file, it must be a folder'
     )
-  temporary = path / '.config.json.part'
-  # A claim that was killed leaves no more than its temporary file.
-  if path.is_dir() and set(path.iterdir()) - {temporary}:
+  if path.is_dir() and not is_empty(path):
     held = read_record(path)
-    if overwrite:
-      now = datetime.datetime.now().strftime('%Y-%m-%d-%H%M%S-%f')
-      aside = path.with_name(f'{path.name}.{now}')
-      path.rename(aside)
-      print(f'Moved the old {path.name} aside, to {aside}')
-    else:
+    if not overwrite:
       _check_same(path, held, record)
-      _check_writable(path)
-      return
-  path.mkdir(parents=True, exist_ok=True)
-  _check_writable(path)
-  temporary.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
-  temporary.replace(path / 'config.json')
+
+
+def _missing(path):
+  """Returns what must be made of a folder and those above it, inner first."""
+  return [x for x in (path, *path.parents) if not os.path.lexists(x)]
+
+
+def _begin(path, record):
+  """Makes an empty folder one of a run."""
+  files.remove_temporary(path)
+  text = json.dumps(record, indent=2) + '\n'
+  files.write_text(path / 'config.json', text, 'workdir')
+
+
+def _move_aside(folder):
+  """Gives a run's folder another name; the old one is free then."""
+  path = folder.path
+  now = datetime.datetime.now().strftime('%Y-%m-%d-%H%M%S-%f')
+  aside = path.with_name(f'{path.name}.{now}')
+  with files.lock(path):  # Never from under a process that works in it.
+    _check_writable(folder)
+    try:
+      path.rename(aside)
+    except OSError as error:
+      raise errors.UserError(
+        f'workdir: cannot move {str(path)!r} aside ({files.why(error)})'
+      ) from None
+    # Whoever opened it under the old name finds out that it is not there.
+    (aside / locks.NAME).unlink(missing_ok=True)
+  print(f'Moved the old {path.name} aside, to {aside}')
+
+
+def _clean(folder):
+  """Removes what killed processes left; the folder is locked."""
+  for path in (folder.path, folder.figures):
+    files.remove_temporary(path)
+  files.remove_drafts(folder.path / 'checkpoints')
+  # Others may be writing networks now.
+  files.remove_drafts(folder.networks, files.STALE)
 
 
 def _check_same(path, held, record):
   for part in ('config', 'numerical'):
     sides = held.get(part), record[part]
-    if part == 'config' and isinstance(sides[0], dict):
+    if part == 'config':
       sides = map(settings.comparable, sides)
     found = settings.difference(*sides)
     if found:
@@ -188,11 +248,11 @@ def _check_same(path, held, record):
       )
 
 
-def _check_writable(path):
-  if not path.is_dir():
-    raise NotADirectoryError(None, 'it must be a folder', str(path))
-  if not os.access(path, os.W_OK | os.X_OK):
-    raise PermissionError(None, 'no permission to write', str(path))
+def _check_writable(folder):
+  """Before hours of training end in a folder that cannot be written."""
+  shared = folder.networks
+  for path in (folder.path, shared if shared.exists() else shared.parent):
+    files.check_writable(path, 'workdir')
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -202,23 +262,45 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     UserError: If there is none, or if it cannot be read.
   """
   path = pathlib.Path(path) / 'config.json'
-  try:
-    record = json.loads(path.read_text(encoding='utf-8'))
-  except (FileNotFoundError, NotADirectoryError):
-    raise errors.UserError(
-      f'workdir: {str(path.parent)!r} holds no run (no config.json); choose '
-      'a new or empty folder'
-    ) from None
-  except OSError as error:
-    raise errors.UserError(
-      f'workdir: cannot read {str(path)!r} ({error.strerror or error})'
-    ) from None
-  except ValueError:
-    raise errors.UserError(
-      f'workdir: {str(path)!r} is not valid JSON'
-    ) from None
-  if not isinstance(record, dict) or 'config' not in record:
+  for place, text in (
+    (path.parent, 'there is no folder {}'),
+    (path, '{} holds no run (no config.json); a new run needs a new folder'),
+  ):
+    try:
+      os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+      text = text.format(repr(str(path.parent)))
+      raise errors.UserError(f'workdir: {text}') from None
+    except OSError as error:
+      raise files.refusal(place, error, 'workdir', 'read') from None
+  record = files.read_json(path, 'workdir')
+  if 'config' not in record:
     raise errors.UserError(f'workdir: {str(path)!r} is not one of a run')
-  if isinstance(record['config'], dict):
-    record['config'] = settings.complete(record['config'])
+  for part in ('config', 'numerical', 'other'):
+    if not isinstance(record.get(part, {}), dict):
+      raise errors.UserError(
+        f'workdir: {str(path)!r} is not one of a run ({part} must be an '
+        f'object, got {type(record[part]).__name__})'
+      )
+  record['config'] = settings.complete(record['config'])
   return record
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Returns a run's configuration, with all sizes that a table may show.
+
+  Raises:
+    UserError: As `read_record`, or if a size is missing or no whole number.
+  """
+  config = read_record(path)['config']
+  for section, fields in settings.base().items():
+    sizes = getattr(fields, 'to_dict', dict)()
+    for name, usual in sizes.items():
+      held = config.get(section)
+      value = held.get(name) if isinstance(held, dict) else None
+      if type(usual) is int and type(value) is not int:
+        raise errors.UserError(
+          f'workdir: {str(pathlib.Path(path) / "config.json")!r} is not one of '
+          f'a run ({section}.{name} must be a whole number, got {value!r})'
+        )
+  return config

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from bayes_prompting import errors
+from bayes_prompting import files
 from bayes_prompting import interruption
 from launch import grid
 
@@ -69,7 +70,7 @@ def status(run: grid.Run, root: pathlib.Path, config: dict[str, Any]) -> Status:
   from bayes_prompting import workdir
 
   folder = workdir.Workdir(root / run.name)
-  if not folder.path.exists() or not any(folder.path.iterdir()):
+  if workdir.is_empty(folder.path):
     return Status(NEW)
   held = workdir.read_record(folder.path)['config']
   found = settings.difference(
@@ -89,12 +90,8 @@ def prepare(root: pathlib.Path) -> None:
   Raises:
     UserError: If it cannot be written.
   """
-  try:
-    (root / 'logs').mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise errors.UserError(
-      f'--workdir: cannot write {str(root)!r} ({error.strerror or error})'
-    ) from None
+  files.make_folder(root / 'logs', '--workdir')
+  files.check_writable(root / 'logs', '--workdir')
 
 
 def execute(arguments: list[str], log: str) -> Status:
@@ -106,8 +103,13 @@ def execute(arguments: list[str], log: str) -> Status:
 
   Raises:
     Interrupted: If the command was, by the user or the system.
+    UserError: If the log cannot be written.
   """
-  with open(log, 'w', encoding='utf-8') as file:
+  try:
+    file = open(log, 'w', encoding='utf-8')  # noqa: SIM115
+  except OSError as error:
+    raise files.refusal(log, error, '--workdir') from None
+  with file:
     process = subprocess.Popen(
       arguments,
       stdin=subprocess.DEVNULL,
@@ -139,7 +141,10 @@ def _reason(code, log):
       name = f'signal {-code}'
     hint = ', out of memory?' if name == 'SIGKILL' else ''
     return f'ended by {name}{hint}'
-  text = pathlib.Path(log).read_text(encoding='utf-8', errors='replace')
+  try:
+    text = pathlib.Path(log).read_text(encoding='utf-8', errors='replace')
+  except OSError as error:
+    return f'exit code {code}, and no log ({files.why(error)})'
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   # What we say of a mistake, or else the last line of a traceback.
   ours = [line for line in lines if line.startswith('error: ')]
@@ -185,12 +190,20 @@ def jobs(
   Returns:
     For each run ACTIVE, FAILED, or None without a job. One that Slurm says
     nothing about counts as active: better none than two in one folder.
+
+  Raises:
+    UserError: If what was noted of a job cannot be read.
   """
   found = {}
   for run in runs:
     path = _record(run, root)
     if path.exists():
-      job_id = json.loads(path.read_text(encoding='utf-8'))['job_id']
+      job_id = files.read_json(path, '--workdir').get('job_id')
+      if not isinstance(job_id, str) or not job_id:
+        raise errors.UserError(
+          f'--workdir: {str(path)!r} names no job (job_id: {job_id!r}); if no '
+          'job of the run is left, delete it'
+        )
       found[run] = _submitit().SlurmJob(root / 'logs' / 'slurm', job_id)
   # All are known to submitit by now, so that it asks Slurm once.
   return {run: _job_status(found.get(run), run, root) for run in runs}
@@ -254,7 +267,7 @@ def submit(
   """Submits runs as one job array, and notes their jobs beside the logs.
 
   Raises:
-    UserError: If Slurm refuses them.
+    UserError: If Slurm refuses them, or if one could not be noted.
   """
   try:
     with executor.batch():
@@ -265,9 +278,17 @@ def submit(
   except RuntimeError as error:
     line = ' '.join(str(error).split()) or 'it gave no reason'
     raise errors.UserError(f'--slurm: sbatch refused: {line}') from None
+  lost = []
   for run, job in found.items():
-    text = json.dumps({'job_id': job.job_id})
-    _record(run, root).write_text(text + '\n', encoding='utf-8')
+    text = json.dumps({'job_id': job.job_id}) + '\n'
+    try:
+      files.write_text(_record(run, root), text, '--workdir')
+    except errors.UserError as error:
+      lost.append((job.job_id, error))
+  if lost:
+    # They run all the same: without this line nobody would know.
+    names = ', '.join(str(job_id) for job_id, _ in lost)
+    raise errors.UserError(f'{lost[0][1]}; submitted, but not noted: {names}')
   return {
     run: Status(SUBMITTED, f'job {job.job_id}') for run, job in found.items()
   }

@@ -119,10 +119,9 @@ def main(argv):
       common={'quick': _QUICK.value},
     )
   print(f'\n{claim_tables.text(table)}')
-  records = [
-    workdir.read_record(x.path) for x in collection.runs(folder).values()
-  ]
-  smaller = report_claims.smaller(record['config'] for record in records)
+  smaller = report_claims.smaller(
+    workdir.read_config(x.path) for x in collection.runs(folder).values()
+  )
   if smaller:
     print(f"Not at the paper's settings, which bounds are made for: {smaller}.")
   print()

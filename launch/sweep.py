@@ -19,11 +19,11 @@ The exit code is 1 if a run has failed.
 On Slurm, what is left is submitted as one job array, and the script returns. At
 a timeout (three times at most) or a preemption a job is queued again, and goes
 on with what it had not finished. A run is not submitted while Slurm says that
-its job, noted in `logs/`, waits or runs, nor while it says nothing. There is no
-lock: two sweeps started in the same moment, or another script on a run's
-folder, are not kept apart. A job reads its configuration file when it starts,
-so leave that alone until then. Jobs that start together and need the same
-network each train it, and the first one's is kept.
+its job, noted in `logs/`, waits or runs, nor while it says nothing. Of two that
+work in one run's folder the second ends with an error, but two sweeps that
+submit in the same moment are not kept apart. A job reads its configuration file
+when it starts, so leave that alone until then. Jobs that start together and
+need the same network each train it, and the first one's is kept.
 """
 
 import pathlib

@@ -94,7 +94,12 @@ def dataset(seed=0, rates=(5e-3,)):
           loss[-1] = 0.5  # The last is the best.
           builder.put('tuning_loss', loss, method=method, pretrain_seed=seed)
   return builder.build(
-    {'target': TASKS[0], 'tuning_length': 5, 'pretraining_length': 40}
+    {
+      'target': TASKS[0],
+      'config': '{}',
+      'tuning_length': 5,
+      'pretraining_length': 40,
+    }
   )
 
 
@@ -532,7 +537,7 @@ def test_mistakes_are_named(run, name):
   spoil, fragment = MISTAKES[name]
   spoil(run)
   with pytest.raises(
-    errors.UserError, match='^workdir: .*' + fragment
+    errors.UserError, match='^(workdir|results): .*' + fragment
   ) as raised:
     report.write(run)
   assert '\n' not in str(raised.value)

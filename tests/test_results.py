@@ -15,6 +15,12 @@ from bayes_prompting import summary
 
 NUM_SEEDS, NUM_REPETITIONS, LENGTH, SEQUENCES = 2, 3, 5, 40
 REPORT_STEPS = (2, 5)
+ATTRIBUTES = {
+  'target': 'home',
+  'config': '{}',
+  'tuning_length': 2,
+  'pretraining_length': 5,
+}
 LOSSES = np.arange(9.0).reshape(3, 3)
 
 
@@ -80,7 +86,7 @@ def dataset(found):
     pretrain_seed=0,
     candidate=['11', '01'],
   )
-  return builder.build({'target': 'home'})
+  return builder.build(ATTRIBUTES)
 
 
 def test_what_was_put_is_where_its_labels_say(dataset, found):

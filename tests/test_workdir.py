@@ -1,5 +1,6 @@
 """A folder belongs to one configuration, and nothing in it is ever lost."""
 
+import concurrent.futures
 import copy
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ import pytest
 
 import bayes_prompting
 from bayes_prompting import errors
+from bayes_prompting import files
 from bayes_prompting import workdir
 
 RECORD = {
@@ -166,8 +168,14 @@ def test_a_folder_of_something_else_is_refused(tmp_path, overwrite):
 @pytest.mark.parametrize('overwrite', [False, True])
 @pytest.mark.parametrize(
   'text',
-  ['', '{', '{"config": {"seed": 0}', 'null', '[]', '3', '{}', '{"seed": 0}']
-  + [b'\xff\xfe\x00'],
+  [
+    *('', '{', '{"config": {"seed": 0}', 'null', '[]', '3', '{}'),
+    *('{"seed": 0}', '{"config": [0]}', '{"config": {}, "numerical": 3}'),
+    *('{"config": {"seed": NaN}}', '{"config": {"seed": 1e999}}'),
+    *(b'\xff\xfe\x00', bytes(100)),
+    pytest.param('[' * 10**5, id='deep'),
+    pytest.param(f'{{"config": {{"seed": 1{5000 * "0"}}}}}', id='huge'),
+  ],
 )
 def test_a_broken_record_is_refused(run, text, overwrite):
   raw = text if isinstance(text, bytes) else text.encode()
@@ -189,7 +197,7 @@ def test_a_run_from_before_a_field_was_there_goes_on(run):
 @pytest.mark.parametrize('held', ['{"config": 3}', '{"config": {}}'])
 def test_a_record_of_less_is_another_configuration(run, held):
   (run / 'config.json').write_text(held)
-  assert repr(str(run)) in refusal(run)
+  assert str(run) in refusal(run)
 
 
 @pytest.mark.parametrize('overwrite', [False, True])
@@ -203,12 +211,11 @@ def test_a_folder_below_a_file_is_refused(tmp_path, overwrite):
 @pytest.fixture
 def read_only(monkeypatch):
   """Makes every folder look unwritable: root may write where chmod forbids."""
-  access = os.access
 
-  def refuse(path, mode, **kwargs):
-    return not mode & os.W_OK and access(path, mode, **kwargs)
+  def forbid(self, *unused, **unused_too):
+    raise PermissionError(13, 'Permission denied')
 
-  monkeypatch.setattr(os, 'access', refuse)
+  monkeypatch.setattr(pathlib.Path, 'write_bytes', forbid)
 
 
 @pytest.mark.usefixtures('read_only')
@@ -217,11 +224,11 @@ def test_an_unwritable_folder_is_refused(tmp_path):
   path.mkdir()
   message = refusal(path)
   assert repr(str(path)) in message
-  assert 'permission' in message
+  assert 'Permission denied' in message
 
 
 def test_an_unwritable_run_is_refused(run, read_only):
-  assert 'permission' in refusal(run)
+  assert 'Permission denied' in refusal(run)
 
 
 def test_what_the_system_forbids_is_told(tmp_path, monkeypatch):
@@ -243,17 +250,15 @@ def test_a_run_that_cannot_be_moved_stays(run, monkeypatch):
 
 def test_half_a_record_is_never_seen(tmp_path, monkeypatch):
   path = tmp_path / 'demo'
-  write_text = pathlib.Path.write_text
 
-  def full_disk(self, text, **kwargs):
-    write_text(self, text[: len(text) // 2], **kwargs)
+  def full_disk(descriptor):
     raise OSError(28, 'No space left on device')
 
   with monkeypatch.context() as patch:
-    patch.setattr(pathlib.Path, 'write_text', full_disk)
+    patch.setattr(os, 'fsync', full_disk)
     with pytest.raises(errors.UserError, match='No space left'):
       workdir.claim(path, RECORD, overwrite=False)
-  assert not (path / 'config.json').exists()
+  assert not path.exists()
   # With room again, the same command works.
   workdir.claim(path, RECORD, overwrite=False)
   assert workdir.read_record(path) == RECORD
@@ -275,6 +280,104 @@ def test_reading_a_record_that_is_a_folder_is_refused(tmp_path):
   (tmp_path / 'config.json').mkdir()
   with pytest.raises(errors.UserError, match='config.json'):
     workdir.read_record(tmp_path)
+
+
+def test_without_a_folder_none_is_to_be_chosen(tmp_path):
+  with pytest.raises(errors.UserError, match='there is no folder'):
+    workdir.read_record(tmp_path / 'missing')
+
+
+def _make(folder, names):
+  for name in names:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('half')
+
+
+LEFT = ('.lock', '.config.json.part', '.config.json.0123abcd.part')
+
+
+def test_what_a_killed_claim_left_is_nothing(tmp_path):
+  path = tmp_path / 'demo'
+  _make(path, LEFT)
+  assert workdir.is_empty(path)
+  workdir.check(path, RECORD)
+  workdir.claim(path, RECORD)
+  assert set(contents(path)) == {'config.json'}
+
+
+@pytest.mark.parametrize(
+  'name', ['config.json', '.bashrc', 'notes.part', '.hidden.part', '.lock.txt']
+)
+def test_what_anyone_else_made_is_something(tmp_path, name):
+  _make(tmp_path / 'demo', [name])
+  assert not workdir.is_empty(tmp_path / 'demo')
+  refusal(tmp_path / 'demo')
+
+
+def test_going_on_removes_what_killed_processes_left(run):
+  before = contents(run.parent)
+  young = '../networks/.fedcba98.76543210'
+  kept = (f'{young}/0/x', 'notes.part', 'checkpoints/.mine/x')
+  _make(run, kept)
+  old = run.parent / 'networks' / '.0f0f0f0f.01234567'
+  _make(
+    run,
+    [
+      '.lock',
+      '.results.nc.01234567.part',
+      '.summary.csv.part',
+      'figures/.overview.png.89abcdef.part',
+      'checkpoints/.SoftPT-seed0.0123abcd/0/tree',
+      old / '0' / 'tree',
+    ],
+  )
+  os.utime(old, (0, 0))
+  workdir.claim(run, RECORD)
+  after = contents(run.parent)
+  assert all((run / name).read_text() == 'half' for name in kept)
+  new = {
+    name
+    for name in after.keys() - before.keys()
+    if (run.parent / name).is_file()
+  }
+  assert new == {os.path.relpath(run / x, run.parent) for x in kept}
+  assert after.items() >= before.items()
+
+
+def test_a_run_in_progress_is_neither_joined_nor_moved(run):
+  # Another thread of this process is no better than another process.
+  with concurrent.futures.ThreadPoolExecutor(1) as pool, files.lock(run):
+    for overwrite in (False, True):
+      message = pool.submit(refusal, run, RECORD, overwrite).result()
+      assert 'in use by' in message and repr(str(run)) in message
+  workdir.claim(run, RECORD)
+
+
+def test_who_moves_a_run_aside_may_hold_it(run):
+  before = contents(run)
+  with files.lock(run):
+    workdir.claim(run, changed('config', seed=1), overwrite=True)
+    with files.lock(run):  # Of the new folder.
+      assert workdir.read_record(run)['config']['seed'] == 1
+  (aside,) = (path for path in run.parent.iterdir() if path != run)
+  assert contents(aside) == before
+  assert set(contents(run)) == {'config.json'}
+
+
+def test_another_claim_in_between_is_found(tmp_path, monkeypatch):
+  path = tmp_path / 'demo'
+  make_folder = files.make_folder
+
+  def slow(*args):
+    monkeypatch.setattr(files, 'make_folder', make_folder)
+    workdir.claim(path, changed('config', seed=1))
+    make_folder(*args)
+
+  monkeypatch.setattr(files, 'make_folder', slow)
+  with pytest.raises(errors.UserError, match='seed: 1 and 0'):
+    workdir.claim(path, RECORD)
+  assert workdir.read_record(path)['config']['seed'] == 1
 
 
 def test_places_do_not_collide():
