@@ -20,9 +20,6 @@ from typing import Any
 import uuid
 
 from bayes_prompting import errors
-from bayes_prompting import locks
-
-lock = locks.lock
 
 # Seconds after which a temporary file cannot be that of a living process.
 STALE = 24 * 3600

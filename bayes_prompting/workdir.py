@@ -139,7 +139,7 @@ def claim(
     if overwrite and not is_empty(folder.path):
       _move_aside(folder)
     files.make_folder(folder.path, 'workdir')
-    with files.lock(folder.path):
+    with locks.lock(folder.path):
       # Another process may have been here meanwhile.
       _check_claim(folder.path, record, overwrite=False)
       _check_writable(folder)
@@ -212,7 +212,7 @@ def _move_aside(folder):
   path = folder.path
   now = datetime.datetime.now().strftime('%Y-%m-%d-%H%M%S-%f')
   aside = path.with_name(f'{path.name}.{now}')
-  with files.lock(path):  # Never from under a process that works in it.
+  with locks.lock(path):  # Never from under a process that works in it.
     _check_writable(folder)
     try:
       path.rename(aside)

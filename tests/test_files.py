@@ -614,8 +614,8 @@ def test_a_process_that_is_killed_while_it_writes(tmp_path):
 
 HOLDING = """
 import os, sys, time
-from bayes_prompting import files
-with files.lock(sys.argv[1]):
+from bayes_prompting import files, locks
+with locks.lock(sys.argv[1]):
   if len(sys.argv) > 2 and not os.fork():
     files.write_text(sys.argv[2], str(os.getpid()))
   else:
@@ -666,7 +666,7 @@ def test_a_lock_does_not_outlive_its_process_in_a_child(tmp_path):
   child = int(number.read_text())
   try:
     os.kill(child, 0)  # It lives.
-    with files.lock(folder):
+    with locks.lock(folder):
       pass
   finally:
     os.kill(child, signal.SIGKILL)
@@ -690,13 +690,13 @@ def in_thread(function):
 
 
 def take(folder):
-  with files.lock(folder):
+  with locks.lock(folder):
     pass
 
 
 def test_the_thread_that_has_a_lock_may_take_it_again(tmp_path):
-  with files.lock(tmp_path), files.lock(tmp_path):
-    with files.lock(tmp_path / '..' / tmp_path.name):
+  with locks.lock(tmp_path), files.lock(tmp_path):
+    with locks.lock(tmp_path / '..' / tmp_path.name):
       assert 'in use' in str(in_thread(lambda: take(tmp_path)))
     assert 'in use' in str(in_thread(lambda: take(tmp_path)))
     assert set(contents(tmp_path)) == {'.lock'}
@@ -705,7 +705,7 @@ def test_the_thread_that_has_a_lock_may_take_it_again(tmp_path):
 
 
 def test_a_forked_child_has_no_lock(tmp_path):
-  with files.lock(tmp_path):
+  with locks.lock(tmp_path):
     child = os.fork()
     if not child:
       try:
@@ -721,10 +721,10 @@ def test_a_forked_child_has_no_lock(tmp_path):
 def test_a_folder_that_is_moved_aside_takes_its_lock_along(tmp_path):
   folder = tmp_path / 'run'
   folder.mkdir()
-  with files.lock(folder):
+  with locks.lock(folder):
     folder.rename(tmp_path / 'aside')
     folder.mkdir()
-    with files.lock(folder):
+    with locks.lock(folder):
       assert in_thread(lambda: take(folder))
       assert in_thread(lambda: take(tmp_path / 'aside'))
     assert not contents(folder)
@@ -744,7 +744,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(
       path.unlink()  # As who held it does, just before it lets go.
 
   monkeypatch.setattr(locks.fcntl, 'flock', slow)
-  with files.lock(tmp_path):
+  with locks.lock(tmp_path):
     assert len(calls) == 2 and path.exists()
 
 
@@ -761,7 +761,7 @@ def test_without_locks_there_is_a_warning(tmp_path, monkeypatch, capsys):
 
 
 def test_a_lock_on_a_full_disk_holds(tmp_path):
-  with no_larger_than(0), files.lock(tmp_path):
+  with no_larger_than(0), locks.lock(tmp_path):
     assert in_thread(lambda: take(tmp_path))
 
 
