@@ -5,7 +5,8 @@ each, and over evaluation sequences, which all of them share. All three are
 resampled with replacement (Efron and Tibshirani, An Introduction to the
 Bootstrap, 1993, ch. 8 and 13): networks, then repetitions within each network
 that was drawn, and sequences across all. What shares networks or sequences is
-resampled together, so that a comparison on the same ones is a paired one.
+resampled together, so that a comparison on the same ones is a paired one. Every
+network weighs the same, however many of its repetitions count.
 
 Percentiles of resamples are too narrow for few networks: of three, they reach
 from the worst to the best, which holds the truth in seven of ten cases. So an
@@ -37,11 +38,20 @@ class Sample(NamedTuple):
     networks: Samples of one name here share their networks, in their order;
       '' for a predictor without.
     sequences: Samples of one name here share their sequences.
+    counted: bool [P, R], the runs that count, at least one on each network; all
+      of them by default. The others are as if they were not there.
   """
 
   values: np.ndarray
   networks: str
   sequences: str
+  counted: np.ndarray | None = None
+
+  def which(self) -> np.ndarray:
+    """Returns which runs count, bool [P, R]."""
+    if self.counted is None:
+      return np.ones(self.values.shape[:2], bool)
+    return np.asarray(self.counted, bool)
 
 
 class Estimate(NamedTuple):
@@ -73,7 +83,13 @@ def estimate(
   _check(samples)
   values = {key: np.asarray(x.values, np.float64) for key, x in samples.items()}
   values = {k: np.where(np.isfinite(x), x, np.inf) for k, x in values.items()}
-  whole = {key: x.mean() for key, x in values.items()}
+  whole = {
+    key: x.mean()
+    if (which := samples[key].which()).all()
+    # Of each network the same weight, as in resamples.
+    else _mean_of_runs(x.mean(-1)[None], which, which.sum(1)[None])[0]
+    for key, x in values.items()
+  }
   with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
     value = float(quantity(whole))
     both, by_network, by_sequence = (
@@ -120,12 +136,11 @@ def _sizes(samples):
   What has no network limits none, and what uses no randomness, and has one
   repetition, no number of repetitions.
   """
-  tuned = [x.values.shape for x in samples.values() if x.networks]
+  tuned = [x.which() for x in samples.values() if x.networks]
+  random = [which.sum(1).min() for which in tuned if which.shape[1] > 1]
   return (
-    min((shape[0] for shape in tuned), default=0),
-    min(
-      (shape[1] for shape in tuned if shape[1] > 1), default=min(len(tuned), 1)
-    ),
+    min(map(len, tuned), default=0),
+    int(min(random, default=min(len(tuned), 1))),
     min(x.values.shape[2] for x in samples.values()),
   )
 
@@ -138,13 +153,45 @@ def _sequence_weights(name, num, draws):
 
 
 def _draw_runs(name, networks, repetitions, draws):
-  """Returns indices of networks, and of the repetitions on each."""
+  """Returns indices of networks, and of the repetitions on each; and spares.
+
+  Spares are uniform in [0, 1), for where a repetition does not count.
+  """
   rng = np.random.default_rng(zlib.crc32(f'networks {name}'.encode()))
   shape = (draws, networks, repetitions)
   return (
     rng.integers(networks, size=(*shape[:2], 1)),
     rng.integers(repetitions, size=shape),
+    rng.random(shape),
   )
+
+
+def _those_that_count(which, network, repetition, spare):
+  """Returns repetitions, all of which count, every one as likely as another.
+
+  Args:
+    which: bool [P, R], the runs that count.
+    network: [D, P, 1], those that were drawn.
+    repetition: [D, P, K], drawn of at least R; those that count stay, so that
+      what shares networks is resampled together.
+    spare: [D, P, K], what chooses another in place of those that do not.
+  """
+  inside = np.minimum(repetition, which.shape[1] - 1)
+  stays = (inside == repetition) & which[network, inside]
+  first = np.argsort(~which, axis=1, kind='stable')  # Those that count.
+  other = (spare * which.sum(1)[network]).astype(int)
+  return np.where(stays, repetition, first[network, other])
+
+
+def _mean_of_runs(by_run, which, sizes):
+  """Returns means over networks of means over repetitions, [D].
+
+  Args:
+    by_run: [D, P, R].
+    which: bool, of the same shape or one that broadcasts: what is averaged.
+    sizes: [D or 1, P], how many that are on each network.
+  """
+  return (np.where(which, by_run, 0.0).sum(2) / sizes).mean(1)
 
 
 def _resample(samples, values, draws, of_runs, of_sequences):
@@ -158,24 +205,34 @@ def _resample(samples, values, draws, of_runs, of_sequences):
     of_sequences: Whether sequences are.
   """
   means = {}
-  for key, (_, networks, sequences) in samples.items():
+  for key, sample in samples.items():
+    networks, which = sample.networks, sample.which()
     shared = [values[k] for k, x in samples.items() if x.networks == networks]
     num = values[key].shape[2]
     if of_sequences:
-      weights = _sequence_weights(sequences, num, draws)
+      weights = _sequence_weights(sample.sequences, num, draws)
     else:
       weights = np.full((1, num), 1 / num)
     by_run = _weighted(weights, values[key])
     if not of_runs:
-      means[key] = by_run.mean((1, 2))
+      means[key] = (
+        by_run.mean((1, 2))
+        if which.all()
+        else _mean_of_runs(by_run, which, which.sum(1)[None])
+      )
       continue
-    network, repetition = _draw_runs(
-      networks, len(values[key]), max(x.shape[1] for x in shared), draws
-    )
-    # What has one repetition has the same one always.
-    repetition = np.minimum(repetition, by_run.shape[2] - 1)
+    most = max(x.shape[1] for x in shared)
+    network, repetition, spare = _draw_runs(networks, len(which), most, draws)
     draw = np.arange(draws)[:, None, None] % len(by_run)
-    means[key] = by_run[draw, network, repetition].mean((1, 2))
+    if which.all() and which.shape[1] == most:
+      means[key] = by_run[draw, network, repetition].mean((1, 2))
+      continue
+    repetition = _those_that_count(which, network, repetition, spare)
+    # As many are drawn as there are.
+    sizes = which.sum(1)[network]
+    drawn = np.arange(most) < sizes
+    resampled = by_run[draw, network, repetition]
+    means[key] = _mean_of_runs(resampled, drawn, sizes[..., 0])
   return means
 
 

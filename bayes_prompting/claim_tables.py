@@ -37,7 +37,8 @@ def text(table: pd.DataFrame) -> str:
 def markdown(table: pd.DataFrame) -> str:
   """Returns the table as Markdown, torsos side by side, without reasons.
 
-  In brackets stand 95% intervals, and networks x repetitions.
+  In brackets stand 95% intervals, networks x repetitions, and how many runs
+  were stopped, and are left out.
   """
   torsos = [x.split('_')[0] for x in table.network]
   kinds = [
@@ -70,10 +71,15 @@ def _cell(row):
 
 def _size(row):
   """Returns networks x repetitions in brackets; none of what is exact."""
-  if not row.networks:
-    return ''
-  alone = ', this network alone' if row.networks == 1 else ''
-  return f' ({row.networks} x {row.repetitions}{alone})'
+  said = []
+  if row.networks:
+    said.append(f'{row.networks} x {row.repetitions}')
+  if row.networks == 1:
+    said.append('this network alone')
+  left_out = getattr(row, 'stopped', 0)  # Tables had no such column once.
+  if left_out > 0:
+    said.append(f'{int(left_out)} stopped')
+  return f' ({", ".join(said)})' if said else ''
 
 
 def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:

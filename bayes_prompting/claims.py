@@ -21,6 +21,7 @@ import xarray as xr
 
 from bayes_prompting import bootstrap
 from bayes_prompting import checks
+from bayes_prompting import counting
 from bayes_prompting import grid
 from bayes_prompting import regret_samples
 
@@ -40,6 +41,7 @@ COLUMNS = (
   'networks',
   'repetitions',
   'sequences',
+  'stopped',
   'experiment',
   'reason',
   'name',
@@ -117,13 +119,14 @@ def judge(
 
   Returns:
     One row a claim and network, with `COLUMNS`. Values and intervals are in the
-    unit of the row; NaN for what was not run.
+    unit of the row; NaN for what was not run, or where no run is left of those
+    that were not stopped. `stopped` is how many were, and are left out.
   """
   pairs = [(claim, network) for claim in claims for network in claim.networks]
   experiments = dict.fromkeys(
     name for pair in pairs for name in _experiments(*pair)
   )
-  samples, exact = {}, {}
+  samples, left_out, exact = {}, {}, {}
   for name in experiments:
     dataset = load(name)
     if dataset is None:
@@ -133,11 +136,12 @@ def judge(
       for mean in (x.of(network) for x in claim.means.values()):
         if mean.experiment == name and mean not in samples:
           samples[mean] = regret_samples.read(dataset, mean)
+          left_out[mean] = regret_samples.left_out(dataset, mean)
       if claim.exact and claim.experiment.format(network=network) == name:
         exact[claim.name, network] = claim.exact(
           json.loads(dataset.attrs['config'])
         )
-  rows = [_row(*pair, samples, exact) for pair in pairs]
+  rows = [_row(*pair, samples, left_out, exact) for pair in pairs]
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -149,7 +153,7 @@ def _experiments(claim, network):
   return list(dict.fromkeys(names))
 
 
-def _row(claim, network, samples, exact):
+def _row(claim, network, samples, left_out, exact):
   """Returns one row of the table, as a dict."""
   row = dict.fromkeys(COLUMNS, np.nan) | {
     'claim': claim.text,
@@ -161,6 +165,7 @@ def _row(claim, network, samples, exact):
     'networks': 0,
     'repetitions': 0,
     'sequences': 0,
+    'stopped': 0,
     'experiment': ' '.join(_experiments(claim, network)),
     'reason': claim.reason,
     'name': claim.name,
@@ -175,14 +180,17 @@ def _row(claim, network, samples, exact):
     needed = {key: x.of(network) for key, x in claim.means.items()}
     if any(samples.get(mean) is None for mean in needed.values()):
       return row
-    chosen = regret_samples.together(
-      {key: samples[mean] for key, mean in needed.items()}
-    )
+    given = {key: samples[mean] for key, mean in needed.items()}
+    row |= _left_out(row, [left_out[mean] for mean in needed.values()])
+    chosen = regret_samples.together(given)
+    if not all(x.values.size for x in chosen.values()):
+      reason = f'{row["reason"]}; no network is left on which runs of all count'
+      return row | {'verdict': UNDECIDED, 'reason': reason}
     found = bootstrap.estimate(chosen, claim.value)
     wrong = [
       f'{needed[key].method} in {needed[key].experiment}'
       for key, x in chosen.items()
-      if not np.isfinite(x.values).all()
+      if not np.isfinite(x.values[x.which()]).all()
     ]
   verdict = claim.bound.verdict(found.low, found.high)
   if wrong:
@@ -197,6 +205,19 @@ def _row(claim, network, samples, exact):
     'networks': found.num_networks,
     'repetitions': found.num_repetitions,
     'sequences': found.num_sequences,
+  }
+
+
+def _left_out(row, found):
+  """Returns what a row says of runs that were stopped."""
+  # Means of one method at several steps are of the same runs.
+  found = {name: left for each in found for name, left in each.items()}
+  if not found:
+    return {}
+  said = ', '.join(f'{x.runs} of {x.of} runs of {n}' for n, x in found.items())
+  return {
+    'stopped': sum(left.runs for left in found.values()),
+    'reason': f'{row["reason"]}; left out, as {counting.WHY}: {said}',
   }
 
 
@@ -235,6 +256,7 @@ def unchanged(
     'networks': 0,
     'repetitions': 0,
     'sequences': 0,
+    'stopped': 0,
     'experiment': f'{one} {other}',
     'reason': reason,
     'name': 'larger_changes_nothing',

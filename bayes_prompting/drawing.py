@@ -5,12 +5,14 @@ import io
 import math
 import os
 import pathlib
+import textwrap
 import zlib
 
 import matplotlib
 from matplotlib import figure as mpl_figure
 import numpy as np
 
+from bayes_prompting import counting
 from bayes_prompting import files
 
 SOLID, DASH, DASHDOT, DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
@@ -91,13 +93,13 @@ def held(array):
   return array.method.values[ran.values].tolist()
 
 
-def by_method(array, judged=None):
+def by_method(array, counted=None):
   """Returns the values of every method that was run, in the order of legends.
 
   Args:
     array: DataArray with a method; its last dimension is X.
-    judged: DataArray of the dimensions before it, 1 where a run counts; without
-      it, those count that hold a number.
+    counted: DataArray of the dimensions before it, true where a run counts, see
+      `counting`; without it, those count that hold a number.
 
   Returns:
     {method: float64 [runs, X]}.
@@ -106,10 +108,10 @@ def by_method(array, judged=None):
   for method in looks(array.method.values.tolist()):
     # `sel(method=...)` would be an option of xarray.
     runs = array.sel({'method': method}).values
-    if judged is None:
+    if counted is None:
       ran = ~np.isnan(runs).all(-1)
     else:
-      ran = judged.sel({'method': method}).values == 1
+      ran = counted.sel({'method': method}).values
     runs = runs[ran].astype(np.float64)
     if len(runs):
       found[method] = np.where(np.isnan(runs), np.inf, runs)
@@ -117,20 +119,27 @@ def by_method(array, judged=None):
 
 
 def regret_by_task(dataset, quantity):
-  """Returns {task: {method: [runs, step]}}."""
+  """Returns {task: {method: [runs, step]}} of all runs that count."""
+  counted = counting.counted(dataset)
   labels = {'reference': 'oracle', 'estimator': 'paired'}
   return {
     task: by_method(
       dataset[quantity].sel(labels | {'eval_task': task}),
-      dataset.judged.sel(eval_task=task),
+      counted.sel(eval_task=task),
     )
     for task in dataset.eval_task.values.tolist()
   }
 
 
-def legend_methods(by_task):
-  """Returns the looks of all methods that were run on any task."""
-  return looks(dict.fromkeys(m for found in by_task.values() for m in found))
+def legend_methods(by_task, left_out=()):
+  """Returns the looks of all methods that were run on any task.
+
+  Args:
+    by_task: What `regret_by_task` returns.
+    left_out: Methods that are named, too, though none of their runs may count.
+  """
+  shown = [method for found in by_task.values() for method in found]
+  return looks(dict.fromkeys([*shown, *left_out]))
 
 
 def quartiles(runs):
@@ -173,8 +182,28 @@ def legend(figure, handles):
 
 
 def legend_below(figure, handles):
-  """Puts a legend in a row below all panels."""
-  figure.legend(handles=handles, loc='outside lower center', ncols=len(handles))
+  """Puts a legend in a row below all panels; returns it."""
+  place = {'loc': 'outside lower center', 'ncols': len(handles)}
+  return figure.legend(handles=handles, **place)
+
+
+def footnote(figure, text, key='', legend=None):
+  """Writes a text below all panels, for which the figure grows.
+
+  Args:
+    figure: Which.
+    text: Of any length; '' for none.
+    key: What stands above it, in room that there is.
+    legend: One that is below the panels; the text comes above it.
+  """
+  width = int(17 * figure.get_figwidth())
+  lines = textwrap.wrap(text, width, break_on_hyphens=False)
+  figure.set_figheight(figure.get_figheight() + 0.13 * len(lines))
+  lines = [*textwrap.wrap(key, width), *lines]
+  if lines and legend is None:
+    figure.supxlabel('\n'.join(lines), fontsize=FONT)
+  elif lines:
+    legend.set_title('\n'.join(lines), {'size': FONT})
 
 
 def title(dataset, task):

@@ -19,9 +19,11 @@ pretraining), `token` of the vocabulary, `row` of a prefix (from 1), `component`
 of the plane (from 1), `step` (tokens seen, from 0), `prefix_step` (rows seen,
 from 0, which is after the beginning of sequence), `source` (a sequence of the
 cloud), `example` (single sequences of the target). What there is not is NaN.
-Every method is shown at the best settings of its grid, see `grid.best`.
+Every method is shown at the best settings of its grid, see `grid.best`. Runs
+that were stopped are left out; `left_out` of the attributes says which.
 """
 
+import collections
 import os
 import pathlib
 
@@ -29,6 +31,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import checks
+from bayes_prompting import counting
 from bayes_prompting import dynamics_figure
 from bayes_prompting import errors
 from bayes_prompting import loading
@@ -165,7 +168,8 @@ def study(
     The Dataset, see above.
 
   Raises:
-    UserError: If there is no such run, seed or repetition, or it is unfinished.
+    UserError: If there is no such run, seed or repetition, or it is unfinished;
+      or if no run counts.
   """
   checks.integer('num_sequences', num_sequences, 1)
   checks.integer('num_sources', num_sources, 1)
@@ -177,7 +181,7 @@ def study(
     if value not in range(count):
       raise errors.UserError(f'{field}: must be below {count}, got {value!r}')
   with lab.precision():
-    arrays = _arrays(
+    arrays, left_out = _arrays(
       lab, folder, (seed, repetition), num_sequences, num_sources
     )
   return _dataset(lab, arrays).assign_attrs(
@@ -188,11 +192,14 @@ def study(
     pretraining_length=lab.pretraining.length,
     path_seed=seed,
     path_repetition=repetition,
+    left_out=counting.footnote(left_out),
   )
 
 
 def _arrays(lab, folder, shown, num_sequences, num_sources):
-  """Returns all variables, by name; those that there are none of are left out.
+  """Returns all variables, by name, and of each method what is left out.
+
+  Variables that there is nothing of are not among them.
 
   Args:
     lab: What ran.
@@ -217,17 +224,31 @@ def _arrays(lab, folder, shown, num_sequences, num_sources):
   arrays['untuned_path'] = probing.untuned_path(
     lab, networks[shown[0]], plane, sequences[0]
   )
-  of_runs, of_methods = {}, {}
+  of_runs, of_methods, stopped = {}, {}, collections.Counter()
   for run in probing.runs(lab, folder, networks):
+    if run.stopped:
+      stopped[run.method.name] += 1
+      continue
     index = [*lab.methods].index(run.method.name)
     _put(of_runs, probing.meaning(run, sequences, prior), index, *run.of)
     _put(of_runs, probing.prefix(run), index, *run.of)
     if run.of == (shown[0], min(shown[1], lab.repetitions(run.method) - 1)):
       _put(of_methods, probing.paths(run, plane, sequences[0]), index)
+  if not of_runs:
+    raise errors.UserError(
+      f'workdir: no run of {str(folder.path)!r} counts, all were stopped: '
+      f'{counting.WHY}'
+    )
   leading = len(lab.methods), lab.num_seeds, lab.num_repetitions
   for found, axes in ((of_runs, leading), (of_methods, leading[:1])):
     arrays |= {name: _stack(parts, axes) for name, parts in found.items()}
-  return arrays
+  return arrays, {
+    name: counting.LeftOut(
+      count, len(lab.seeds(method)) * lab.repetitions(method)
+    )
+    for name, method in lab.methods.items()
+    if (count := stopped[name])
+  }
 
 
 def _put(found, values, *position):

@@ -58,6 +58,7 @@ def trajectories(dataset: xr.Dataset) -> mpl_figure.Figure:
   for ax in (*axes[:2], *axes[3:]):
     _name_plane(ax, dataset)
   drawing.legend(figure, _handles(dataset, looks))
+  drawing.footnote(figure, dataset.attrs.get('left_out', ''))
   return figure
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import collection
+from bayes_prompting import counting
 from bayes_prompting import drawing
 from bayes_prompting import errors
 from bayes_prompting import grid
@@ -62,6 +63,7 @@ class Run(NamedTuple):
     losses: {task: {method: [runs]}}, nats above Bayes of the task, summed over
       the tokens of `steps`: every network, and every repetition.
     steps: {task: N}.
+    left_out: {method: how many runs were stopped}, and are not in `losses`.
     nearest: What Bayes that is certain of the coin of the pool that is nearest
       to the target loses on it, in nats over N; NaN without a pool.
   """
@@ -72,6 +74,7 @@ class Run(NamedTuple):
   losses: Mapping[str, Mapping[str, np.ndarray]]
   steps: Mapping[str, int]
   nearest: float = np.nan
+  left_out: Mapping[str, counting.LeftOut] = {}
 
 
 def kind(dataset: xr.Dataset) -> str:
@@ -94,24 +97,26 @@ def read(dataset: xr.Dataset) -> Run:
   steps[target] = int(dataset.attrs['tuning_length'])
   losses = {task: _losses(dataset, task, n) for task, n in steps.items()}
   torso = config['network']['torso']['name']
+  left_out = counting.left_out(dataset)
   if kind(dataset) == 'data':
     size = config['tuning'].get('num_sequences', 0)
-    return Run(torso, size, target, losses, steps)
+    return Run(torso, size, target, losses, steps, left_out=left_out)
   pool = config['tasks'][config['pretraining']['task']]
   nearest = steps[target] * _nearest(pool, config['tasks'][target])
-  return Run(torso, pool['size'], target, losses, steps, nearest)
+  size = pool['size']
+  return Run(torso, size, target, losses, steps, nearest, left_out)
 
 
 def _losses(dataset, task, step):
-  """Returns {method: [runs]} of one task; a run that went wrong is infinite."""
+  """Returns {method: [runs]} of one task, that count; NaN is infinite."""
   regret = dataset.cumulative_regret.sel(
     eval_task=task, reference='bayes', estimator='exact', step=step
   )
-  judged = dataset.judged.sel(eval_task=task)
+  counted = counting.counted(dataset).sel(eval_task=task)
   found = {}
   for method in dataset.method.values.tolist():
     values = regret.sel({'method': method}).values.astype(np.float64)
-    values = values[judged.sel({'method': method}).values == 1]
+    values = values[counted.sel({'method': method}).values]
     if len(values):
       found[method] = np.where(np.isnan(values), np.inf, values)
   return found
@@ -162,8 +167,15 @@ def diversity(runs: Sequence[Run]) -> mpl_figure.Figure:
       ax.set_xlabel('coins in the pool')
       ax.set_ylabel(f'nats over {some[0].steps[task]} tokens')
       _scale(ax, sizes)
-  _legend_below(figure, handles)
+  legend = _legend_below(figure, handles)
+  drawing.footnote(figure, _left_out(runs), legend=legend)
   return figure
+
+
+def _left_out(runs):
+  """Returns what the note says of runs that were stopped."""
+  by_run = {f'{run.torso}-{run.size}': run.left_out for run in runs}
+  return counting.footnote(counting.together(by_run))
 
 
 def _by_torso(runs):
@@ -257,17 +269,19 @@ def data(runs: Sequence[Run]) -> mpl_figure.Figure:
     ax.set_xlabel(f'sequences of the target, {step} tokens each')
   loss = 'loss above Bayes of the target'
   axes[0].set_ylabel(f'{loss}\n(nats over {step} tokens)')
-  _legend_below(figure, handles)
+  legend = _legend_below(figure, handles)
+  drawing.footnote(figure, _left_out(runs), legend=legend)
   return figure
 
 
 def _legend_below(figure, handles):
-  """Puts a legend in two or three columns below all panels."""
+  """Puts a legend in two or three columns below all panels; returns it."""
   columns = 3 if figure.get_figwidth() > 6 else 2  # What fits in a row.
   rows = -(-len(handles) // columns)
   figure.set_figheight(figure.get_figheight() + 0.16 * rows)
   shown = [*handles.values()]
-  figure.legend(handles=shown, loc='outside lower center', ncols=columns)
+  place = {'loc': 'outside lower center', 'ncols': columns}
+  return figure.legend(handles=shown, **place)
 
 
 def make(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayes_prompting import counting
 from bayes_prompting import drawing
 from bayes_prompting import grid
 
@@ -80,7 +81,7 @@ def _curve(quartiles: np.ndarray) -> list[list[float | int | None]]:
 def _curves(
   runs: Mapping[str, np.ndarray], methods: Sequence[str]
 ) -> list[list[list[float | int | None]] | None]:
-  """Returns a curve for each method, None for one that was not run."""
+  """Returns a curve for each method, None for one of which no run counts."""
   return [
     _curve(drawing.quartiles(runs[method])) if method in runs else None
     for method in methods
@@ -97,7 +98,7 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
     `target`; `steps` [X]; `marks`, lengths of training by name, as far as
     steps go; `methods`, in the order of legends, each with its `name` and
     `look`; `tasks`, each with its `name` and, by quantity, `curves` in the
-    order of methods: None if it was not run, else median, lower and upper
+    order of methods: None if no run of it counts, else median, lower and upper
     quartile [X] in nats, or the median alone where there is one run. None in a
     curve is infinite, or a run that turned NaN.
   """
@@ -105,7 +106,8 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
   by_quantity = {
     name: drawing.regret_by_task(dataset, name) for name in QUANTITIES
   }
-  looks = drawing.legend_methods(by_quantity[QUANTITIES[0]])
+  left_out = counting.left_out(dataset)
+  looks = drawing.legend_methods(by_quantity[QUANTITIES[0]], left_out)
   last = dataset.step.values[-1]
   marks = []
   for name in ('tuning', 'pretraining'):

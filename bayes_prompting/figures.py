@@ -4,98 +4,32 @@ Every function takes the Dataset of `results` and returns a new
 `matplotlib.figure.Figure`, without pyplot and its global state. A method looks
 the same in all of them, and is shown at the best settings of the grid, see
 `grid.best`. Regret is the paired one against the oracle. Medians and quartiles
-are over all repetitions of all pretraining seeds; a run that turned NaN on its
-way counts as infinite.
+are over all repetitions of all pretraining seeds that count (`counting`); of
+others a note below says how many there are. A regret that is NaN counts as
+infinite.
 """
 
 import functools
 import os
 import pathlib
-import textwrap
 
-import matplotlib
-from matplotlib import cm as mpl_cm
-from matplotlib import colors as mpl_colors
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
-from matplotlib import ticker as mpl_ticker
 import numpy as np
 import xarray as xr
 
 from bayes_prompting import checks
+from bayes_prompting import counting
 from bayes_prompting import drawing
 from bayes_prompting import errors
 from bayes_prompting import grid
 from bayes_prompting import grid_figure
+from bayes_prompting import loss_figure
+from bayes_prompting import search_figure
 
-_EXCESS = 'loss above the best prefix\n(nats per sequence)'
-
-
-@drawing.styled
-def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
-  """Draws the loss of pretraining by seed, and that of tuning by method.
-
-  Raises:
-    UserError: If the Dataset has no losses (nothing was trained).
-  """
-  dataset = grid.choose(dataset)
-  pretrained = drawing.holds(dataset, 'pretraining_loss')
-  tuned = drawing.holds(dataset, 'tuning_loss')
-  if not pretrained and not tuned:
-    raise errors.UserError('dataset: has no losses, nothing was trained')
-  figure, axes = drawing.panels(pretrained + 2 * tuned)
-  if pretrained:
-    _pretraining_losses(axes[0], dataset.pretraining_loss)
-  if tuned:
-    _tuning_losses(*axes[-2:], dataset.tuning_loss)
-  axes[0].set_ylabel(
-    'loss (nats per sequence),\nrunning median (±10% of updates)'
-  )
-  handles = [
-    line
-    for ax in axes[: 1 + pretrained]
-    for line in ax.get_legend_handles_labels()[0]
-  ]
-  drawing.legend(figure, handles)
-  return figure
-
-
-def _pretraining_losses(ax, loss):
-  """Draws one curve a seed, and what it is smoothed from."""
-  colors = matplotlib.colormaps['cividis'](np.linspace(0, 0.8, len(loss)))
-  steps = loss.pretraining_step.values
-  for one, color in zip(loss, colors, strict=True):
-    index, smooth = drawing.smooth(one.values[None])
-    label = f'pretraining, seed {one.pretrain_seed.item()}'
-    ax.plot(steps, one, color=color, alpha=0.25, lw=0.5)
-    ax.plot(steps[index], smooth[0], color=color, label=label)
-  ax.set(title='pretraining', xscale='log', xlabel='update (log scale)')
-
-
-def _tuning_losses(ax, late, loss):
-  """Draws all updates of tuning, and the last nine tenths closer up."""
-  steps, tuned, curves = loss.tuning_step.values, drawing.by_method(loss), {}
-  for method, look in drawing.looks(tuned).items():
-    index, smooth = drawing.smooth(tuned[method])
-    curves[method] = drawing.quartiles(smooth)
-    for panel in (ax, late):
-      drawing.curve(panel, steps[index], curves[method], method, look)
-  first = np.searchsorted(index, len(steps) // 10)
-  ax.set(xscale='log', xlabel='update (log scale)')
-  late.set(xlabel='update')
-  late.set_xlim(left=steps[index[first]])
-  for panel, part, title in ((ax, 0, 'tuning'), (late, first, 'tuning, later')):
-    medians = np.stack([median[part:] for _, median, _ in curves.values()])
-    finite = medians[np.isfinite(medians)]
-    if not finite.size:
-      continue
-    top = finite.min() + drawing.limit(finite - finite.min())
-    margin = 0.05 * (top - finite.min())
-    panel.set_ylim(finite.min() - margin, top + margin)
-    above = (medians > top).any(-1)
-    names = ', '.join(m for m, out in zip(curves, above, strict=True) if out)
-    note = textwrap.wrap(f'leaves the axis: {names}', 36) if names else []
-    panel.set_title('\n'.join([title, *note]))
+# All figures of a run under one roof.
+losses = loss_figure.losses
+hard_prefix_ranking = search_figure.hard_prefix_ranking
 
 
 @drawing.styled
@@ -136,6 +70,7 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
     for m, look in methods.items()
   ]
   drawing.legend(figure, handles + guides)
+  drawing.footnote(figure, counting.footnote(counting.left_out(dataset)))
   return figure
 
 
@@ -171,11 +106,13 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
   dataset = grid.choose(dataset)
   index = steps.tolist().index(step)
   found = drawing.regret_by_task(dataset, 'cumulative_regret')
-  methods = drawing.legend_methods(found)
+  left_out = counting.left_out(dataset)
+  methods = drawing.legend_methods(found, left_out)
   height = 0.16 * len(methods) + 1.1
   figure, axes = drawing.panels(len(found), height, sharey=True)
   for ax, (task, runs) in zip(axes, found.items(), strict=True):
-    _bars(ax, {m: values[:, index] for m, values in runs.items()}, methods)
+    here = {m: values[:, index] for m, values in runs.items()}
+    _bars(ax, here, methods, counting.left_out(dataset, task))
     ax.set_title(drawing.title(dataset, task))
     ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats)')
   axes[0].set_yticks(range(len(methods)), methods)
@@ -184,12 +121,11 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
     'Bar, number: median; black line: quartiles; dots: single runs; '
     'dashed: Bayes-optimal; //: beyond the axis; hatched: infinite'
   )
-  width = int(17 * figure.get_figwidth())
-  figure.supxlabel(textwrap.fill(key, width), fontsize=drawing.FONT)
+  drawing.footnote(figure, counting.footnote(left_out), key)
   return figure
 
 
-def _bars(ax, runs, methods):
+def _bars(ax, runs, methods, left_out):
   """Draws the bars of one task, of {method: [runs]}."""
   quartiles = {m: drawing.quartiles(x[:, None])[:, 0] for m, x in runs.items()}
   limit = 1.1 * drawing.limit(
@@ -198,7 +134,7 @@ def _bars(ax, runs, methods):
   right = {'transform': ax.get_yaxis_transform(), 'va': 'center'}
   for row, method in enumerate(methods):
     if method not in runs:
-      ax.text(1.02, row, '–', **right)
+      ax.text(1.02, row, 'stopped' if method in left_out else '–', **right)
       continue
     low, median, high = quartiles[method]
     bar = ax.barh(row, min(median, limit), 0.72, label=method, lw=0, alpha=0.8)
@@ -222,86 +158,6 @@ def _bars(ax, runs, methods):
     if method in ('TargetBayes', 'EvalBayes'):
       ax.axvline(median, color='black', linestyle=drawing.DASH, lw=0.9)
   ax.set_xlim(min(0.0, *(low for low, _, _ in quartiles.values())), limit)
-
-
-@drawing.styled
-def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
-  """Draws the loss of every hard prefix by rank, and the best of them by name.
-
-  A prefix is coloured by how often it has the token that is the most frequent
-  in the best prefix of all.
-
-  Raises:
-    UserError: If the Dataset has no candidates (nothing was searched).
-  """
-  if not drawing.holds(dataset, 'candidate_loss'):
-    raise errors.UserError('dataset: has no candidates, nothing was searched')
-  loss = dataset.candidate_loss  # A search has no grid.
-  ranked = {method: _rank(loss, method) for method in drawing.by_method(loss)}
-  tokens = {m: _tokens(labels) for m, (labels, _) in ranked.items()}
-  best = next(iter(tokens.values()))[0]
-  token = max(sorted(set(best)), key=best.count)
-  longest = max(len(row) for rows in tokens.values() for row in rows)
-  colors = mpl_colors.ListedColormap(
-    matplotlib.colormaps['viridis'](np.linspace(0, 0.92, longest + 1))
-  )
-  norm = mpl_colors.BoundaryNorm(np.arange(longest + 2) - 0.5, longest + 1)
-  figure, axes = drawing.panels(2 * len(ranked), columns=2)
-  for i, (method, (labels, quartiles)) in enumerate(ranked.items()):
-    shades = colors([row.count(token) for row in tokens[method]])
-    _ranks(axes[2 * i], method, quartiles[1], shades)
-    _best(axes[2 * i + 1], method, labels[:12], quartiles[:, :12], shades)
-  figure.colorbar(
-    mpl_cm.ScalarMappable(norm, colors),
-    ax=axes,
-    label=f'number of tokens "{token}" in the prefix',
-    ticks=mpl_ticker.MaxNLocator(integer=True),
-    aspect=30,
-  )
-  return figure
-
-
-def _rank(loss, method):
-  """Returns labels [M] and quartiles [3, M] of excess loss, the best first."""
-  # The candidates of another method are not infinite, but absent.
-  loss = loss.sel({'method': [method]}).dropna('candidate', how='all')
-  runs = drawing.by_method(loss)[method]
-  best = runs.min(-1, keepdims=True)
-  quartiles = drawing.quartiles(runs - np.where(np.isinf(best), 0.0, best))
-  order = np.argsort(quartiles[1], kind='stable')
-  return loss.candidate.values[order].tolist(), quartiles[:, order]
-
-
-def _tokens(labels):
-  """Splits labels of candidates, '0110' or '0-11-10', into their tokens."""
-  # Labels of one token each may have more digits, but then not all as many.
-  digits = len({len(label) for label in labels}) == 1
-  dashes = any('-' in label for label in labels)
-  return [list(x) if digits and not dashes else x.split('-') for x in labels]
-
-
-def _ranks(ax, method, excess, shades):
-  """Draws excess losses [M] by rank, infinite ones as crosses at the top."""
-  rank, finite = np.arange(1, len(excess) + 1), np.isfinite(excess)
-  top = 1.1 * excess[finite].max(initial=0.0) or 1.0
-  ax.scatter(rank[finite], excess[finite], 9, shades[finite], lw=0)
-  heights = np.full((~finite).sum(), top)
-  crosses = {'marker': 'x', 'lw': 0.8}
-  ax.scatter(rank[~finite], heights, 9, shades[~finite], **crosses)
-  note = f' (×: {len(heights)} infinite)' if len(heights) else ''
-  ax.set_title(f'{method}, all {len(excess)} prefixes{note}')
-  ax.set(xlabel='rank', ylabel=_EXCESS)
-
-
-def _best(ax, method, labels, quartiles, shades):
-  """Draws the first few candidates, each with its tokens and quartiles."""
-  low, median, high = np.where(np.isfinite(quartiles), quartiles, np.nan)
-  rows = range(len(labels))
-  ax.hlines(rows, low, high, colors='black', lw=1)
-  ax.scatter(median, rows, 18, shades[: len(rows)], zorder=3)
-  ax.set_yticks(rows, labels, family='monospace')
-  ax.invert_yaxis()
-  ax.set(title=f'{method}, the best', xlabel=_EXCESS)
 
 
 def make_all(

@@ -8,6 +8,10 @@ position. A report shows one position for each method: that with the smallest
 choose by them would tune on the test, and report luck on its sequences as
 skill, more of it for a method with more settings; the losses come from other
 sequences.
+
+A run that diverged (`counting`) says little of its settings but that others are
+safer. So positions are ranked by how many of their runs did, fewest first, then
+by the mean loss of those that did not.
 """
 
 from collections.abc import Sequence
@@ -17,9 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from bayes_prompting import counting
 from bayes_prompting import errors
 
 AXES = ('learning_rate', 'prefix_init')
+# Variables of results that have no such axes.
+_WITHOUT = ('pretraining_loss', 'pretraining_stopped', 'candidate_loss')
 
 
 class Choice(NamedTuple):
@@ -37,27 +44,42 @@ class Choice(NamedTuple):
 
 
 def final_loss(losses: np.ndarray) -> np.ndarray:
-  """Returns the mean of losses [..., T] over the last tenth of the updates."""
+  """Returns the mean of losses [..., T] over the last tenth of the updates.
+
+  NaN of a run that diverged, at whatever update.
+  """
+  losses = np.asarray(losses)
   count = max(losses.shape[-1] // 10, 1)
-  return np.asarray(losses)[..., -count:].astype(np.float64).mean(-1)
+  sound = np.isfinite(losses).all(-1)
+  last = np.where(sound[..., None], losses[..., -count:], np.nan)
+  return last.astype(np.float64).mean(-1)
 
 
-def first_best(losses: np.ndarray, ran: np.ndarray) -> tuple[int, int]:
-  """Returns the position with the smallest loss, the first of equals.
+def first_best(
+  losses: np.ndarray, ran: np.ndarray, stopped: Sequence[bool] = ()
+) -> tuple[int, int]:
+  """Returns the best position: the fewest diverged, then the smallest loss.
 
   Args:
     losses: [S, L, P, R], final losses on each seed, at each rate, from each
-      initialisation, of each repetition.
-    ran: bool [S, L, P, R], what of it counts. A position is as good as the mean
-      of its runs; NaN and infinity rank last.
+      initialisation, of each repetition. Those that are not finite diverged. A
+      position is as good as the mean of the others.
+    ran: bool [S, L, P, R], what was run.
+    stopped: [S], networks whose pretraining was stopped: what ran on them has
+      no say, unless there is nothing else. None of them by default.
+
+  Returns:
+    The position, of equals the first; (0, 0) where nothing was run.
   """
-  count = ran.sum((0, 3))
-  with np.errstate(invalid='ignore'):
-    mean = np.where(ran, losses, 0.0).sum((0, 3)) / np.maximum(count, 1)
-  # What diverged ranks last, but before what was never run.
-  mean = np.where(np.isfinite(mean), mean, np.inf)
+  if len(stopped):
+    sound = ran & ~np.asarray(stopped, bool)[:, None, None, None]
+    ran = sound if sound.any() else ran
+  diverged = ran & ~np.isfinite(losses)
+  count, lost = ran.sum((0, 3)), diverged.sum((0, 3))
+  total = np.where(ran & ~diverged, losses, 0.0).sum((0, 3))
+  mean = np.where(count > lost, total / np.maximum(count - lost, 1), np.inf)
   positions = [*map(tuple, np.argwhere(count > 0).tolist())]
-  return min(positions, key=lambda index: mean[index], default=(0, 0))
+  return min(positions, key=lambda i: (lost[i], mean[i]), default=(0, 0))
 
 
 def restrict(
@@ -97,7 +119,10 @@ def whole(dataset: xr.Dataset) -> xr.Dataset:
   scalars = [
     axis for axis in AXES if axis in dataset.coords and not dataset[axis].ndim
   ]
-  return dataset.expand_dims(scalars) if scalars else dataset
+  if not scalars:
+    return dataset
+  without = dataset[[name for name in _WITHOUT if name in dataset]]
+  return dataset.expand_dims(scalars).assign(without.drop_vars(scalars))
 
 
 def size(dataset: xr.Dataset) -> int:
@@ -124,15 +149,18 @@ def position(
   losses = np.zeros(ran.shape)
   if 'tuning_loss' in one:
     losses = final_loss(one.tuning_loss.transpose(*dims, 'tuning_step').values)
-  return first_best(losses, ran)
+  stopped = dataset.pretraining_stopped.notnull().values
+  if not counting.uses_network(one):
+    stopped = ()
+  return first_best(losses, ran, stopped)
 
 
 def best(dataset: xr.Dataset) -> dict[str, Choice]:
   """Returns the best settings of every method of a results file.
 
   They are those with the smallest tuning loss: its mean over the last tenth of
-  the updates, all repetitions and all pretraining seeds. NaN and infinity rank
-  last, and of equals the first is taken.
+  the updates, all repetitions and all pretraining seeds. Settings at which
+  runs diverged come after those at which none did, see `first_best`.
   """
   found = {}
   for name in dataset.method.values.tolist():
@@ -150,7 +178,9 @@ def _labels(dataset, method, index):
   tried = [
     (one.judged == 1).any(set(one.judged.dims) - {axis}).sum() for axis in AXES
   ]
-  trained = 'tuning_loss' in one and one.tuning_loss.notnull().any()
+  trained = one.stopped.notnull().any()  # At once, it has no loss at all.
+  if 'tuning_loss' in one:
+    trained |= one.tuning_loss.notnull().any()
   if not trained and tried[0] < 2:
     rate = np.nan
   if tried[1] > 1:

@@ -5,6 +5,7 @@ from matplotlib import lines as mpl_lines
 import numpy as np
 import xarray as xr
 
+from bayes_prompting import counting
 from bayes_prompting import drawing
 from bayes_prompting import errors
 from bayes_prompting import grid
@@ -12,6 +13,7 @@ from bayes_prompting import grid
 # The least that can be lost, and what tuning starts from.
 _LEVELS = ('TargetBayes', 'NoTuning')
 _RING = {'marker': 'o', 'ms': 8, 'mfc': 'none', 'mec': 'black', 'mew': 0.9}
+_CROSS = {'marker': 'x', 'linestyle': '', 'ms': 5, 'zorder': 5}
 _LABELS = {
   'learning_rate': 'learning rate (log scale)',
   'prefix_init': 'prefix init',
@@ -30,7 +32,8 @@ def tuning_grid(dataset: xr.Dataset) -> mpl_figure.Figure:
   Learning rates lie along the axis, with a column for each initialisation; with
   a single rate, initialisations do. Of losses the mean over runs is drawn, by
   which settings are chosen, of regrets the median, and of both the quartiles. A
-  ring marks what is chosen, which all other figures show.
+  ring marks what is chosen, which all other figures show. Runs that were
+  stopped are left out; a cross on the axis is where no other is left.
 
   Args:
     dataset: As loaded, with its grid.
@@ -44,9 +47,11 @@ def tuning_grid(dataset: xr.Dataset) -> mpl_figure.Figure:
   if dataset.sizes['learning_rate'] == 1:
     axes.reverse()
   losses, regrets = _losses(dataset, axes), _regrets(dataset, axes)
+  gone = _gone(dataset, axes)
   if 'target_bayes_loss' in dataset.attrs and 'TargetBayes' in regrets:
     losses['TargetBayes'] = np.zeros((1, 1, 1))
-  looks = drawing.looks({*losses, *set(_LEVELS) & set(regrets)})
+  levels = set(_LEVELS) & set(regrets)
+  looks = drawing.looks({*losses, *levels, *gone})
   columns = dataset[axes[1]].values
   figure, panels = drawing.panels(
     2 * len(columns), 2.3, len(columns), sharex=True, sharey='row'
@@ -66,17 +71,24 @@ def tuning_grid(dataset: xr.Dataset) -> mpl_figure.Figure:
         _draw_level(row, found[method], look)
       else:
         _draw(row, dataset[axes[0]], found[method], center, chosen, look)
+    for row in panels if method in gone else ():
+      _cross(row, dataset[axes[0]], gone[method], look)
   _label(panels, dataset, losses, regrets)
   _name_settings(panels, dataset, axes)
   handles = [mpl_lines.Line2D([], [], label=m, **x) for m, x in looks.items()]
   ring = mpl_lines.Line2D([], [], label='chosen, by its loss', ls='', **_RING)
-  drawing.legend(figure, [*handles, ring])
+  handles.append(ring)
+  if gone:
+    cross = {**_CROSS, 'color': 'black', 'label': 'all were stopped'}
+    handles.append(mpl_lines.Line2D([], [], **cross))
+  drawing.legend(figure, handles)
+  drawing.footnote(figure, counting.footnote(counting.left_out(dataset)))
   return figure
 
 
 def _by_position(array, dataset, axes):
-  """Returns {method: [X, columns, runs]}, NaN where there was no run."""
-  ran = (dataset.judged == 1).any('eval_task')
+  """Returns {method: [X, columns, runs]}, NaN where no run counts."""
+  ran = counting.counted(dataset).any('eval_task')
   array = array.where(array.notnull(), np.inf).where(ran)
   array = array.stack(run=('pretrain_seed', 'repetition'))
   array = array.transpose('method', *axes, 'run')
@@ -84,6 +96,21 @@ def _by_position(array, dataset, axes):
     name: values.astype(np.float64)
     for name, values in zip(array.method.values, array.values, strict=True)
     if not np.isnan(values).all()
+  }
+
+
+def _gone(dataset, axes):
+  """Returns {method: bool [X, columns]}, where all was stopped, if anywhere."""
+  over = ('pretrain_seed', 'repetition', 'eval_task')
+  ran = (dataset.judged == 1).any(over)
+  gone = (ran & ~counting.counted(dataset).any(over)).transpose('method', *axes)
+  trained = dataset.stopped.notnull().any(
+    set(dataset.stopped.dims) - {'method'}
+  )
+  return {
+    method: where
+    for method, where in zip(dataset.method.values, gone.values, strict=True)
+    if trained.sel({'method': method}) and where.any()
   }
 
 
@@ -123,9 +150,18 @@ def _draw(row, settings, runs, center, chosen, look):
       continue
     curve = np.transpose([_summary(runs[i, column], center) for i in ran])
     drawing.curve(ax, x[ran], curve, None, look, every=1)
-    if column == chosen[1]:
+    if column == chosen[1] and chosen[0] in ran:
       at = ran.index(chosen[0])
       ax.plot(x[ran][at], curve[1, at], **_RING, zorder=4)
+
+
+def _cross(row, settings, gone, look):
+  """Marks on the axis where nothing is left of one method."""
+  for ax, where in zip(row, gone.T, strict=True):
+    across = ax.get_xaxis_transform()
+    for x in _positions(settings)[where]:
+      cross = {**_CROSS, 'color': look['color'], 'clip_on': False}
+      ax.plot(x, 0, transform=across, **cross)
 
 
 def _summary(runs, center):
@@ -153,7 +189,7 @@ def _label(panels, dataset, losses, regrets):
   """Scales both rows, and says what they show."""
   upper, lower = panels[:, 0]
   text, scale = 'final tuning loss\n(nats per sequence)', ''
-  values = np.concatenate([runs.ravel() for runs in losses.values()])
+  values = np.concatenate([[], *(runs.ravel() for runs in losses.values())])
   values = values[np.isfinite(values)]
   if 'target_bayes_loss' in dataset.attrs:
     text = 'final tuning loss\nabove TargetBayes (nats)'
@@ -164,7 +200,7 @@ def _label(panels, dataset, losses, regrets):
     high = low + 1.1 * drawing.limit(values - low)
     upper.set_ylim(low - 0.05 * (high - low), high)
   upper.set_ylabel(text + scale)
-  values = np.concatenate([runs.ravel() for runs in regrets.values()])
+  values = np.concatenate([[], *(runs.ravel() for runs in regrets.values())])
   step = dataset.report_step.values[0]
   text = f'regret on {_target(dataset)}\nafter {step} steps (nats)'
   lower.set_ylabel(text + drawing.symlog(lower, values))

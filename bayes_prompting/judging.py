@@ -62,12 +62,11 @@ def judge(
   )
   for seed, network in enumerate(networks):
     if 'losses' in network:
-      builder.put('pretraining_loss', network['losses'], pretrain_seed=seed)
+      builder.put_losses(network['losses'], seed)
   for (name, seed), found in tuned.items():
     at = {'method': name, 'pretrain_seed': seed}
     if 'losses' in found:
-      losses = np.moveaxis(found['losses'], 0, -1)
-      builder.put('tuning_loss', losses, **at)
+      builder.put_losses(np.moveaxis(found['losses'], 0, -1), **at)
     if 'candidate_losses' in found:
       losses = found['candidate_losses']
       builder.put('candidate_loss', losses, candidate=labels[name], **at)

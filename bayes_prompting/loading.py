@@ -8,6 +8,7 @@ import numpy as np
 
 from bayes_prompting import checkpoints
 from bayes_prompting import checks
+from bayes_prompting import counting
 from bayes_prompting import errors
 from bayes_prompting import grid
 from bayes_prompting import lab as lab_lib
@@ -122,7 +123,7 @@ def _position(lab, folder, method, learning_rate, prefix_init):
   wanted = learning_rate, prefix_init
   ran = np.ones((len(lab.seeds(method)), *axes), bool)
   ran = grid.restrict(ran, method.name, labels, wanted)
-  losses = np.zeros(ran.shape)
+  losses, stopped = np.zeros(ran.shape), ()
   if ran.any((0, 3)).sum() > 1 and 'losses' in lab_lib.tuned_shapes(
     lab, method
   ):
@@ -132,7 +133,44 @@ def _position(lab, folder, method, learning_rate, prefix_init):
       for seed in lab.seeds(method)
     ]
     losses = grid.final_loss(np.moveaxis(np.stack(losses), 1, -1))
-  return grid.first_best(losses, ran)
+    stopped = _stopped_networks(lab, folder, method)
+  return grid.first_best(losses, ran, stopped)
+
+
+def _stopped_networks(lab, folder, method):
+  """Returns of which seeds of a method pretraining was stopped."""
+  return [
+    not method.is_bayes and _network_stopped(lab, folder, seed)
+    for seed in lab.seeds(method)
+  ]
+
+
+def _network_stopped(lab, folder, seed):
+  shapes = lab_lib.pretrained_shapes(lab)
+  if 'losses' not in shapes:
+    return False
+  losses = checkpoints.restore(folder.pretrained(seed), shapes)['losses']
+  return bool(counting.stopped_step(losses) > 0)
+
+
+def stopped(
+  lab: lab_lib.Lab,
+  folder: workdir_lib.Workdir,
+  method: lab_lib.Method,
+  seed: int = 0,
+) -> np.ndarray:
+  """Returns which repetitions do not count, bool [R], at the best settings.
+
+  They were stopped, or the pretraining of their network was, see `counting`.
+  """
+  runs = lab.repetitions(method)
+  if not method.is_bayes and _network_stopped(lab, folder, seed):
+    return np.ones(runs, bool)
+  if 'losses' not in lab_lib.tuned_shapes(lab, method):
+    return np.zeros(runs, bool)
+  position = _position(lab, folder, method, None, None)
+  losses = _restore(lab, folder, method, seed)['losses'][:, *position]
+  return counting.stopped_step(np.moveaxis(losses, 0, -1)) > 0
 
 
 def load_predictor(

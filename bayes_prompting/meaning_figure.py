@@ -62,6 +62,7 @@ def meaning(dataset: xr.Dataset) -> mpl_figure.Figure:
     hollow = {'marker': 'o', 'ms': 4, 'mfc': 'white'}
     handles.append(mpl_lines.Line2D([], [], label='a limit', **hollow, **gray))
   drawing.legend(figure, handles)
+  drawing.footnote(figure, dataset.attrs.get('left_out', ''))
   return figure
 
 
@@ -186,6 +187,7 @@ def prefix_rows(dataset: xr.Dataset) -> mpl_figure.Figure:
   handles = axes[0].get_legend_handles_labels()[0]
   tokens = mpl_lines.Line2D([], [], color=_PALE, lw=5, label='norms of tokens')
   drawing.legend(figure, [*handles, tokens])
+  drawing.footnote(figure, dataset.attrs.get('left_out', ''))
   return figure
 
 

@@ -105,7 +105,9 @@ def overview(runs: Mapping[str, Run]) -> mpl_figure.Figure:
   }
   cases = {case: found for case, found in cases.items() if found}
   every = [run for found in cases.values() for run in found.values()]
-  named = dict.fromkeys(m for run in every for m in run.losses.tuning)
+  named = dict.fromkeys(
+    m for run in every for m in (*run.losses.tuning, *run.losses.left_out)
+  )
   looks = drawing.looks(m for m in named if m not in _SPARE)
   figure, axes = drawing.panels(
     len(cases), 0.22 * len(looks) + 1.35, len(cases), sharex=True, sharey=True
@@ -126,7 +128,13 @@ def overview(runs: Mapping[str, Run]) -> mpl_figure.Figure:
       f'target by step {every[0].losses.steps[0]} (nats)'
     )
   torsos = {t: None for found in cases.values() for t in found}
-  _legend(figure, torsos)
+  legend = _legend(figure, torsos)
+  shown = {
+    f'{case}-{torso}': run.losses
+    for case, found in cases.items()
+    for torso, run in found.items()
+  }
+  drawing.footnote(figure, paper_figures.footnote(shown), legend=legend)
   return figure
 
 
@@ -159,7 +167,7 @@ def _dots(ax, tuning, looks, torso):
 
 
 def _legend(figure, torsos):
-  """Says what dots, lines and the shade are."""
+  """Says what dots, lines and the shade are; returns the legend."""
   handles = [
     mpl_lines.Line2D(
       *([], []),
@@ -180,7 +188,8 @@ def _legend(figure, torsos):
   label = 'no posterior of the prior'
   handles.append(mpl_patches.Patch(color=_OUTSIDE, label=label))
   ncols = max(1, int(figure.get_figwidth() / 2.4))
-  figure.legend(handles=handles, loc='outside lower center', ncols=ncols)
+  place = {'loc': 'outside lower center', 'ncols': ncols}
+  return figure.legend(handles=handles, **place)
 
 
 def make_all(

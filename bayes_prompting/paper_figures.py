@@ -2,7 +2,8 @@
 
 Regret here is what a method loses to the Bayes predictor of the target (exact
 KL, see `regret`), so that 0 is optimal in every panel. The dots of a method are
-its pretrained networks, each the mean over its repetitions.
+its pretrained networks, each the mean over its repetitions. Runs that were
+stopped (`counting`) are left out, and a note says how many.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import collection
+from bayes_prompting import counting
 from bayes_prompting import drawing
 from bayes_prompting import grid
 from bayes_prompting import paper_claims
@@ -44,11 +46,13 @@ class Losses(NamedTuple):
       pretrained network.
     last: The same at the end of the evaluation.
     steps: Both lengths.
+    left_out: {method: how many runs were stopped}, of those that have any.
   """
 
   tuning: dict[str, np.ndarray]
   last: dict[str, np.ndarray]
   steps: tuple[int, int]
+  left_out: Mapping[str, counting.LeftOut] = {}
 
 
 def losses(dataset: xr.Dataset) -> Losses:
@@ -61,17 +65,18 @@ def losses(dataset: xr.Dataset) -> Losses:
   }
   steps = int(dataset.attrs['tuning_length']), int(dataset.step.values[-1])
   regret = dataset.cumulative_regret.sel(labels | {'step': list(steps)})
-  judged = dataset.judged.sel(eval_task=labels['eval_task'])
+  counted = counting.counted(dataset).sel(eval_task=labels['eval_task'])
   found = []
   for step in range(len(steps)):
-    one = regret.isel(step=step).where(judged == 1)
-    one = one.fillna(np.inf).where(judged == 1).mean('repetition')
+    one = regret.isel(step=step).fillna(np.inf)
+    one = one.where(counted).mean('repetition')
     by_method = {
       method: values[~np.isnan(values)].astype(np.float64)
       for method, values in zip(one.method.values, one.values, strict=True)
     }
     found.append({m: x for m, x in by_method.items() if len(x)})
-  return Losses(*found, steps)
+  left_out = counting.left_out(dataset, labels['eval_task'])
+  return Losses(*found, steps, left_out)
 
 
 @drawing.styled
@@ -87,7 +92,9 @@ def overview(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
   shown = [
     runs[t + kind] for t in TORSOS for kind in columns if t + kind in runs
   ]
-  named = dict.fromkeys(m for run in shown for m in run.tuning)
+  named = dict.fromkeys(
+    m for run in shown for m in (*run.tuning, *run.left_out)
+  )
   references = ('Oracle', 'TargetBayes', 'EvalBayes', 'RandomPF')
   looks = drawing.looks(m for m in named if m not in references)
   height = 0.15 * len(looks) + 0.75
@@ -114,14 +121,25 @@ def overview(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
   steps = shown[0].steps
   for ax in axes[-len(columns) :]:
     ax.set_xlabel('regret above TargetBayes\n(nats, log scale)')
-  drawing.legend_below(figure, _overview_legend(steps))
+  legend = drawing.legend_below(figure, _overview_legend(steps))
+  names = [t + kind for t in TORSOS for kind in columns]
+  said = footnote({x: runs[x] for x in names if x in runs})
+  drawing.footnote(figure, said, legend=legend)
   return figure
+
+
+def footnote(runs: Mapping[str, Losses]) -> str:
+  """Returns what a figure says of what it leaves out of runs, by name."""
+  return counting.footnote(
+    counting.together({name: run.left_out for name, run in runs.items()})
+  )
 
 
 def _dots(ax, run, looks):
   for row, (method, look) in enumerate(looks.items()):
     if method not in run.tuning:
-      ax.text(0.02, row, '–', transform=ax.get_yaxis_transform(), va='center')
+      text = 'stopped' if method in run.left_out else '–'
+      ax.text(0.02, row, text, transform=ax.get_yaxis_transform(), va='center')
       continue
     color = look['color']
     now = np.maximum(run.tuning[method], _LEAST)
@@ -171,6 +189,8 @@ def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
   for ax in axes[::2]:
     ax.set_ylabel('regret above TargetBayes (nats)')
   drawing.legend(figure, list(handles.values()))
+  names = [f'{torso}{kind}-prefix_lengths' for torso, kind in pairs]
+  drawing.footnote(figure, footnote({name: runs[name] for name in names}))
   return figure
 
 

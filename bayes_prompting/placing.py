@@ -52,11 +52,15 @@ def panel(
     )
   prior, target = tasks(next(x for found in runs.values() for x in found))
   length = worlds[0][-1]
-  networks = {}
+  networks, left_out = {}, {}
   for name, found in runs.items():
     for method, rows, lost in (x for run in found for x in _prompts(run)):
       by_length = networks.setdefault(f'{name} {method}', {})
       by_length.setdefault(rows, lost)
+    for run in found:
+      for method, left in paper_figures.losses(run).left_out.items():
+        if method.partition('-')[0] in METHODS:
+          left_out[f'{name} {method}'] = left
   longest = max((max(x) for x in networks.values()), default=0)
   gaps = optimal_prompts.Gaps(prior, target, length)
   curve = optimal_prompts.curve_of(
@@ -69,6 +73,7 @@ def panel(
     family=None if best is None else best.gap,
     length=length,
     networks=networks,
+    left_out=left_out,
   )
 
 

@@ -28,6 +28,7 @@ class Run(NamedTuple):
     params: Those that it runs with.
     state: The state that it starts from.
     rows: [K, E], the prefix; None without one.
+    stopped: Whether it does not count, see `counting`.
   """
 
   method: lab_lib.Method
@@ -36,6 +37,7 @@ class Run(NamedTuple):
   params: types.Params
   state: types.State
   rows: types.Array | None
+  stopped: bool = False
 
 
 @functools.partial(jax.jit, static_argnames=('predictor', 'tuner'))
@@ -85,10 +87,12 @@ def runs(
     for seed in lab.seeds(method):
       given = {} if method.is_bayes else networks[seed]
       tuner, tunables = loading.tuned(lab, folder, method, seed)
+      stopped = loading.stopped(lab, folder, method, seed)
       for repetition in range(lab.repetitions(method)):
         tunable = jax.tree.map(lambda x, r=repetition: x[r], tunables)
         bound = _bind(method.predictor, tuner, given, tunable)
-        yield Run(method, (seed, repetition), given, *bound)
+        of = seed, repetition
+        yield Run(method, of, given, *bound, bool(stopped[repetition]))
 
 
 def _keeps_weights(run):

@@ -12,6 +12,7 @@ from matplotlib import patches as mpl_patches
 from matplotlib import ticker as mpl_ticker
 import numpy as np
 
+from bayes_prompting import counting
 from bayes_prompting import drawing
 
 _OUTSIDE = '#f3e7f0'
@@ -29,6 +30,8 @@ class Panel(NamedTuple):
     length: N, the tokens that are summed over.
     networks: {label: {K: [runs]}}; the last word of a label, as of 'LSTM
       SoftPT', is the method whose colour it has.
+    left_out: Of networks, how many runs were stopped and are not there; by
+      the label, or what says more.
   """
 
   prefix_lengths: Sequence[int]
@@ -36,6 +39,7 @@ class Panel(NamedTuple):
   family: float | None
   length: int
   networks: Mapping[str, Mapping[int, Sequence[float]]] = {}
+  left_out: Mapping[str, counting.LeftOut] = {}
 
 
 @drawing.styled
@@ -64,6 +68,12 @@ def gap(panels: Mapping[str, Panel]) -> mpl_figure.Figure:
     ax.set_ylabel(f'loss above Bayes of target\n(nats over {tokens} tokens)')
 
   drawing.legend(figure, [*exact.values(), *networks.values()])
+  left_out = {
+    f'{label}, {title}': left
+    for title, panel in panels.items()
+    for label, left in panel.left_out.items()
+  }
+  drawing.footnote(figure, counting.footnote(left_out))
   return figure
 
 

@@ -9,6 +9,7 @@ need not be like one (Wenliang et al., 2025, "Why is prompting hard?", arXiv
 Losses are exact up to the draws that all prefixes were scored on.
 """
 
+from collections.abc import Mapping
 import json
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ import pandas as pd
 import xarray as xr
 
 from bayes_prompting import checks
+from bayes_prompting import counting
 from bayes_prompting import drawing
 from bayes_prompting import errors
 from bayes_prompting import rank_statistics
@@ -56,8 +58,9 @@ class Rankings(NamedTuple):
     prefixes: int64 [M, K].
     shares: float64 [M], the probability that the target shows a prefix first.
     bayes: Exact Bayes of the pretraining task.
-    networks: One for each pretraining seed.
+    networks: One for each pretraining seed that was not stopped.
     steps: N, the tokens that regrets are summed over.
+    left_out: {method: searches on networks that were stopped}.
   """
 
   prefixes: np.ndarray
@@ -65,13 +68,15 @@ class Rankings(NamedTuple):
   bayes: Scores
   networks: tuple[Scores, ...]
   steps: int
+  left_out: Mapping[str, counting.LeftOut] = {}
 
 
 def read(dataset: xr.Dataset) -> Rankings:
   """Reads the rankings of a results file.
 
   Raises:
-    UserError: If there were no searches by exact Bayes and by a network.
+    UserError: If there were no searches by exact Bayes and by a network that
+      counts.
   """
   if not drawing.holds(dataset, 'candidate_loss'):
     raise errors.UserError('dataset: has no candidates, nothing was searched')
@@ -83,8 +88,13 @@ def read(dataset: xr.Dataset) -> Rankings:
   prior = registry.make('task_priors', target, config['tasks'][target])
   (bayes,) = _scores(dataset, *BAYES)
   networks = tuple(_scores(dataset, *NETWORK))
+  if not networks:
+    raise errors.UserError('dataset: no network counts, all were stopped')
   steps = int(dataset.attrs['tuning_length'])
-  return Rankings(prefixes, shares(prior, prefixes), bayes, networks, steps)
+  left = counting.left_out(dataset, target)
+  left = {method: left[method] for method in NETWORK[:1] if method in left}
+  shown = shares(prior, prefixes)
+  return Rankings(prefixes, shown, bayes, networks, steps, left)
 
 
 def _tokens(label):
@@ -107,8 +117,12 @@ def _scores(dataset, searched, untuned):
   found = results.select(dataset.candidate_loss, method=searched)
   of_best = results.select(regret, method=searched).values
   of_none = results.select(regret, method=untuned).values
+  counted = results.select(
+    counting.counted(dataset), method=searched, eval_task=labels['eval_task']
+  )
+  counted = counted.isel(learning_rate=0, prefix_init=0).values
   for seed, losses in enumerate(found.values.astype(np.float64)):
-    ran = ~np.isnan(losses).all(-1)
+    ran = ~np.isnan(losses).all(-1) & counted[seed]
     if not ran.any():
       continue
     losses = np.where(np.isnan(losses), np.inf, losses)[ran]

@@ -16,6 +16,7 @@ from matplotlib import lines as mpl_lines
 import numpy as np
 
 from bayes_prompting import collection
+from bayes_prompting import counting
 from bayes_prompting import drawing
 from bayes_prompting import rank_statistics
 from bayes_prompting import rankings
@@ -41,6 +42,12 @@ def _worlds(runs):
     for world in _WORLDS
   }
   return {world: by_torso for world, by_torso in found.items() if by_torso}
+
+
+def _left_out(runs):
+  """Returns what the note says of networks that were stopped."""
+  by_run = {name: run.left_out for name, run in runs.items()}
+  return counting.footnote(counting.together(by_run))
 
 
 @drawing.styled
@@ -85,6 +92,7 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
     label='probability of the prefix under the target',
     aspect=30,
   )
+  drawing.footnote(figure, _left_out(runs))
   return figure
 
 
@@ -130,7 +138,8 @@ def demonstrations(runs: Runs) -> mpl_figure.Figure:
     ax.set_xlabel(
       f'regret above Bayes\nof the target by step {first.steps} (nats)'
     )
-  _legend_below(figure, _demonstrations_legend(), 1.7)
+  legend = _legend_below(figure, _demonstrations_legend(), 1.7)
+  drawing.footnote(figure, _left_out(runs), legend=legend)
   return figure
 
 
@@ -210,14 +219,16 @@ def tokens(runs: Runs) -> mpl_figure.Figure:
   ]
   label = 'number: loss above the best under exact Bayes (nats)'
   handles.append(mpl_lines.Line2D([], [], linestyle='', label=label))
-  _legend_below(figure, handles, 2.2)
+  legend = _legend_below(figure, handles, 2.2)
+  drawing.footnote(figure, _left_out(runs), legend=legend)
   return figure
 
 
 def _legend_below(figure, handles, width):
-  """Puts a legend below, its columns so many inches wide."""
+  """Puts a legend below, its columns so many inches wide; returns it."""
   ncols = max(1, int(figure.get_figwidth() / width))
-  figure.legend(handles=handles, loc='outside lower center', ncols=ncols)
+  place = {'loc': 'outside lower center', 'ncols': ncols}
+  return figure.legend(handles=handles, **place)
 
 
 _TOKENS = ('#f2efe6', '#3b4a6b', '#cc79a7', '#009e73')

@@ -15,6 +15,7 @@ import xarray as xr
 
 from bayes_prompting import bootstrap
 from bayes_prompting import checks
+from bayes_prompting import counting
 from bayes_prompting import results
 from bayes_prompting import settings
 
@@ -45,6 +46,8 @@ class Mean:
 
 def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
   """Reads the sequences' regrets of all runs from a results file.
+
+  Runs that were stopped are there, and do not count.
 
   Args:
     dataset: As `grid.choose` leaves it, of the mean's experiment.
@@ -78,16 +81,31 @@ def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
     estimator='exact',
     **at,
   ).transpose('pretrain_seed', 'repetition', 'sequence')
-  judged = results.select(dataset.judged, **at).values == 1
-  judged = judged[judged.any(1)][:, judged.any(0)]
-  if not judged.size:
+  runs = 'pretrain_seed', 'repetition'
+  judged = results.select(dataset.judged, **at).transpose(*runs).values == 1
+  if not judged.any():
     return None
+  counted = results.select(counting.counted(dataset), **at).transpose(*runs)
   # What was not run comes after what was, on both axes.
-  values = values.values[: judged.shape[0], : judged.shape[1]]
+  ran = tuple(
+    slice(np.flatnonzero(judged.any(axis))[-1] + 1) for axis in (1, 0)
+  )
   return bootstrap.Sample(
-    values.astype(np.float64),
+    values.values[ran].astype(np.float64),
     _networks(config, mean.method),
     _sequences(config, task),
+    counted.values[ran],
+  )
+
+
+def left_out(dataset: xr.Dataset, mean: Mean) -> dict[str, counting.LeftOut]:
+  """Returns how many runs a mean leaves out, by method and run, if any."""
+  task = mean.task or dataset.attrs['target']
+  if task not in dataset.eval_task:
+    return {}
+  found = counting.left_out(dataset, task)
+  return counting.together(
+    {mean.experiment: {m: x for m, x in found.items() if m == mean.method}}
   )
 
 
@@ -123,11 +141,23 @@ def _sequences(config, task):
 def together(
   samples: Mapping[str, bootstrap.Sample],
 ) -> dict[str, bootstrap.Sample]:
-  """Leaves, of networks that several samples share, those that all have."""
+  """Leaves, of networks that several samples share, those that all have.
+
+  That is those on which runs of all of them count; and of repetitions those
+  that count for any of them.
+  """
   found = {}
   for key, sample in samples.items():
-    count = min(
-      len(x.values) for x in samples.values() if x.networks == sample.networks
+    shared = [x for x in samples.values() if x.networks == sample.networks]
+    count = min(len(x.values) for x in shared)
+    have = np.all([x.which()[:count].any(1) for x in shared], axis=0)
+    used = np.zeros(max(x.values.shape[1] for x in shared), bool)
+    for one in shared:
+      which = one.which()[:count][have]
+      used[: which.shape[1]] |= which.any(0)
+    used = used[: sample.values.shape[1]]
+    found[key] = sample._replace(
+      values=sample.values[:count][have][:, used],
+      counted=sample.which()[:count][have][:, used],
     )
-    found[key] = sample._replace(values=sample.values[:count])
   return found

@@ -182,6 +182,7 @@ def _parts(
     'curves': curves,
     'looks': methods,
     'marks': {mark['step']: mark['name'] for mark in curves['marks']},
+    'notes': report_parts.notes(dataset),
     'tables': report_parts.tables(dataset, list(methods)),
     'summary': _summary(path, dataset),
     'figures': report_parts.figures(path / 'figures'),

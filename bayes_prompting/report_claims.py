@@ -32,7 +32,7 @@ _COLUMNS = (
   ('Measured [95% interval]', ('value', 'low', 'high', 'unit')),
   ('Bound', ('bound',)),
   ('Verdict', ('verdict',)),
-  ('Networks × repetitions', ('networks', 'repetitions')),
+  ('Networks × repetitions', ('networks', 'repetitions', 'stopped')),
 )
 
 
@@ -81,9 +81,13 @@ def _cell(heading: str, row: Mapping[str, str]) -> str:
   parts = next(parts for name, parts in _COLUMNS if name == heading)
   first, *others = (row.get(part, '') for part in parts)
   if heading == 'Networks × repetitions':
-    counts = [x for x in (first, *others) if x not in ('', '0')]
-    alone = ' (this network alone)' if first == '1' else ''
-    return ' × '.join(counts) + alone
+    *counts, left_out = first, *others
+    shown = ' × '.join(x for x in counts if x not in ('', '0'))
+    if first == '1':
+      shown += ' (this network alone)'
+    if left_out not in ('', '0'):
+      shown += f' ({left_out} stopped)'
+    return shown.strip()
   if heading != 'Measured [95% interval]':
     return first
   low, high, unit = map(_shown_number, others)

@@ -7,7 +7,6 @@ nothing is escaped, which is the template's part.
 import base64
 from collections.abc import Mapping, Sequence
 import io
-import math
 import pathlib
 import re
 from typing import Any
@@ -95,12 +94,7 @@ _MAX_WIDTH = 1600  # Pixels.
 
 def _regret_cell(row: Any) -> str:
   """Returns a regret as the headline table of a run prints it."""
-  if row.runs > 1:
-    text = f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
-  elif math.isfinite(row.mean):
-    text = f'{row.mean:.3f} ± {row.sem_sequences:.3f}'
-  else:
-    text = f'{row.mean:.3f}'
+  text = summary.cell(row).replace('+-', '±')
   return text.replace('inf', '∞').replace('-', '−')
 
 
@@ -118,8 +112,7 @@ def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
   """
   axes = [axis for axis in grid.AXES if dataset.sizes.get(axis, 1) > 1]
   chosen = grid.choose(dataset)
-  headline = chosen.sel(reference=['oracle'], estimator=['paired'])
-  frame = summary.summarize(headline)
+  frame = summary.headline(chosen)
   ran = (chosen.judged == 1).any('eval_task')
   tasks = dataset.eval_task.values.tolist()
   found = []
@@ -141,6 +134,11 @@ def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
       )
     found.append({'step': step, 'tasks': tasks, 'axes': axes, 'rows': rows})
   return found
+
+
+def notes(dataset: xr.Dataset) -> list[str]:
+  """Returns what must be said of a run's numbers, see `summary.notes`."""
+  return summary.notes(dataset, grid.choose(dataset))
 
 
 def _setting(value: Any) -> str:

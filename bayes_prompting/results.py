@@ -10,6 +10,9 @@ only, one without an initialisation to choose (or with one of its own) has the
 first only, and the Bayes predictor of the evaluation task is called TargetBayes
 on the target and EvalBayes elsewhere. All regrets and losses are in nats.
 
+A run that training had to stop is there, as it was before the update that went
+wrong; `stopped` says which, and statistics leave it out (`counting`).
+
 `grid.choose` leaves of the grid what a report shows, the best of each method.
 Everything grows with the grid, most of all `sequence_regret`: at the paper's
 sizes it holds 75 MB in memory for each position (less on disk, where what was
@@ -17,7 +20,6 @@ not run takes no room). A smaller `evaluation.num_sequences` makes it smaller.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import os
 import pathlib
 from typing import Any
@@ -26,54 +28,16 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import checks
+from bayes_prompting import counting
 from bayes_prompting import errors
 from bayes_prompting import files
 from bayes_prompting import grid
+from bayes_prompting import results_schema
 from bayes_prompting import types
 
-SCHEMA_VERSION = 2  # The first had no grid; it can still be read.
-
-_RUN = ('method', 'pretrain_seed', *grid.AXES, 'repetition')
-_ESTIMATE = (*_RUN, 'eval_task', 'reference', 'estimator')
-# Every variable: its dimensions, and what it is.
-VARIABLES = {
-  'instantaneous_regret': (
-    (*_ESTIMATE, 'step'),
-    'regret at this step, mean over sequences',
-  ),
-  'instantaneous_regret_sem': (
-    (*_ESTIMATE, 'step'),
-    'its standard error over sequences',
-  ),
-  'cumulative_regret': (
-    (*_ESTIMATE, 'step'),
-    'regret summed up to this step, mean over sequences',
-  ),
-  'cumulative_regret_sem': (
-    (*_ESTIMATE, 'step'),
-    'its standard error over sequences',
-  ),
-  'sequence_regret': (
-    (*_ESTIMATE, 'report_step', 'sequence'),
-    'regret of each sequence, summed up to this step',
-  ),
-  'judged': (
-    (*_RUN, 'eval_task'),
-    '1 where a run was evaluated: its regrets count, NaN and all',
-  ),
-  'pretraining_loss': (
-    ('pretrain_seed', 'pretraining_step'),
-    'log loss summed over a sequence, mean over the batch',
-  ),
-  'tuning_loss': (
-    (*_RUN, 'tuning_step'),
-    'log loss summed over a sequence, mean over the batch',
-  ),
-  'candidate_loss': (  # A search has no settings of the grid.
-    ('method', 'pretrain_seed', 'repetition', 'candidate'),
-    'log loss summed over a sequence, mean over the common draws',
-  ),
-}
+# See `results_schema`.
+SCHEMA_VERSION = results_schema.SCHEMA_VERSION
+VARIABLES = results_schema.VARIABLES
 
 # Those that every file has, whatever ran.
 _NEEDED = (
@@ -116,7 +80,7 @@ class Builder:
     if name not in self._arrays:
       return
     values = np.asarray(values)
-    index, last, axis = [], slice(None), 0
+    index, last, axis = [], None, 0
     for dim in VARIABLES[name][0]:
       if dim == 'candidate':
         position = {x: i for i, x in enumerate(self._coords[dim])}
@@ -127,7 +91,25 @@ class Builder:
         index.append(slice(0, values.shape[axis]))
         axis += 1
     # Integers and slices make a view, so that this writes to the array.
-    self._arrays[name][tuple(index)][..., last] = values
+    view = self._arrays[name][(*index, ...)]
+    view[... if last is None else (..., last)] = values
+
+  def put_losses(
+    self, losses: types.Array, pretrain_seed: int, method: str | None = None
+  ) -> None:
+    """Stores the losses of training, and which runs were stopped.
+
+    Args:
+      losses: [L, P, R, T] of a method, [T] of pretraining.
+      pretrain_seed: A label.
+      method: A label; None for pretraining.
+    """
+    names, at = ('pretraining_loss', 'pretraining_stopped'), {}
+    if method is not None:
+      names, at = ('tuning_loss', 'stopped'), {'method': method}
+    found = losses, counting.stopped_step(losses)
+    for name, values in zip(names, found, strict=True):
+      self.put(name, values, pretrain_seed=pretrain_seed, **at)
 
   def put_regrets(
     self, method: str, pretrain_seed: int, eval_task: str, regrets: Any
@@ -163,7 +145,7 @@ class Builder:
         VARIABLES[name][0],
         array,
         {
-          'units': '1' if name == 'judged' else 'nats',
+          'units': '1' if name in results_schema.WITHOUT_UNIT else 'nats',
           'long_name': VARIABLES[name][1],
         },
       )
@@ -206,13 +188,12 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
       a results file.
   """
   needed = {name: VARIABLES[name][0] for name in _NEEDED}
-  dataset = read(path, 'results.nc', (1, SCHEMA_VERSION), needed, _ATTRIBUTES)
+  versions = tuple(range(1, SCHEMA_VERSION + 1))
+  dataset = read(path, 'results.nc', versions, needed, _ATTRIBUTES)
   files.parse_json(
     dataset.attrs['config'], f'results: {str(path)!r} has a config that'
   )
-  return (
-    _with_grid(dataset) if dataset.attrs['schema_version'] == 1 else dataset
-  )
+  return results_schema.upgrade(dataset)
 
 
 def read(
@@ -286,24 +267,6 @@ def _missing(dataset, variables, free):
     )
 
 
-def _with_grid(dataset):
-  """Adds a grid of one position, to what was written before there were any."""
-  config = json.loads(dataset.attrs.get('config', '{}'))
-  tuning = config.get('tuning', {})
-  rate, init = tuning.get('learning_rate'), tuning.get('prefix_init')
-  coords = {
-    'learning_rate': [np.nan if rate is None else float(rate)],
-    'prefix_init': ['' if init is None else init],
-  }
-  upgraded = {
-    name: variable.expand_dims(coords).transpose(*VARIABLES[name][0])
-    if set(grid.AXES) <= set(VARIABLES[name][0])
-    else variable
-    for name, variable in dataset.data_vars.items()
-  }
-  return dataset.assign(upgraded).assign_attrs(schema_version=SCHEMA_VERSION)
-
-
 def select(data, **labels: Any):
   """Returns `data.sel(labels)` of a Dataset or a DataArray.
 
@@ -343,11 +306,11 @@ def sequence_regret(
     prefix_init: Of the grid; by default the best.
 
   Returns:
-    float64 [runs, S], all repetitions of all pretraining seeds that were run.
+    float64 [runs, S], all repetitions of all pretraining seeds that count.
 
   Raises:
     UserError: If a name is unknown, or the method was not run on the task or
-      with the settings.
+      with the settings, or all of its runs were stopped.
   """
   for field, value in (
     ('method', method),
@@ -378,8 +341,13 @@ def sequence_regret(
     reference=reference,
     estimator=estimator,
   )
-  judged = select(dataset.judged, method=method, eval_task=eval_task)
-  runs = chosen.values[judged.values == 1].astype(np.float64)
-  if not len(runs):
+  at = {'method': method, 'eval_task': eval_task}
+  if not (select(dataset.judged, **at) == 1).any():
     raise errors.UserError(f'method: {method} was not run on {eval_task}')
-  return runs
+  runs = chosen.values[select(counting.counted(dataset), **at).values]
+  if not len(runs):
+    raise errors.UserError(
+      f'method: no run of {method} on {eval_task} is left, all were stopped: '
+      f'{counting.WHY}'
+    )
+  return runs.astype(np.float64)

@@ -1,11 +1,13 @@
 """Summaries of a results file: the table, its CSV, and paired comparisons."""
 
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_prompting import counting
 from bayes_prompting import files
 from bayes_prompting import grid
 from bayes_prompting import results
@@ -22,6 +24,7 @@ COLUMNS = (
   'mean',
   'sem_sequences',
   'runs',
+  'stopped',
   'learning_rate',
   'prefix_init',
 )
@@ -73,7 +76,10 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
 
   Median and quartiles are over the `runs`, repetitions of all pretraining
   seeds, of the mean over sequences. `sem_sequences` is the standard error, over
-  sequences, of the mean over these runs: it says nothing of other networks.
+  sequences, of the mean over these runs: it says nothing of other networks, and
+  of an infinite mean there is none. So many runs as `stopped` says are left
+  out, see `counting`; statistics are NaN where no other is left. NaN beside
+  runs that count is a fault, see `notes`.
   Each method is at the best settings of the grid, see `grid.best`; the last
   columns say which, where they mean anything to it.
   """
@@ -82,11 +88,14 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   regrets = dataset.sequence_regret.transpose(
     'method', 'eval_task', *estimates, 'pretrain_seed', 'repetition', 'sequence'
   )
-  judged = dataset.judged.transpose(*regrets.dims[:2], *regrets.dims[5:7]) == 1
+  dims = (*regrets.dims[:2], *regrets.dims[5:7])
+  judged = dataset.judged.transpose(*dims).values == 1
+  counted = counting.counted(dataset).transpose(*dims).values
   for i, j in np.ndindex(*judged.shape[:2]):
-    ran = judged.values[i, j]
-    if not ran.any():
+    if not judged[i, j].any():
       continue
+    ran = counted[i, j]
+    left_out = int((judged[i, j] & ~ran).sum())
     here = [dataset.method.values[i].item(), dataset.eval_task.values[j].item()]
     settings = [dataset[axis].values[i].item() for axis in grid.AXES]
     # One method on one task at once: what is not read need not be converted.
@@ -97,11 +106,18 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
         dataset[dim].values[k].item()
         for dim, k in zip(estimates, values, strict=True)
       ]
-      q25, median, q75 = _quartiles(runs.mean(-1))
-      mean, sem = _mean_and_sem(runs)
-      row = (*here, *labels, median, q25, q75, mean, sem, len(runs), *settings)
+      sizes = len(runs), left_out
+      row = (*here, *labels, *_statistics(runs), *sizes, *settings)
       rows.append(dict(zip(COLUMNS, row, strict=True)))
   return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _statistics(runs: np.ndarray) -> tuple[float, ...]:
+  """Median, quartiles, mean and its standard error, of [runs, S]."""
+  if not len(runs):
+    return (np.nan,) * 5
+  q25, median, q75 = _quartiles(runs.mean(-1))
+  return median, q25, q75, *_mean_and_sem(runs)
 
 
 def _quartiles(values: np.ndarray) -> np.ndarray:
@@ -134,18 +150,10 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
     step: A report step; the first of them, the tuning length, by default.
   """
   step = int(dataset.report_step[0]) if step is None else step
-  summary = summarize(dataset)
-  summary = summary[
-    (summary.step == step)
-    & (summary.reference == 'oracle')
-    & (summary.estimator == 'paired')
-  ].copy()
-  summary['text'] = [
-    f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
-    if row.runs > 1
-    else f'{row.mean:.3f} +- {row.sem_sequences:.3f}'
-    for row in summary.itertuples()
-  ]
+  chosen = grid.choose(dataset)
+  summary = headline(chosen)
+  summary = summary[summary.step == step].copy()
+  summary['text'] = [cell(row) for row in summary.itertuples()]
   tasks = dataset.eval_task.values.tolist()
   wide = summary.pivot(index='method', columns='eval_task', values='text')
   note = ''
@@ -158,11 +166,57 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
   order = [m for m in dataset.method.values if m in wide.index]
   wide = wide.reindex(index=order, columns=tasks).fillna('')
   wide.index.name = wide.columns.name = None
-  return (
-    f'Cumulative regret against the oracle after {step} steps, in nats '
-    '(paired; lower is better).\n'
-    f'Target: {dataset.attrs.get("target", "not said")}. Median [quartiles] '
-    'over repetitions; of a single run\n'
-    f'mean +- standard error over sequences.\n{note}'
-    f'{wide.to_string()}'
+  return '\n'.join(
+    [
+      f'Cumulative regret against the oracle after {step} steps, in nats '
+      '(paired; lower is better).',
+      f'Target: {dataset.attrs.get("target", "not said")}. Median [quartiles] '
+      'over repetitions; of a single run',
+      f'mean +- standard error over sequences.\n{note}{wide.to_string()}',
+      *notes(dataset, chosen),
+    ]
   )
+
+
+def headline(chosen: xr.Dataset) -> pd.DataFrame:
+  """Returns of the summary the paired regret against the oracle."""
+  return summarize(chosen.sel(reference=['oracle'], estimator=['paired']))
+
+
+def cell(row: Any) -> str:
+  """Returns a row of the summary as text, for a table of regrets."""
+  if not row.runs:
+    return 'stopped'
+  if row.runs > 1:
+    return f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
+  if not np.isfinite(row.mean):
+    return f'{row.mean:.3f}'
+  return f'{row.mean:.3f} +- {row.sem_sequences:.3f}'
+
+
+def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
+  """Returns what must be said under a table: what it leaves out, and faults.
+
+  Args:
+    dataset: As loaded, with its grid.
+    chosen: What `grid.choose` left of it.
+
+  Returns:
+    Sentences; none if nothing was stopped, and no regret is NaN.
+  """
+  found = counting.notes(chosen)
+  others = counting.elsewhere(dataset, chosen)
+  if others:
+    each = ', '.join(f'{method} ({runs})' for method, runs in others.items())
+    found.append(
+      f'At settings that are not shown runs were stopped, too: {each}.'
+    )
+  wrong = chosen.sequence_regret.isnull().any('sequence')
+  wrong &= counting.counted(chosen)
+  wrong = wrong.any(set(wrong.dims) - {'method'})
+  for method in chosen.method.values[wrong.values].tolist():
+    found.append(
+      f'{method}: regrets are not numbers though its runs were not stopped. '
+      'This is a fault of the program, or of the task; nothing was left out.'
+    )
+  return found

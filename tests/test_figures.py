@@ -433,9 +433,17 @@ def test_ranking_of_two_lengths_and_many_tokens():
   loss[1, :, :, 16:] = np.random.default_rng(0).random((2, 256))
   coords = {'method': ['PreBayesPT', 'HardPT'], 'candidate': short + long}
   dims = results.VARIABLES['candidate_loss'][0]
-  figure = figures.hard_prefix_ranking(
-    xr.Dataset({'candidate_loss': (dims, loss)}, coords)
+  ran = np.ones((2, 1, 2, 1))
+  dataset = xr.Dataset(
+    {
+      'candidate_loss': (dims, loss),
+      'judged': ((*dims[:3], 'eval_task'), ran),
+      'stopped': (dims[:3], ran[..., 0] * np.nan),
+      'pretraining_stopped': (dims[1:2], [np.nan]),
+    },
+    coords,
   )
+  figure = figures.hard_prefix_ranking(dataset)
   titles = [ax.get_title() for ax in figure.axes[:4:2]]
   assert titles == ['PreBayesPT, all 16 prefixes', 'HardPT, all 256 prefixes']
   names = [text.get_text() for text in figure.axes[1].get_yticklabels()]
