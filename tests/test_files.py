@@ -153,7 +153,7 @@ def table():
 def judged():
   row = dict.fromkeys(claims.COLUMNS, 'text') | {'verdict': claims.HOLDS}
   row |= {'value': 1.0, 'low': 0.5, 'high': 2.0}
-  row |= dict.fromkeys(('networks', 'repetitions', 'sequences'), 1)
+  row |= dict.fromkeys(('networks', 'repetitions', 'stopped', 'sequences'), 1)
   return pd.DataFrame([row])
 
 
@@ -695,7 +695,7 @@ def take(folder):
 
 
 def test_the_thread_that_has_a_lock_may_take_it_again(tmp_path):
-  with locks.lock(tmp_path), files.lock(tmp_path):
+  with locks.lock(tmp_path), locks.lock(tmp_path):
     with locks.lock(tmp_path / '..' / tmp_path.name):
       assert 'in use' in str(in_thread(lambda: take(tmp_path)))
     assert 'in use' in str(in_thread(lambda: take(tmp_path)))

@@ -12,6 +12,7 @@ import pytest
 import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import files
+from bayes_prompting import locks
 from bayes_prompting import workdir
 
 RECORD = {
@@ -347,7 +348,7 @@ def test_going_on_removes_what_killed_processes_left(run):
 
 def test_a_run_in_progress_is_neither_joined_nor_moved(run):
   # Another thread of this process is no better than another process.
-  with concurrent.futures.ThreadPoolExecutor(1) as pool, files.lock(run):
+  with concurrent.futures.ThreadPoolExecutor(1) as pool, locks.lock(run):
     for overwrite in (False, True):
       message = pool.submit(refusal, run, RECORD, overwrite).result()
       assert 'in use by' in message and repr(str(run)) in message
@@ -356,9 +357,9 @@ def test_a_run_in_progress_is_neither_joined_nor_moved(run):
 
 def test_who_moves_a_run_aside_may_hold_it(run):
   before = contents(run)
-  with files.lock(run):
+  with locks.lock(run):
     workdir.claim(run, changed('config', seed=1), overwrite=True)
-    with files.lock(run):  # Of the new folder.
+    with locks.lock(run):  # Of the new folder.
       assert workdir.read_record(run)['config']['seed'] == 1
   (aside,) = (path for path in run.parent.iterdir() if path != run)
   assert contents(aside) == before
