@@ -145,7 +145,8 @@ def read(
 def _check_types(field, values, wanted):
   for name, kind in wanted.items():
     value = values.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    fits = isinstance(value, kind) and not isinstance(value, bool)
+    if name not in values or not fits:
       raise errors.UserError(
         f'{field}{name}: missing or of another type, got '
         f'{portable.short(value)}'
