@@ -67,6 +67,7 @@ setuptools.setup(
     'pandas>=2.2.3,<4',
     'pillow>=11',
     'plotly>=6.1,<8',
+    'safetensors>=0.5,<1',
     'scipy>=1.14,<2',
     'tensorboardX>=2.6.2.2',
     'tqdm>=4.66',

@@ -150,6 +150,7 @@ def study(
   repetition: int = 0,
   num_sequences: int = 128,
   num_sources: int = 256,
+  allow_plugins: bool = False,
 ) -> xr.Dataset:
   """Looks inside the networks of a finished run.
 
@@ -163,6 +164,7 @@ def study(
       has but one.
     num_sequences: S, of each task, that meaning and paths are taken on.
     num_sources: Sequences of the pretraining prior in the cloud.
+    allow_plugins: See `loading.load`.
 
   Returns:
     The Dataset, see above.
@@ -173,7 +175,7 @@ def study(
   """
   checks.integer('num_sequences', num_sequences, 1)
   checks.integer('num_sources', num_sources, 1)
-  lab, folder = loading.load(path)
+  lab, folder = loading.load(path, allow_plugins)
   for field, value, count in (
     ('seed', seed, lab.num_seeds),
     ('repetition', repetition, lab.num_repetitions),
@@ -309,11 +311,14 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
   )
 
 
-def ensure(path: str | os.PathLike[str]) -> xr.Dataset:
+def ensure(
+  path: str | os.PathLike[str], allow_plugins: bool = False
+) -> xr.Dataset:
   """Returns the dynamics of a finished run; made, and drawn, if not there yet.
 
   Args:
     path: The workdir; the figures go to its `figures`.
+    allow_plugins: See `loading.load`.
 
   Raises:
     UserError: As `study` and `load`.
@@ -321,7 +326,7 @@ def ensure(path: str | os.PathLike[str]) -> xr.Dataset:
   folder = workdir_lib.Workdir(pathlib.Path(path).expanduser().absolute())
   if folder.dynamics.exists():
     return load(folder.dynamics)
-  dataset = study(folder.path)
+  dataset = study(folder.path, allow_plugins=allow_plugins)
   # The file last: where it is, all has been done.
   dynamics_figure.make_all(dataset, folder.figures)
   save(dataset, folder.dynamics)

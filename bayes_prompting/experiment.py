@@ -144,7 +144,7 @@ def open_run(
 
 def _build(config):
   """Builds the lab, and checks that its fits suit the devices there are."""
-  lab = lab_lib.build(config)
+  lab = lab_lib.build(config, allow_plugins=True)
   lab.mesh(lab.pretraining, 1)
   for method in lab.methods.values():
     lab.mesh(lab.tuning, math.prod(lab.shape(method)))

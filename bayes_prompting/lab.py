@@ -150,12 +150,25 @@ class Lab:
     return keys.stream(self.root, 'tuning', seed)
 
 
-def build(config: ml_collections.ConfigDict) -> Lab:
+def build(
+  config: ml_collections.ConfigDict, allow_plugins: bool = False
+) -> Lab:
   """Checks a configuration and builds what it describes; touches no file.
+
+  Args:
+    config: See `settings.base`.
+    allow_plugins: Whether it may name modules outside the package, which are
+      then imported: one of the user's own may, one that was found in a file may
+      not, unless the user says so. See `registry.plugins`.
 
   Raises:
     UserError: One line that names the field, its value and what is allowed.
   """
+  with registry.plugins(allow_plugins):
+    return _build(config)
+
+
+def _build(config):
   settings.validate(config)
   root = jax.random.key(config.seed)
   values = settings.plain(config)

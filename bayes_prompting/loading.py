@@ -1,4 +1,9 @@
-"""What a run left in its workdir, loaded: networks, and what was tuned."""
+"""What a run left in its workdir, loaded: networks, and what was tuned.
+
+A folder may come from somebody else. What it holds is data: its configuration
+may name no module outside the package, unless `allow_plugins` says that it may
+(see `registry.plugins`), and nothing in it is unpickled.
+"""
 
 import os
 import pathlib
@@ -18,26 +23,39 @@ from bayes_prompting import workdir as workdir_lib
 
 
 def load(
-  path: str | os.PathLike[str],
+  path: str | os.PathLike[str], allow_plugins: bool = False
 ) -> tuple[lab_lib.Lab, workdir_lib.Workdir]:
   """Opens a run by its folder alone, to read it.
 
+  Args:
+    path: The workdir.
+    allow_plugins: Whether its configuration may have modules outside the
+      package imported, which runs their code.
+
   Raises:
-    UserError: If the folder holds no run.
+    UserError: If the folder holds no run, or one that names such a module.
   """
-  record = workdir_lib.read_record(path)
-  lab = lab_lib.build(settings.from_plain(record['config']))
-  return lab, workdir_lib.Workdir(pathlib.Path(path).absolute())
+  folder = workdir_lib.Workdir(pathlib.Path(path).expanduser().absolute())
+  config = workdir_lib.read_record(folder.path)['config']
+  try:
+    if not isinstance(config, dict):
+      raise errors.UserError(f'config: must be a mapping, got {config!r:.80}')
+    lab = lab_lib.build(settings.from_plain(config), allow_plugins)
+  except errors.UserError as error:
+    place = str(folder.path / 'config.json')
+    raise errors.UserError(f'workdir: {place!r}: {error}') from None
+  return lab, folder
 
 
 def load_network(
-  path: str | os.PathLike[str], seed: int = 0
+  path: str | os.PathLike[str], seed: int = 0, allow_plugins: bool = False
 ) -> tuple[types.Predictor, types.Params]:
   """Loads a pretrained network from a workdir.
 
   Args:
     path: The workdir.
     seed: The pretraining seed.
+    allow_plugins: See `load`.
 
   Returns:
     The predictor and its weights.
@@ -45,7 +63,7 @@ def load_network(
   Raises:
     UserError: If there is no such run or seed.
   """
-  lab, folder = load(path)
+  lab, folder = load(path, allow_plugins)
   return lab.network, pretrained(lab, folder, seed)
 
 
@@ -67,6 +85,7 @@ def load_tuned(
   seed: int = 0,
   learning_rate: float | None = None,
   prefix_init: str | None = None,
+  allow_plugins: bool = False,
 ) -> tuple[types.Tuner, types.Tunable]:
   """Loads what a method tuned from a workdir.
 
@@ -76,6 +95,7 @@ def load_tuned(
     seed: The pretraining seed.
     learning_rate: Of the grid; by default the best, see `grid.best`.
     prefix_init: Of the grid; by default the best.
+    allow_plugins: See `load`.
 
   Returns:
     The tuner, and its tunable with a leading axis [R].
@@ -84,7 +104,7 @@ def load_tuned(
     UserError: If there is no such run, method, seed or setting, or it is not
       finished.
   """
-  lab, folder = load(path)
+  lab, folder = load(path, allow_plugins)
   found = lab.methods[checks.one_of('method', method, lab.methods)]
   return tuned(lab, folder, found, seed, learning_rate, prefix_init)
 
@@ -103,7 +123,7 @@ def tuned(
       f'seed: {method.name} ran on {len(lab.seeds(method))}, from 0; got '
       f'{seed!r}'
     )
-  rate, init = _position(lab, folder, method, learning_rate, prefix_init)
+  rate, init = position(lab, folder, method, learning_rate, prefix_init)
   found = _restore(lab, folder, method, seed)['tunable']
   return method.tuners[init], jax.tree.map(lambda leaf: leaf[rate, init], found)
 
@@ -116,7 +136,13 @@ def _restore(lab, folder, method, seed):
   return checkpoints.restore(folder.tuned(method.name, seed), shapes)
 
 
-def _position(lab, folder, method, learning_rate, prefix_init):
+def position(
+  lab: lab_lib.Lab,
+  folder: workdir_lib.Workdir,
+  method: lab_lib.Method,
+  learning_rate: float | None = None,
+  prefix_init: str | None = None,
+) -> tuple[int, int]:
   """Returns the best position of the grid, of those with the labels given."""
   axes = lab.shape(method)
   labels = lab.rates(method), lab.prefix_inits[: axes[1]]
@@ -168,8 +194,8 @@ def stopped(
     return np.ones(runs, bool)
   if 'losses' not in lab_lib.tuned_shapes(lab, method):
     return np.zeros(runs, bool)
-  position = _position(lab, folder, method, None, None)
-  losses = _restore(lab, folder, method, seed)['losses'][:, *position]
+  rate, init = position(lab, folder, method, None, None)
+  losses = _restore(lab, folder, method, seed)['losses'][:, rate, init]
   return counting.stopped_step(np.moveaxis(losses, 0, -1)) > 0
 
 
@@ -180,6 +206,7 @@ def load_predictor(
   repetition: int = 0,
   learning_rate: float | None = None,
   prefix_init: str | None = None,
+  allow_plugins: bool = False,
 ) -> tuple[types.Predictor, types.Params, types.State]:
   """Loads what ran: a predictor as a method left it.
 
@@ -190,6 +217,7 @@ def load_predictor(
     repetition: The tuning repetition.
     learning_rate: Of the grid; by default the best, see `grid.best`.
     prefix_init: Of the grid; by default the best.
+    allow_plugins: See `load`.
 
   Returns:
     Predictor, weights and state, so that `predictor.predict(params, state,
@@ -198,14 +226,28 @@ def load_predictor(
   Raises:
     UserError: If there is no such run, method, seed, repetition or setting.
   """
-  tuner, tunable = load_tuned(path, method, seed, learning_rate, prefix_init)
-  lab, _ = load(path)
-  found = lab.methods[method]
-  if repetition not in range(lab.repetitions(found)):
+  lab, folder = load(path, allow_plugins)
+  found = lab.methods[checks.one_of('method', method, lab.methods)]
+  tuner, tunable = tuned(lab, folder, found, seed, learning_rate, prefix_init)
+  one = of_repetition(lab, found, tunable, repetition)
+  params = {} if found.is_bayes else pretrained(lab, folder, seed)
+  return found.predictor, *tuner.bind(found.predictor, params, one)
+
+
+def of_repetition(
+  lab: lab_lib.Lab,
+  method: lab_lib.Method,
+  tunable: types.Tunable,
+  repetition: int,
+) -> types.Tunable:
+  """Returns one of the repetitions [R] that `tuned` loads.
+
+  Raises:
+    UserError: If there is no such repetition.
+  """
+  if repetition not in range(lab.repetitions(method)):
     raise errors.UserError(
-      f'repetition: {method} has {lab.repetitions(found)}, from 0; got '
+      f'repetition: {method.name} has {lab.repetitions(method)}, from 0; got '
       f'{repetition!r}'
     )
-  params = {} if found.is_bayes else load_network(path, seed)[1]
-  one = jax.tree.map(lambda leaf: leaf[repetition], tunable)
-  return found.predictor, *tuner.bind(found.predictor, params, one)
+  return jax.tree.map(lambda leaf: leaf[repetition], tunable)

@@ -3,15 +3,24 @@
 A *spec* is a mapping with a `name` and the keyword arguments of that module's
 `make`. A plain name is a module of this package (`dirichlet_categorical`), a
 dotted one is any module that can be imported (`my_lab.priors.bursty`).
+
+To import a module is to run it, and specs come from files, too: from a run's
+`config.json`, from results, from an adapter that somebody sent. So nothing
+outside the package is imported but inside `plugins()`, which only those enter
+who hold a configuration of the user's own, or the user's word. Whoever forgets
+it gets a refusal.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import contextvars
 import hashlib
 import importlib
 import inspect
 import json
 import pathlib
 import pkgutil
+import sys
 import types as python_types
 from typing import Any
 
@@ -25,6 +34,26 @@ _BUILT = {}
 _MOST_BUILT = 256
 
 KINDS = ('task_priors', 'torsos', 'tuners')
+
+_PLUGINS = contextvars.ContextVar('plugins', default=False)
+# Kind and name of what was imported inside `plugins()`. It has run already, so
+# that what a user's own run left can be read where it ran.
+_ADMITTED = set()
+
+
+@contextlib.contextmanager
+def plugins(allowed: bool = True) -> Iterator[None]:
+  """Lets specs name modules outside the package, as long as it is entered.
+
+  Args:
+    allowed: With False all stays as it is: refused, unless this is inside
+      another one.
+  """
+  token = _PLUGINS.set(allowed or _PLUGINS.get())
+  try:
+    yield
+  finally:
+    _PLUGINS.reset(token)
 
 
 def names(kind: str) -> list[str]:
@@ -45,44 +74,64 @@ def module(
 
   Args:
     kind: One of `KINDS`.
-    name: A module of the package, or a dotted path to the user's own.
+    name: A module of the package, or a dotted path to the user's own, which
+      must be allowed.
     field: Where the name stands in the configuration, for error messages.
 
   Raises:
-    UserError: If there is no such module, or if it has no `make`.
+    UserError: If there is no such module, or if it has no `make`, or if it is
+      none of the package and not allowed, see `plugins`.
   """
   field = field or kind
   if not isinstance(name, str):
     raise errors.UserError(f'{field}: a name must be a string, got {name!r}')
-  known = names(kind)
+  known, package = names(kind), f'bayes_prompting.{kind}'
   if '.' not in name:
     checks.one_of(field, name, known)
-    path = f'bayes_prompting.{kind}.{name}'
-  elif not all(part.isidentifier() for part in name.split('.')):
+    return _with_make(field, name, importlib.import_module(f'{package}.{name}'))
+  if not all(part.isidentifier() for part in name.split('.')):
     raise errors.UserError(
       f'{field}: {name!r} is no dotted path of a module; known: '
       f'{", ".join(known)}'
     )
-  else:
-    path = name
+  if name in [f'{package}.{x}' for x in known]:
+    return _with_make(field, name, importlib.import_module(name))
+  return _with_make(field, name, _plugin(kind, name, field))
+
+
+def _plugin(kind, path, field):
+  """Returns a module outside the package, if it is allowed."""
+  if not _PLUGINS.get():
+    if (kind, path) in _ADMITTED and path in sys.modules:
+      return sys.modules[path]
+    raise errors.UserError(
+      f'{field}: {checks.show(path)} is a module outside the package, and '
+      'importing it runs its code; if you trust it say so, by '
+      '--allow_plugins, or in Python by allow_plugins=True or inside '
+      'registry.plugins()'
+    )
   try:
     found = importlib.import_module(path)
   except Exception as error:
-    if '.' not in name:
-      raise  # One of ours.
     missing = getattr(error, 'name', None) or ''
     if isinstance(error, ModuleNotFoundError) and (
       path == missing or path.startswith(f'{missing}.')
     ):
       raise errors.UserError(
-        f'{field}: cannot import {name!r} (no module named {missing!r}); '
-        f'known: {", ".join(known)}'
+        f'{field}: cannot import {path!r} (no module named {missing!r}); '
+        f'known: {", ".join(names(kind))}'
       ) from None
     # It is there, and fails: what failed is the cause, for a traceback.
     line = ' '.join(f'{type(error).__name__}: {error}'.split())
     raise errors.UserError(
-      f'{field}: importing {name!r} failed ({line})'
+      f'{field}: importing {path!r} failed ({line})'
     ) from error
+  _ADMITTED.add((kind, path))
+  return found
+
+
+def _with_make(field, name, found):
+  """Returns a module that has a function `make`."""
   if not callable(getattr(found, 'make', None)):
     raise errors.UserError(f'{field}: module {name!r} has no function make()')
   return found
@@ -98,7 +147,7 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
 
   Raises:
     UserError: If the name or an argument is unknown, or an argument is missing
-      or refused by `make`.
+      or refused by `make`, or the name is not allowed, see `plugins`.
   """
   kwargs = _plain(spec)
   if 'name' not in kwargs:

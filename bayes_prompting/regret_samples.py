@@ -9,6 +9,7 @@ which evaluation sequences, they share.
 from collections.abc import Mapping
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -93,7 +94,7 @@ def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
   return bootstrap.Sample(
     values.values[ran].astype(np.float64),
     _networks(config, mean.method),
-    _sequences(config, task),
+    sequences(config, task),
     counted.values[ran],
   )
 
@@ -125,8 +126,13 @@ def _networks(config, method):
   )
 
 
-def _sequences(config, task):
-  """Returns what the sequences of an evaluation task depend on."""
+def sequences(config: Mapping[str, Any], task: str) -> str:
+  """Returns a hash of what the sequences of an evaluation task depend on.
+
+  Args:
+    config: Plain values.
+    task: One of its tasks.
+  """
   evaluation = config['evaluation'] | {'tasks': None}
   return settings.fingerprint(
     {

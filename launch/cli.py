@@ -65,12 +65,28 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer(
   'process_id', None, 'Which of them this is, from 0.'
 )
+# Defined by the scripts that build what a workdir's files describe.
+_ALLOW_PLUGINS = 'allow_plugins'
 
 
 def define_overwrite() -> flags.FlagHolder:
   """Defines `--overwrite`, for the scripts that may start a run."""
   return flags.DEFINE_bool(
     'overwrite', False, 'Move an older run in the workdir aside, dated.'
+  )
+
+
+def define_allow_plugins() -> flags.FlagHolder:
+  """Defines `--allow_plugins`, for the scripts that read what others may write.
+
+  `run` sees to it. A script that takes `--config` alone needs none: that file
+  is the user's own.
+  """
+  return flags.DEFINE_bool(
+    _ALLOW_PLUGINS,
+    False,
+    'Import the modules outside the package that recorded configurations name: '
+    'runs their code, so only for files that you trust.',
   )
 
 
@@ -210,6 +226,10 @@ def _joined():
     if not distributed.is_first():
       nowhere = stack.enter_context(open(os.devnull, 'w'))
       stack.enter_context(contextlib.redirect_stdout(nowhere))
+    if flags.FLAGS.get_flag_value(_ALLOW_PLUGINS, False):
+      from bayes_prompting import registry
+
+      stack.enter_context(registry.plugins())
     yield
 
 

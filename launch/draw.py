@@ -19,7 +19,9 @@ _WHAT = flags.DEFINE_enum(
 _INTO = flags.DEFINE_string(
   'into', None, 'Folder for PNG and PDF; figures/ of the workdir without it.'
 )
+cli.define_allow_plugins()
 flags.declare_key_flag('workdir')
+flags.declare_key_flag('allow_plugins')
 
 
 def main(argv):

@@ -196,7 +196,7 @@ def validate(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
   found, names = {}, {}
   for name, config in configs.items():
     try:
-      found[name] = lab_lib.build(config).config
+      found[name] = lab_lib.build(config, allow_plugins=True).config
     except errors.UserError as error:
       raise errors.UserError(f'{name}: {error}') from None
     same = names.setdefault(settings.fingerprint(found[name]), name)

@@ -52,7 +52,9 @@ _EXPORT = flags.DEFINE_string(
   None,
   'Also copy the small files (tables, figures, versions) to this folder.',
 )
+cli.define_allow_plugins()
 flags.declare_key_flag('workdir')
+flags.declare_key_flag('allow_plugins')
 
 
 def _chosen(names):

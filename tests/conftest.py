@@ -71,11 +71,12 @@ def pytest_generate_tests(metafunc):
       continue
     own = metafunc.config.getoption(kind)
     try:
-      specs = [
-        {'name': name, **example}
-        for name in own or registry.names(kind)
-        for example in registry.module(kind, name).EXAMPLES
-      ]
+      with registry.plugins():  # Named by whoever starts the tests.
+        specs = [
+          {'name': name, **example}
+          for name in own or registry.names(kind)
+          for example in registry.module(kind, name).EXAMPLES
+        ]
     except errors.UserError as error:
       raise pytest.UsageError(f'--{kind}: {error}') from None
     ids = [

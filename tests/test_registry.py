@@ -57,6 +57,7 @@ def user_module(tmp_path, monkeypatch):
   """Writes a module of a user's, which can be imported during the test."""
   before = set(sys.modules)
   monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.setattr(registry, '_ADMITTED', set())
 
   def write(name, source):
     path = tmp_path.joinpath(*name.split('.')).with_suffix('.py')
@@ -65,7 +66,8 @@ def user_module(tmp_path, monkeypatch):
     importlib.invalidate_caches()
     return name
 
-  yield write
+  with registry.plugins():
+    yield write
   for name in set(sys.modules) - before:
     if name.startswith('my_lab'):
       del sys.modules[name]
@@ -154,7 +156,7 @@ def test_a_prior_of_a_user_is_reached_by_a_config(user_module):
   config.tuning.target = 'echo'
   config.tuning.methods = ('PreBayes',)
   config.evaluation.tasks = ('echo', 'random_coins')
-  built = lab.build(config)
+  built = lab.build(config, allow_plugins=True)
   prior = built.priors[built.target]
   tokens = np.asarray(prior.sample(jax.random.key(0), 8).tokens)
   assert len(set(tokens.tolist())) == 1

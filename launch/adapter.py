@@ -1,0 +1,113 @@
+r"""Saves a tuned prefix or adapter to a file, or says what such a file does.
+
+    python -m launch.adapter --save=prefix.safetensors \
+        --workdir=runs/demo --method=SoftPT
+    python -m launch.adapter --load=prefix.safetensors --workdir=runs/other
+
+The first writes one repetition of one method, at the best setting of its grid,
+to a file of a few kilobytes. The second says what the file holds, loads it onto
+the same network in another workdir, and evaluates it there: its regrets are
+those that it had where it was tuned. Without a workdir it says what the file
+holds. The same from Python: `sharing.save` and `sharing.load`.
+"""
+
+from absl import flags
+
+from launch import cli
+
+_SAVE = flags.DEFINE_string('save', None, 'File to write.')
+_LOAD = flags.DEFINE_string('load', None, 'File to read.')
+_METHOD = flags.DEFINE_string('method', None, 'What to save, e.g. SoftPT.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Pretraining seed of what to save.')
+_REPETITION = flags.DEFINE_integer(
+  'repetition', 0, 'Tuning repetition of what to save.'
+)
+_LEARNING_RATE = flags.DEFINE_float(
+  'learning_rate', None, 'Of the grid, of what to save; the best without it.'
+)
+_PREFIX_INIT = flags.DEFINE_string(
+  'prefix_init', None, 'Of the grid, of what to save; the best without it.'
+)
+_TASK = flags.DEFINE_list(
+  'task',
+  [],
+  'Evaluation tasks of the workdir, with commas between; all without it.',
+)
+_OVERWRITE = flags.DEFINE_bool(
+  'overwrite', False, 'Move a file that has the name of --save aside, dated.'
+)
+cli.define_allow_plugins()
+flags.declare_key_flag('workdir')
+flags.declare_key_flag('allow_plugins')
+
+
+def _check():
+  """Checks that flags go together."""
+  if cli.CONFIG.present:
+    cli.fail('--config: none is needed, a workdir has its own')
+  if (_SAVE.value is None) == (_LOAD.value is None):
+    cli.fail('--save, --load: one of the two is needed')
+  which = ('save', 'load')[_SAVE.value is None]
+  only = {
+    'save': ('method', 'seed', 'repetition', 'learning_rate', 'prefix_init')
+    + ('overwrite',),
+    'load': ('task',),
+  }
+  for mode, names in only.items():
+    for name in names:
+      if mode != which and flags.FLAGS[name].present:
+        cli.fail(f'--{name}: goes with --{mode}')
+  for name in ('workdir', 'method') if which == 'save' else ():
+    if not flags.FLAGS[name].value:
+      cli.fail(f'--{name}: missing')
+  if _TASK.value and not cli.WORKDIR.value:
+    cli.fail('--workdir: missing, which has the tasks')
+
+
+def _save():
+  from bayes_prompting import adapters
+  from bayes_prompting import sharing
+
+  metadata = sharing.save(
+    cli.WORKDIR.value,
+    _METHOD.value,
+    _SAVE.value,
+    _SEED.value,
+    _REPETITION.value,
+    _LEARNING_RATE.value,
+    _PREFIX_INIT.value,
+    _OVERWRITE.value,
+  )
+  print(adapters.text(metadata))
+  print(f'File     {_SAVE.value}')
+
+
+def _load():
+  from bayes_prompting import adapters
+  from bayes_prompting import sharing
+
+  _, metadata = adapters.read(_LOAD.value)
+  print(adapters.text(metadata))
+  if not cli.WORKDIR.value:
+    return
+  table = sharing.regrets(_LOAD.value, cli.WORKDIR.value, _TASK.value)
+  print(f'\n{table.to_string(index=False)}\n')
+  known = table[table.stored.notnull()]
+  if known.empty:
+    print('The file has no regrets on these sequences to compare with.')
+  elif (known.regret == known.stored).all():
+    print(f'As where it was tuned, to the bit ({len(known)} regrets).')
+  else:
+    most = (known.regret - known.stored).abs().max()
+    print(f'Differs from where it was tuned by {most:.2g} nats at most.')
+
+
+def main(argv):
+  del argv
+  _check()
+  # Imported late in both, so that --help and mistakes in flags need no JAX.
+  _save() if _SAVE.value is not None else _load()
+
+
+if __name__ == '__main__':
+  cli.run(main, required=())
