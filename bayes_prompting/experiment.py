@@ -93,7 +93,7 @@ def finish(
     folder: Where everything is kept; nothing is written with None.
     require: Raise UserError where something would have to be trained or tuned.
   """
-  with _alone_in(folder):
+  with _alone_in(folder, lab):
     dataset = None
     if folder is not None:
       dataset = distributed.on_first(lambda: _load_results(folder))
@@ -187,7 +187,7 @@ def meta_train(
   Returns:
     For each seed `params` and `losses` [num_steps], in nats a sequence.
   """
-  with _alone_in(folder):
+  with _alone_in(folder, lab):
     return [
       _meta_train_seed(lab, seed, folder, require)
       for seed in range(lab.num_seeds)
@@ -267,7 +267,7 @@ def tune(
     tuning, or `candidate_losses` [R, M] of a search, in nats a sequence.
   """
   tuned = {}
-  with _alone_in(folder):
+  with _alone_in(folder, lab):
     for method in lab.methods.values():
       for seed in lab.seeds(method):
         params = {} if method.is_bayes else networks[seed]['params']

@@ -172,7 +172,7 @@ def save(
     name: {'zlib': True, 'complevel': 1, 'shuffle': True}
     for name in dataset.data_vars
   }
-  # In memory first: HDF5 ends the whole process after a disk that was full.
+  # In memory first: HDF5 may end the process where a write of its own failed.
   data = dataset.to_netcdf(None, engine='h5netcdf', encoding=encoding)
   files.write_bytes(path, data, field, sealed=True)
 

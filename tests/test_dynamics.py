@@ -293,7 +293,7 @@ def test_paths_of_the_torsos_that_matter(torso, tmp_path):
 
 def test_ensure_makes_files_once(run, dataset, monkeypatch):
   drawn = []
-  monkeypatch.setattr(dynamics, 'study', lambda path: dataset)
+  monkeypatch.setattr(dynamics, 'study', lambda path, **unused: dataset)
   monkeypatch.setattr(
     dynamics_figure, 'make_all', lambda *args: drawn.append(args[1])
   )
