@@ -49,11 +49,17 @@ def _as_configured(function):
 
 
 @contextlib.contextmanager
-def _alone_in(folder):
+def _alone_in(folder, lab):
   """Keeps other processes from writing to a run's folder."""
+
+  def enter(stack):
+    stack.enter_context(locks.lock(folder.path))
+    # Another process may have moved the folder aside since it was claimed.
+    workdir_lib.check(folder.path, workdir_lib.record(lab.config))
+
   with contextlib.ExitStack() as stack:
     if folder is not None:
-      distributed.on_first(lambda: stack.enter_context(locks.lock(folder.path)))
+      distributed.on_first(lambda: enter(stack))
     yield
 
 

@@ -14,11 +14,13 @@ import traceback
 import jax
 from jax.sharding import PartitionSpec
 import numpy as np
+import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import evaluation
 from bayes_prompting import experiment
 from bayes_prompting import fitting
+from bayes_prompting import keeping
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import searching
 from bayes_prompting import sharding
@@ -189,6 +191,31 @@ def check_a_checkpoint_goes_on_on_a_mesh(folder):
   first = experiment.tune(lab, [again], workdir)
   again = experiment.tune(lab, [again], workdir, require=True)
   testing.assert_trees_identical(first, again)
+
+
+def check_training_under_way_goes_on_on_a_mesh(folder):
+  config = test_experiment.tiny(
+    **{
+      'tuning.methods': ('PreBayesPT', 'SoftPT'),
+      'evaluation.tasks': ('single_coin',),
+      'checkpoints.every': 1,
+    }
+  )
+  expected = experiment.run(config)
+  keep, calls = keeping.Keeper.keep, []
+
+  def stopped(keeper, step, tree):
+    keep(keeper, step, tree)
+    calls.append(step)
+    if len(calls) in (2, 4):  # In pretraining, and in tuning.
+      raise StopIteration
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(keeping.Keeper, 'keep', stopped)
+    for _ in range(2):
+      with pytest.raises(StopIteration):
+        experiment.run(config, folder / 'stopped')
+  assert experiment.run(config, folder / 'stopped').identical(expected)
 
 
 def check_a_mesh_that_does_not_divide_is_refused():

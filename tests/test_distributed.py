@@ -24,6 +24,7 @@ OVERRIDES = {
   'tuning.methods': ('PreBayesPT', 'NoTuning', 'SoftPT'),
   'evaluation.tasks': ('single_coin',),
   'evaluation.num_sequences': 9,
+  'checkpoints.every': 1,
 }
 CONFIG = f"""
 from tests import test_experiment

@@ -5,6 +5,7 @@ python -m tests.two_processes localhost:PORT PROCESS_ID
 
 import os
 import pathlib
+import signal
 import sys
 
 import jax
@@ -14,6 +15,8 @@ import pytest
 from bayes_prompting import checkpoints
 from bayes_prompting import distributed
 from bayes_prompting import errors
+from bayes_prompting import interruption
+from bayes_prompting import keeping
 from bayes_prompting import sharding
 
 
@@ -89,6 +92,41 @@ def check_checkpoints_need_no_common_file_system(me, folder):
     checkpoints.restore(path, {**tree, 'b': np.ones(2, np.int32)})
 
 
+def check_work_under_way_goes_on(me, folder):
+  path = folder / f'of-process-{me}' / 'under_way'
+
+  def restore():
+    with keeping.Keeper(path, {'code': 'abc'}, 10, 2, 2) as keeper:
+      return keeper.restore(lambda step: {'a': np.zeros(3)})
+
+  assert restore() is None
+  with keeping.Keeper(path, {'code': 'abc'}, 10, 2, 2) as keeper:
+    for step in (2, 4):
+      assert not keeper.due(step - 1) and keeper.due(step)
+      keeper.keep(step, {'a': np.full(3, float(step))})
+  assert path.exists() == (me == 0)
+  step, found = restore()
+  assert step == 4 and found['a'].tolist() == [4, 4, 4]
+  if me == 0:
+    next((path / '4').glob('**/_METADATA')).write_text('')
+  step, found = restore()
+  assert step == 2 and found['a'].tolist() == [2, 2, 2]
+
+
+def check_a_signal_to_the_first_ends_all(me, folder):
+  path = folder / f'of-process-{me}' / 'signalled'
+  with keeping.Keeper(path, {}, 10, 5, 1) as keeper:
+    assert not keeper.due(1)
+    caught = pytest.raises(interruption.Interrupted)
+    with caught as error, interruption.watching(), interruption.deferred():
+      if me == 0:
+        signal.raise_signal(signal.SIGTERM)
+      assert keeper.due(2)
+      keeper.keep(2, {'a': np.ones(1)})
+  assert error.value.code == 143
+  assert checkpoints.newest(path) == 2
+
+
 def main(coordinator, me, folder):
   # As srun starts the tasks of a job; JAX's own way to find the port would be
   # the job's number.
@@ -109,6 +147,8 @@ def main(coordinator, me, folder):
   check_a_mistake_in_one_ends_all(me)
   check_arrays_go_to_a_mesh_and_come_back(me)
   check_checkpoints_need_no_common_file_system(me, folder)
+  check_work_under_way_goes_on(me, folder)
+  check_a_signal_to_the_first_ends_all(me, folder)
   print('done')
 
 
