@@ -214,8 +214,10 @@ def check_training_under_way_goes_on_on_a_mesh(folder):
     patch.setattr(keeping.Keeper, 'keep', stopped)
     for _ in range(2):
       with pytest.raises(StopIteration):
-        experiment.run(config, folder / 'stopped')
-  assert experiment.run(config, folder / 'stopped').identical(expected)
+        experiment.run(config, folder / 'apart' / 'stopped')
+  assert experiment.run(config, folder / 'apart' / 'stopped').identical(
+    expected
+  )
 
 
 def check_a_mesh_that_does_not_divide_is_refused():
