@@ -34,3 +34,16 @@ def sample(key: types.Key, repetition: types.Array, numbers: types.Array):
   """
   root = stream(key, 'sample', repetition)
   return jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers)
+
+
+def of_step(key: types.Key) -> types.Key:
+  """Returns the key that `jax.lax.scan` has for one step, of keys in its `xs`.
+
+  The same key. JAX's check for keys that are used twice (`jax_debug_key_reuse`)
+  has no rule for how `vmap` transposes the `xs` of a scan, and would take those
+  of the result for used.
+
+  Args:
+    key: Consumed.
+  """
+  return jax.random.clone(key)

@@ -68,7 +68,8 @@ class _Network(nn.Module):
   def prepare(self, state: types.State, length: int) -> types.PyTree:
     """Does what the torso can do once for every token."""
     embedding = self.embedding.variables['params']
-    rows = embedding['kernel'] + embedding['bias']  # Of all one-hot rows.
+    # Of all one-hot rows.
+    rows = embedding['kernel'] + embedding['bias'][None]
     return self.torso.prepare(rows, state['torso'], length - 1)
 
   def read(

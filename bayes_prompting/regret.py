@@ -20,6 +20,7 @@ than the history; the oracle itself sees the source, see `oracle_regrets`.
 
 import jax.numpy as jnp
 
+from bayes_prompting import axes
 from bayes_prompting import types
 
 REFERENCES = ('oracle', 'bayes')
@@ -104,7 +105,7 @@ def regrets(
         [
           loss + token_log_probs(oracle_log_probs, tokens),
           kl(oracle_log_probs, log_probs),
-          bayes_oracle_regret + exact_bayes,
+          axes.under(bayes_oracle_regret, exact_bayes) + exact_bayes,
         ]
       ),
       jnp.stack(

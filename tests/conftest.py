@@ -22,8 +22,13 @@ hypothesis.settings.load_profile('package')
 
 def pytest_configure(config):
   """Compiles little and keeps it: compiling is most of what tests do."""
-  # As JAX's own tests do; the same programs, compiled faster, to slower code.
-  values = {'jax_disable_most_optimizations': True}
+  values = {
+    # As JAX's own tests do; the same programs, compiled faster, to slower code.
+    'jax_disable_most_optimizations': True,
+    # No random key is used twice, and no axis added that nobody asked for.
+    'jax_debug_key_reuse': True,
+    'jax_numpy_rank_promotion': 'raise',
+  }
   if hasattr(config, 'cache'):
     values |= {
       'jax_compilation_cache_dir': str(config.cache.mkdir('compiled')),

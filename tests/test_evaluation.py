@@ -1,5 +1,7 @@
 """Evaluation of predictors, against enumeration and theory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,13 +14,14 @@ from bayes_prompting import regret
 from bayes_prompting import theory
 from tests import testing
 
-KEY = jax.random.key(7)
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 7)
 STEPS = (3, 8)
 REFERENCE, ESTIMATOR = regret.REFERENCES.index, regret.ESTIMATORS.index
 
 
 def task(prior, num=400, length=8):
-  return evaluation.make_task(KEY, prior, num, length)
+  return evaluation.make_task(root_key(), prior, num, length)
 
 
 def judge_bayes(prior, of, num=400, length=8):
@@ -90,7 +93,7 @@ def test_every_repetition_is_judged_and_blocks_make_no_difference():
   predictor, params = testing.network('lstm')
   tuner = testing.tuner('prefix', length=2)
   tunables = jax.vmap(lambda k: tuner.init(k, predictor, params))(
-    jax.random.split(KEY, 3)
+    jax.random.split(root_key(), 3)
   )
   common = task(testing.single_coin(), num=10)
   args = (predictor, params, tuner)
@@ -124,7 +127,9 @@ def test_the_oracle_has_no_regret():
 def test_tasks_of_another_name_draw_on_their_own():
   prior = testing.random_coins()
   draws = [
-    evaluation.make_task(evaluation.task_key(KEY, name), prior, 20, 8).tokens
+    evaluation.make_task(
+      evaluation.task_key(root_key(), name), prior, 20, 8
+    ).tokens
     for name in ('one', 'other', 'one')
   ]
   np.testing.assert_array_equal(draws[0], draws[2])

@@ -1,6 +1,7 @@
 """The loop: what it minimises, what it leaves alone, what it repeats."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ from bayes_prompting import trees
 from bayes_prompting import updates
 from tests import testing
 
-KEY = jax.random.key(5)
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 5)
 SETTINGS = fitting.Settings(
   num_steps=5, batch_size=4, length=3, learning_rate=0.05, chunk_size=2
 )
@@ -27,7 +29,7 @@ SETTINGS = fitting.Settings(
 def fit(tuner, repetitions=1, settings=SETTINGS, torso='lstm', **kwargs):
   predictor, params = testing.network(torso)
   return fitting.fit(
-    KEY,
+    root_key(),
     predictor,
     params,
     tuner,
@@ -58,10 +60,10 @@ def test_is_adam_on_the_clipped_gradient_of_the_mean_summed_loss():
   settings = dataclasses.replace(SETTINGS, clip_norm=0.01)
   state, losses = fit(tuner, settings=settings)
   transform = optax.chain(optax.clip_by_global_norm(0.01), optax.adam(0.05))
-  tunable = tuner.init(keys.stream(KEY, 'init', 0), predictor, params)
+  tunable = tuner.init(keys.stream(root_key(), 'init', 0), predictor, params)
   opt_state = transform.init(tunable)
   for step in range(SETTINGS.num_steps):
-    batch_keys = jax.random.split(keys.stream(KEY, 'data', 0, step), 4)
+    batch_keys = jax.random.split(keys.stream(root_key(), 'data', 0, step), 4)
     tokens = np.stack([prior.sample(k, 3).tokens for k in batch_keys])
 
     def loss_fn(tunable, tokens=tokens):
@@ -157,7 +159,7 @@ def test_every_tuner_tunes_its_tunable_and_nothing_else(tuners_spec):
     if path not in tuned:
       np.testing.assert_array_equal(leaf, frozen[path])
   # It moves where it is trainable, and only there.
-  start = tuner.init(keys.stream(KEY, 'init', 1), predictor, params)
+  start = tuner.init(keys.stream(root_key(), 'init', 1), predictor, params)
   moved = [
     not np.allclose(a[1], b, atol=1e-4)
     for a, b in zip(
@@ -183,7 +185,15 @@ def test_compiles_once_for_all_chunks_networks_and_resumptions():
   before = updates.run_chunk._cache_size()
   for scale in (1.0, 0.5):
     other = jax.tree.map(lambda leaf, s=scale: s * leaf, params)
-    args = (KEY, predictor, other, tuner, testing.single_coin(), SETTINGS, 2)
+    args = (
+      root_key(),
+      predictor,
+      other,
+      tuner,
+      testing.single_coin(),
+      SETTINGS,
+      2,
+    )
     state, _ = fitting.fit(*args, stop=3)
     fitting.fit(*args, resume=state)
   assert updates.run_chunk._cache_size() == before + 1
@@ -235,7 +245,7 @@ def test_starts_of_several_tuners_are_fitted_as_one():
     testing.tuner('prefix', length=2, init=init) for init in ('zeros', 'normal')
   ]
   starts = [
-    fitting.start(KEY, predictor, params, tuner, SETTINGS, 2)
+    fitting.start(root_key(), predictor, params, tuner, SETTINGS, 2)
     for tuner in tuners
   ]
   np.testing.assert_array_equal(starts[0].tunable, 0)
@@ -269,7 +279,7 @@ def test_meta_training_makes_a_bayesian_predictor():
   predictor, params = testing.network('lstm')
   settings = fitting.Settings(200, 32, 3, 0.03)
   state, _ = fitting.fit(
-    KEY,
+    root_key(),
     predictor,
     params,
     testing.tuner('weights', start='random'),
@@ -291,7 +301,7 @@ def test_tuning_the_counts_of_bayes_finds_the_coin():
   predictor = predictor_lib.bayesian(testing.random_coins())
   settings = fitting.Settings(300, 64, 5, 0.1)
   state, _ = fitting.fit(
-    KEY,
+    root_key(),
     predictor,
     {},
     testing.tuner('state', length=4),

@@ -1,5 +1,6 @@
 """Chains and mixtures of Dirichlets, against mathematics written out here."""
 
+import functools
 import itertools
 
 import jax
@@ -15,7 +16,8 @@ from bayes_prompting import theory
 from bayes_prompting.task_priors import _tables
 from tests import testing
 
-KEY = jax.random.key(0)
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 0)
 COINS = np.array([[0.2, 0.8], [0.8, 0.2]])
 # Two chains of order 1 over three tokens, with zeros.
 CHAINS = np.array(
@@ -222,7 +224,9 @@ def test_order_zero_is_memoryless(memoryless, chain):
       getattr(one.statistic, name)(values),
       getattr(other.statistic, name)(values),
     )
-  testing.assert_trees_identical(one.sample(KEY, 20), other.sample(KEY, 20))
+  testing.assert_trees_identical(
+    one.sample(root_key(), 20), other.sample(root_key(), 20)
+  )
 
 
 def test_a_coin_as_a_chain_ignores_its_first_token():
@@ -281,7 +285,7 @@ def test_prefixes_shorter_and_longer_than_the_order(length):
 def test_long_sequences_in_float32_agree_with_the_statistic(spec):
   prior = testing.task_prior(**spec)
   sample = jax.jit(jax.vmap(lambda key: prior.sample(key, 200)))
-  tokens = np.asarray(sample(jax.random.split(KEY, 8)).tokens)
+  tokens = np.asarray(sample(jax.random.split(root_key(), 8)).tokens)
   found = predictive(prior, tokens)
   values = np.repeat(np.array(prior.statistic.start)[None], len(tokens), axis=0)
   before = []
@@ -336,7 +340,7 @@ def test_extreme_numbers_are_never_nan(spec):
   assert not np.isnan(found).any()
   np.testing.assert_allclose(np.exp(found).sum(-1), 1, atol=1e-5)
   sample = jax.jit(jax.vmap(lambda key: prior.sample(key, 4)))
-  oracle = sample(jax.random.split(KEY, 100)).oracle_log_probs
+  oracle = sample(jax.random.split(root_key(), 100)).oracle_log_probs
   assert not np.isnan(oracle).any()
   np.testing.assert_allclose(np.exp(oracle).sum(-1), 1, atol=1e-5)
 
@@ -450,7 +454,7 @@ def test_long_sums_over_transition_counts():
   assert coin.sum() < regret.sum() < 2 * coin.sum()
   # The same by sampling.
   sample = jax.jit(jax.vmap(lambda key: prior.sample(key, 50)))
-  episodes = sample(jax.random.split(KEY, 2000))
+  episodes = sample(jax.random.split(root_key(), 2000))
   loss = -log_steps(prior, episodes.tokens).sum(-1)
   error = loss.std() / np.sqrt(len(loss))
   assert loss.mean() == pytest.approx(found.bayes.sum(), abs=5 * error)

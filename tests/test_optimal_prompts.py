@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayes_prompting import axes
 from bayes_prompting import errors
 from bayes_prompting import histories
 from bayes_prompting import optimal_prompts
@@ -47,7 +48,8 @@ def chain(concentration=(1.0, 2.0)):
   def log_predictive(values):
     last = values[..., 4:]
     rows = jnp.where(last == 1, values[..., 2:4], values[..., :2])
-    rows = jnp.where(last < 0, 1.0, rows + alpha.astype(values.dtype))
+    prior = axes.under(alpha, rows).astype(values.dtype)
+    rows = jnp.where(last < 0, 1.0, rows + prior)
     return jnp.log(rows / rows.sum(-1, keepdims=True))
 
   def prefill(rows):

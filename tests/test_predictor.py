@@ -13,27 +13,24 @@ from tests import testing
 def test_input_is_a_zero_row_then_the_prefix_then_the_tokens():
   # With the linear torso, prediction n depends on input n alone.
   predictor, params = testing.network('linear')
-  table = {
-    name: np.asarray(params[name]['kernel'], np.float64)
-    for name in ('embedding', 'unembedding')
-  }
-  dense = {
-    k: np.asarray(v, np.float64) for k, v in params['torso']['dense'].items()
-  }
+  exact = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  table = {name: exact[name]['kernel'] for name in ('embedding', 'unembedding')}
+  bias = {name: exact[name]['bias'] for name in table}
+  dense = exact['torso']['dense']
   row = np.array([[0.3, -1.0]], np.float32)
   prefix = predictor.embed(params, row)
   state = predictor.prefill(params, prefix)
   found = predictor.predict(params, state, jnp.array([[1, 0, 1]]))[0]
   inputs = np.array([[0.3, -1.0], [0, 1], [1, 0]])  # The last is never fed.
-  hidden = inputs @ table['embedding'] + params['embedding']['bias']
+  hidden = inputs @ table['embedding'] + bias['embedding']
   logits = (hidden @ dense['kernel'] + dense['bias']) @ table['unembedding']
-  expected = jax.nn.log_softmax(logits + params['unembedding']['bias'])
+  expected = jax.nn.log_softmax(logits + bias['unembedding'])
   np.testing.assert_allclose(found, expected, atol=1e-5)
   # Without a prefix, the first prediction sees the zero row: the bias.
   start = predictor.predict(params, predictor.start(params), jnp.array([[0]]))
-  hidden = params['embedding']['bias']
+  hidden = bias['embedding']
   logits = (hidden @ dense['kernel'] + dense['bias']) @ table['unembedding']
-  expected = jax.nn.log_softmax(logits + params['unembedding']['bias'])
+  expected = jax.nn.log_softmax(logits + bias['unembedding'])
   np.testing.assert_allclose(start[0, 0], expected, atol=1e-5)
 
 
@@ -50,7 +47,9 @@ def test_predictions_are_normalised(torso):
 def test_embed_is_affine_in_the_rows():
   predictor, params = testing.network('lstm', vocab_size=3)
   rows = jnp.array([[0.2, 0.3, 0.5], [1.0, -2.0, 0.0]])
-  expected = rows @ params['embedding']['kernel'] + params['embedding']['bias']
+  expected = (
+    rows @ params['embedding']['kernel'] + params['embedding']['bias'][None]
+  )
   np.testing.assert_allclose(predictor.embed(params, rows), expected, atol=1e-6)
 
 

@@ -1,6 +1,7 @@
 """The search over all hard prefixes, against theory."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +14,14 @@ from bayes_prompting import searching
 from bayes_prompting import theory
 from tests import testing
 
-KEY = jax.random.key(2)
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 2)
 
 
 def search(predictor, params, target, length=6, repetitions=1, **kwargs):
   kwargs.setdefault('num_draws', 512)
   return searching.search(
-    KEY,
+    root_key(),
     predictor,
     params,
     testing.tuner('hard_prefix', length=kwargs.pop('prefix_length', 2)),
@@ -58,7 +60,7 @@ def test_a_fixed_sample_is_that_of_fits():
   predictor, params = testing.network('lstm')
   target = testing.single_coin()
   found = search(predictor, params, target, num_draws=50, num_sequences=3)
-  numbers = keys.sample(KEY, 0, jnp.arange(3))
+  numbers = keys.sample(root_key(), 0, jnp.arange(3))
   draws = jnp.stack([target.sample(k, 6).tokens for k in numbers])
   tuner = testing.tuner('hard_prefix', length=2)
   for row, loss in zip(
@@ -74,7 +76,7 @@ def test_losses_are_means_on_common_draws():
   predictor, params = testing.network('lstm')
   target = testing.single_coin()
   found = search(predictor, params, target, num_draws=50, sequence_block=16)
-  draws = searching._draw(KEY, target, 50, 6, jnp.arange(1))[0]
+  draws = searching._draw(root_key(), target, 50, 6, jnp.arange(1))[0]
   assert len(np.unique(np.asarray(draws), axis=0)) > 10  # Independent draws.
   tuner = testing.tuner('hard_prefix', length=2)
   for candidate, loss in zip(

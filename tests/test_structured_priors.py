@@ -17,7 +17,8 @@ from scipy import stats
 from bayes_prompting import theory
 from tests import testing
 
-KEY = jax.random.key(0)
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 0)
 
 
 def predictive(prior, tokens, prefix=()):
@@ -35,7 +36,7 @@ def log_mass(prior, tokens):
 
 def episodes(prior, num, length):
   return jax.jit(jax.vmap(lambda key: prior.sample(key, length)))(
-    jax.random.split(KEY, num)
+    jax.random.split(root_key(), num)
   )
 
 
@@ -423,7 +424,9 @@ def test_context_tree_after_a_long_prefix_is_one_pass(split):
 
 def test_drawn_tables_have_the_shape_of_their_tree():
   prior = context_tree(2, 2, split=0.4)
-  tables = jax.jit(jax.vmap(prior.sample_table))(jax.random.split(KEY, 4000))
+  tables = jax.jit(jax.vmap(prior.sample_table))(
+    jax.random.split(root_key(), 4000)
+  )
   tables = np.asarray(tables)  # Contexts 00, 01, 10, 11, the recent one last.
   alike = np.all(tables[:, :2] == tables[:, 2:], axis=-1)  # By recent token.
   root = np.all(tables == tables[:, :1], axis=(1, 2))

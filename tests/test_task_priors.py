@@ -1,5 +1,6 @@
 """Every task prior is held to its contract, and each to its mathematics."""
 
+import functools
 import math
 
 import jax
@@ -14,7 +15,8 @@ from bayes_prompting import types
 from bayes_prompting.task_priors import _tables
 from tests import testing
 
-KEY = jax.random.key(0)
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 0)
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_agrees_with_a_sum_over_sampled_sources(prior):
   # The predictive mass of a sequence is the mean of its mass over sources.
   length, num = 3, 20_000
   episodes = jax.jit(jax.vmap(lambda k: prior.sample(k, length)))(
-    jax.random.split(KEY, num)
+    jax.random.split(root_key(), num)
   )
   tokens = testing.all_sequences(prior.vocab_size, length)
   codes = prior.vocab_size ** np.arange(length)
@@ -91,7 +93,7 @@ def test_is_causal(prior):
 
 def test_sampler_and_oracle_fit_each_other(prior):
   sample = jax.jit(jax.vmap(lambda k: prior.sample(k, 6)))
-  episode = sample(jax.random.split(KEY, 500))
+  episode = sample(jax.random.split(root_key(), 500))
   assert isinstance(episode, types.Episode)
   assert episode.tokens.shape == (500, 6)
   assert episode.tokens.dtype == jnp.int32
@@ -157,7 +159,7 @@ def test_mean_entropy_of_sources_given_a_history(prior):
     pytest.skip('has no statistic of fixed size')
   length, num = 5, 20_000
   episodes = jax.jit(jax.vmap(lambda k: prior.sample(k, length)))(
-    jax.random.split(KEY, num)
+    jax.random.split(root_key(), num)
   )
   log_probs = np.asarray(episodes.oracle_log_probs[:, -1], np.float64)
   drawn = special.entr(np.exp(log_probs)).sum(-1)
@@ -203,7 +205,7 @@ def test_tables_are_the_sources_that_it_samples(prior):
     table = prior.sample_table(table_key)
     return _tables.episode(token_key, table, length).tokens
 
-  drawn = jax.jit(jax.vmap(draw))(jax.random.split(KEY, num))
+  drawn = jax.jit(jax.vmap(draw))(jax.random.split(root_key(), num))
   tokens = testing.all_sequences(prior.vocab_size, length)
   codes = prior.vocab_size ** np.arange(length)
   counts = np.bincount(np.asarray(drawn) @ codes, minlength=len(tokens))
@@ -215,7 +217,7 @@ def test_tables_are_the_sources_that_it_samples(prior):
 def test_sources_are_in_the_support(prior):
   if None in (prior.support, prior.sample_table):
     pytest.skip('its sources are no tables')
-  tables = jax.vmap(prior.sample_table)(jax.random.split(KEY, 5))
+  tables = jax.vmap(prior.sample_table)(jax.random.split(root_key(), 5))
   for table in np.exp(np.asarray(tables, np.float64)):
     assert prior.support.covers(table)
   for point in prior.support.points:
@@ -250,7 +252,9 @@ def test_uniform_coin_against_quadrature():
 def test_dirichlet_samples_follow_its_marginals():
   alpha = np.array([0.3, 2.0])
   prior = testing.task_prior('dirichlet_categorical', concentration=alpha)
-  episodes = jax.vmap(lambda k: prior.sample(k, 1))(jax.random.split(KEY, 2000))
+  episodes = jax.vmap(lambda k: prior.sample(k, 1))(
+    jax.random.split(root_key(), 2000)
+  )
   drawn = np.exp(np.asarray(episodes.oracle_log_probs[:, 0, 0], np.float64))
   assert stats.kstest(drawn, stats.beta(0.3, 2.0).cdf).pvalue > 1e-3
 

@@ -1,5 +1,7 @@
 """Every tuner is held to its contract, and each to what it promises."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ from bayes_prompting import settings
 from bayes_prompting import trees
 from tests import testing
 
-KEY = jax.random.key(3)
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 3)
 TOKENS = testing.all_sequences(2, 3)
 
 
@@ -28,7 +31,7 @@ def predictions(predictor, params, state):
 @pytest.mark.parametrize('torso', ['lstm', 'transformer', 'linear'])
 def test_bind_gives_what_the_predictor_runs_with(tuner, torso):
   predictor, params = testing.network(torso)
-  tunable = tuner.init(KEY, predictor, params)
+  tunable = tuner.init(root_key(), predictor, params)
   bound, state = tuner.bind(predictor, params, tunable)
   assert jax.tree.structure(bound) == jax.tree.structure(params)
   assert jax.tree.map(jnp.shape, bound) == jax.tree.map(jnp.shape, params)
@@ -43,7 +46,7 @@ def test_works_under_jit_and_vmap(tuner):
     tunable = tuner.init(key, predictor, params)
     return predictor.predict(*tuner.bind(predictor, params, tunable), TOKENS)
 
-  keys = jax.random.split(KEY, 3)
+  keys = jax.random.split(root_key(), 3)
   together = jax.jit(jax.vmap(run))(keys)
   for key, log_probs in zip(keys, together, strict=True):
     np.testing.assert_allclose(run(key), log_probs, atol=1e-5)
@@ -68,7 +71,7 @@ def test_what_is_trainable_is_float_and_has_a_gradient(tuner):
   if not tuner.trainable:
     return
   predictor, params = testing.network('lstm')
-  tunable = tuner.init(KEY, predictor, params)
+  tunable = tuner.init(root_key(), predictor, params)
 
   def loss(tunable):
     bound, state = tuner.bind(predictor, params, tunable)
@@ -87,8 +90,8 @@ def test_prefix_forms_are_what_they_say():
   kernel, bias = params['embedding']['kernel'], params['embedding']['bias']
   z = jnp.array([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0]])
   expected = {
-    'real': z @ kernel + bias,
-    'simplex': jax.nn.softmax(z) @ kernel + bias,
+    'real': z @ kernel + bias[None],
+    'simplex': jax.nn.softmax(z) @ kernel + bias[None],
   }
   for form, prefix in expected.items():
     tuner = testing.tuner('prefix', form=form, length=2)
@@ -108,7 +111,9 @@ def test_prefix_forms_are_what_they_say():
 def test_random_tokens_start_at_a_hard_prefix(form):
   predictor, params = testing.network('lstm', vocab_size=3)
   tuner = testing.tuner('prefix', form=form, length=4)
-  _, state = tuner.bind(predictor, params, tuner.init(KEY, predictor, params))
+  _, state = tuner.bind(
+    predictor, params, tuner.init(root_key(), predictor, params)
+  )
   hard = testing.tuner('hard_prefix', length=4)
   distances = []
   for candidate in hard.candidates(predictor):
@@ -121,7 +126,7 @@ def test_random_tokens_start_at_a_hard_prefix(form):
 def test_simplex_tokens_start_at_nine_tenths():
   predictor, params = testing.network('lstm', vocab_size=3)
   tuner = testing.tuner('prefix', form='simplex', length=50)
-  mixtures = jax.nn.softmax(tuner.init(KEY, predictor, params))
+  mixtures = jax.nn.softmax(tuner.init(root_key(), predictor, params))
   expected = np.tile([0.05, 0.05, 0.9], (50, 1))
   np.testing.assert_allclose(np.sort(mixtures), expected, atol=1e-6)
 
@@ -134,7 +139,7 @@ def test_prefix_initialisations(form):
     tuner = testing.tuner(
       'prefix', form=form, length=500, init=init, init_scale=0.5
     )
-    return np.asarray(tuner.init(KEY, predictor, params))
+    return np.asarray(tuner.init(root_key(), predictor, params))
 
   assert not start('zeros').any()
   assert abs(start('normal').std() - 0.5) < 0.05
@@ -147,7 +152,7 @@ def test_weights_match_whole_names_only():
   predictor, params = testing.network('lstm')
   for pattern in ('embedding', 'unembedding'):
     tunable = testing.tuner('weights', patterns=(pattern,)).init(
-      KEY, predictor, params
+      root_key(), predictor, params
     )
     assert set(tunable) == {f'{pattern}/kernel', f'{pattern}/bias'}
 
@@ -156,7 +161,7 @@ def test_full_weights_start_where_the_network_is():
   predictor, params = testing.network('transformer')
   tuner = testing.tuner('weights')
   bound, state = tuner.bind(
-    predictor, params, tuner.init(KEY, predictor, params)
+    predictor, params, tuner.init(root_key(), predictor, params)
   )
   testing.assert_trees_identical(bound, params)
   testing.assert_trees_identical(state, predictor.start(params))
@@ -166,7 +171,7 @@ def test_full_weights_start_where_the_network_is():
 def test_lora_is_the_identity_at_its_start(torso):
   predictor, params = testing.network(torso)
   tuner = testing.tuner('lora', rank=2)
-  tunable = tuner.init(KEY, predictor, params)
+  tunable = tuner.init(root_key(), predictor, params)
   bound, _ = tuner.bind(predictor, params, tunable)
   testing.assert_trees_identical(bound, params)
   assert tunable and all(factor['a'].any() for factor in tunable.values())
@@ -175,7 +180,7 @@ def test_lora_is_the_identity_at_its_start(torso):
 def test_lora_adds_a_scaled_update_of_its_rank():
   predictor, params = testing.network('lstm')
   tuner = testing.tuner('lora', rank=2, alpha=6.0)
-  tunable = tuner.init(KEY, predictor, params)
+  tunable = tuner.init(root_key(), predictor, params)
   tunable = jax.tree.map(lambda x: x + 1.0 + jnp.cos(9 * x), tunable)
   bound, _ = tuner.bind(predictor, params, tunable)
   before, after = trees.by_path(params), trees.by_path(bound)
@@ -190,18 +195,20 @@ def test_lora_adds_a_scaled_update_of_its_rank():
 
 def test_state_tuning_starts_at_the_state_of_random_tokens():
   predictor, params = testing.network('transformer')
-  state = testing.tuner('state', length=3).init(KEY, predictor, params)
+  state = testing.tuner('state', length=3).init(root_key(), predictor, params)
   # Keys and values at BOS and three tokens.
   assert state['torso'][0]['key'].shape[0] == 4
   prefix = testing.tuner('prefix', form='real', length=3)
-  wanted = prefix.bind(predictor, params, prefix.init(KEY, predictor, params))
+  wanted = prefix.bind(
+    predictor, params, prefix.init(root_key(), predictor, params)
+  )
   testing.assert_trees_identical(state, wanted[1])
 
 
 def test_state_tuning_of_bayes_tunes_its_counts():
   predictor = predictor_lib.bayesian(testing.random_coins())
   tuner = testing.tuner('state', length=5)
-  counts = tuner.init(KEY, predictor, {})
+  counts = tuner.init(root_key(), predictor, {})
   assert counts.shape == (2,) and counts.sum() == 5
 
 
@@ -222,7 +229,7 @@ def test_no_tuning_is_the_predictor_itself():
   predictor, params = testing.network('lstm')
   tuner = testing.tuner('none')
   bound, state = tuner.bind(
-    predictor, params, tuner.init(KEY, predictor, params)
+    predictor, params, tuner.init(root_key(), predictor, params)
   )
   assert bound is params
   testing.assert_trees_identical(state, predictor.start(params))
@@ -253,14 +260,14 @@ def test_a_pattern_that_matches_nothing_is_refused(name):
   predictor, params = testing.network('lstm')
   tuner = testing.tuner(name, patterns=('embeding',))
   with pytest.raises(errors.UserError, match='embeding.*embedding'):
-    tuner.init(KEY, predictor, params)
+    tuner.init(root_key(), predictor, params)
 
 
 def test_lora_of_biases_only_is_refused():
   predictor, params = testing.network('lstm')
   tuner = testing.tuner('lora', patterns=('bias',))
   with pytest.raises(errors.UserError, match='two-dimensional'):
-    tuner.init(KEY, predictor, params)
+    tuner.init(root_key(), predictor, params)
 
 
 def test_the_papers_methods_are_these():

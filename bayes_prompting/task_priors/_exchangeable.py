@@ -45,7 +45,7 @@ def make(
   def predict(counts, tokens):
     seen = jax.nn.one_hot(tokens, vocab_size, dtype=jnp.float32)
     before = jnp.cumsum(seen, axis=0) - seen
-    return log_predictive(counts + before)
+    return log_predictive(counts[None] + before)
 
   one_more = np.eye(vocab_size, dtype=np.int64)
   statistic = types.Statistic(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import axes
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _tables
@@ -89,7 +90,8 @@ def make(
   def context(labels):
     labels = labels.astype(jnp.int32)
     known = labels[..., 0] >= 0  # The oldest: then all are.
-    return jnp.where(known, (labels * digits).sum(-1), 0), known
+    number = (labels * axes.under(digits, labels)).sum(-1)
+    return jnp.where(known, number, 0), known
 
   def start_uniformly(log_probs, known):
     impossible = jnp.all(log_probs == -jnp.inf, axis=-1)

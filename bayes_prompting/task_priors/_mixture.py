@@ -2,8 +2,21 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from bayes_prompting import axes
 from bayes_prompting import types
+
+
+def log_joint(log_weights: np.ndarray, evidence: types.Array) -> types.Array:
+  """Returns log P(component, history), [..., M].
+
+  Args:
+    log_weights: [M].
+    evidence: [..., M], log P(history | component).
+  """
+  weights = axes.under(log_weights, evidence)
+  return weights.astype(evidence.dtype) + evidence
 
 
 def log_posterior(joint: types.Array) -> types.Array:
@@ -24,13 +37,20 @@ def log_predictive(joint: types.Array, log_probs: types.Array) -> types.Array:
 
   Args:
     joint: See `log_posterior`.
-    log_probs: [..., M, V], log predictive of each component.
+    log_probs: [..., M, V] or [M, V], log predictive of each component.
   """
-  return jax.nn.logsumexp(log_posterior(joint)[..., None] + log_probs, axis=-2)
+  weights = log_posterior(joint)[..., None]
+  return jax.nn.logsumexp(weights + axes.under(log_probs, weights), axis=-2)
 
 
 def mean(joint: types.Array, values: types.Array) -> types.Array:
-  """Returns the posterior mean [...] of `values` [..., M], which are finite."""
+  """Returns the posterior mean [...] of `values`, which are finite.
+
+  Args:
+    joint: [..., M], see `log_posterior`.
+    values: [..., M] or [M].
+  """
+  values = axes.under(values, joint)
   return jnp.sum(jnp.exp(log_posterior(joint)) * values, axis=-1)
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import keys
 from bayes_prompting import types
 
 # How far the probabilities of one source may be apart in two priors.
@@ -112,6 +113,7 @@ def episode(
 
   def step(context, at):
     position, key = at
+    key = keys.of_step(key)
     log_probs = jnp.where(position < k, uniform, log_table[context])
     token = jax.random.categorical(key, log_probs).astype(jnp.int32)
     return (context * vocab_size + token) % rows, (token, log_probs)

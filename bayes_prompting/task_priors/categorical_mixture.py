@@ -8,6 +8,7 @@ from jax.scipy import special as jspecial
 import numpy as np
 from scipy import special
 
+from bayes_prompting import axes
 from bayes_prompting import checks
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
@@ -51,10 +52,10 @@ def make(
 
   def log_joint(counts):
     # xlogy is 0 where the count is, so that 0 log 0 = 0.
-    likelihood = jspecial.xlogy(
-      counts[..., None, :], probs.astype(counts.dtype)
-    ).sum(-1)
-    return log_weights.astype(counts.dtype) + likelihood  # [..., M]
+    counts = counts[..., None, :]
+    of_components = axes.under(probs, counts).astype(counts.dtype)
+    likelihood = jspecial.xlogy(counts, of_components).sum(-1)
+    return _mixture.log_joint(log_weights, likelihood)  # [..., M]
 
   def log_evidence(counts):
     return jax.nn.logsumexp(log_joint(counts), axis=-1)

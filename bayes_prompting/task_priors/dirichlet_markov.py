@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import axes
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
@@ -61,7 +62,8 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
     return jnp.where(impossible[..., None], -jnp.inf, predictive)
 
   def log_predictive(counts, contexts):
-    impossible = jnp.any((counts > 0) & ~occurs, axis=(-2, -1))
+    never = axes.under(~occurs, counts)
+    impossible = jnp.any((counts > 0) & never, axis=(-2, -1))
     return row_predictive(_markov.row(counts, contexts), impossible)
 
   def read(counts, steps):
@@ -73,7 +75,7 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
     _, rows = jax.lax.scan(_count, counts, steps)
     never = steps.known & ~jnp.asarray(occurs)[steps.tokens]
     before = jnp.cumsum(never) - never
-    impossible = (before > 0) | jnp.any((counts > 0) & ~occurs)
+    impossible = (before > 0) | jnp.any((counts > 0) & ~occurs[None])
     return row_predictive(rows, impossible)
 
   def log_evidence(counts):

@@ -62,7 +62,7 @@ def make(
 
   def log_joint(counts):
     evidence = _dirichlet.log_evidence(alpha, counts[..., None, :])
-    return log_weights.astype(counts.dtype) + evidence  # [..., M]
+    return _mixture.log_joint(log_weights, evidence)  # [..., M]
 
   def log_evidence(counts):
     return jax.nn.logsumexp(log_joint(counts), axis=-1)
@@ -74,7 +74,7 @@ def make(
   def predict(counts, tokens):
     # The evidence costs ten times as much as the predictive, so once only.
     seen = jax.nn.one_hot(tokens, vocab_size, dtype=counts.dtype)
-    before = counts + jnp.cumsum(seen, axis=0) - seen
+    before = counts[None] + jnp.cumsum(seen, axis=0) - seen
     means = _dirichlet.log_mean(alpha, before[:, None])  # [N, M, V]
     return _mixture.read(log_joint(counts), means, tokens)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayes_prompting import checks
+from bayes_prompting import keys as keys_lib
 from bayes_prompting import types
 from bayes_prompting.task_priors import _checks
 
@@ -110,6 +111,7 @@ def make(
     def step(joint, key):
       # Tokens from the predictive are distributed as those of hidden states.
       log_probs = _predict(drawn, joint)
+      key = keys_lib.of_step(key)
       token = jax.random.categorical(key, log_probs).astype(jnp.int32)
       return _observe(drawn, joint, log_probs, token), (token, log_probs)
 

@@ -96,7 +96,7 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
         log_weights + log_stays,
       )
       one = jax.nn.one_hot(token, vocab_size, dtype=jnp.float32)
-      counts += jnp.where(starts[:, None] < position, one, 0.0)
+      counts += jnp.where(starts[:, None] < position, one[None], 0.0)
       return _Runs(log_weights, counts), mixture
 
     positions = seen + jnp.arange(length)

@@ -1,6 +1,7 @@
 """A weighted mixture of any priors: worlds of several kinds."""
 
 from collections.abc import Mapping
+import functools
 from typing import Any
 
 import jax
@@ -155,7 +156,15 @@ def _draw_one(key, samplers, log_weights):
   """Draws from one of several samplers, chosen by their weights."""
   component, key = jax.random.split(key)
   which = jax.random.categorical(component, log_weights.astype(np.float32))
-  return jax.lax.switch(which, samplers, key)
+  # As numbers: under vmap all draw and one is kept, which JAX's check for keys
+  # that are used twice does not know to be harmless.
+  impl = jax.random.key_impl(key)
+
+  def draw(sampler, numbers):
+    return sampler(jax.random.wrap_key_data(numbers, impl=impl))
+
+  branches = [functools.partial(draw, sampler) for sampler in samplers]
+  return jax.lax.switch(which, branches, jax.random.key_data(key))
 
 
 def _components(components):
@@ -188,7 +197,7 @@ def _components(components):
 
 def _mix(log_joint, log_probs):
   """Mixes log probabilities [M, ..., V] by weights [M, ...] up to a factor."""
-  evidence = jax.nn.logsumexp(log_joint, axis=0)
+  evidence = jax.nn.logsumexp(log_joint, axis=0, keepdims=True)
   posterior = log_joint - jnp.where(evidence > -jnp.inf, evidence, 0.0)
   return jax.nn.logsumexp(posterior[..., None] + log_probs, axis=0)
 

@@ -87,5 +87,6 @@ def select(
   """
   before, (length, vocab_size) = table.shape[:axis], table.shape[axis:][:2]
   table = table.reshape(*before, length * vocab_size, *table.shape[axis + 2 :])
-  rows = np.arange(tokens.shape[-1]) * vocab_size + tokens
+  positions = np.arange(tokens.shape[-1], dtype=np.int32)
+  rows = positions[None] * vocab_size + tokens
   return table[(slice(None),) * axis + (rows,)]

@@ -61,7 +61,8 @@ class LSTM(nn.Module):
         }
       )
     first = layers[0]
-    return {'rows': rows @ first['input'] + first['bias'], 'layers': layers}
+    rows = rows @ first['input'] + first['bias'][None]
+    return {'rows': rows, 'layers': layers}
 
   def read(self, table: types.PyTree, tokens: types.Array) -> types.Array:
     """Runs over tokens [B, N]; returns [B, N, width]."""
@@ -72,9 +73,8 @@ class LSTM(nn.Module):
     for layer in table['layers']:
       if hidden is not None:
         # Later layers have a row for each position of each sequence.
-        rows = (hidden @ layer['input'] + layer['bias']).reshape(
-          -1, rows.shape[-1]
-        )
+        bias = layer['bias'][None, None]
+        rows = (hidden @ layer['input'] + bias).reshape(-1, rows.shape[-1])
         index = jnp.arange(tokens.size).reshape(index.shape)
       start = (
         jnp.broadcast_to(part, (len(tokens), self.width))

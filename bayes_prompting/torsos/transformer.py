@@ -235,7 +235,7 @@ class Transformer(nn.Module):
     waves = sinusoids(len(state[0]['key']), length, rows.shape[-1])
     if len(rows) > _MAX_VOCAB:
       return {'rows': rows, 'waves': waves, 'state': state}
-    x = waves[:, None] + rows
+    x = waves[:, None] + rows[None]
     heads = self.layer_0.project(x, state[0], fast=True)
     return {'x': x, 'heads': heads, 'state': state}
 
@@ -243,7 +243,8 @@ class Transformer(nn.Module):
     """Runs over tokens [B, N]; returns [B, N, E]."""
     first, *later = zip(self._layers(), table['state'], strict=True)
     if 'rows' in table:
-      x = table['rows'][tokens] + table['waves'][: tokens.shape[1]]
+      waves = table['waves'][: tokens.shape[1]]
+      x = table['rows'][tokens] + waves[None]
       x, _ = first[0](x, first[1], fast=True)
     else:
       x = _fast.select(table['x'], tokens)

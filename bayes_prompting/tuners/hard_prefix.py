@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayes_prompting import checks
 from bayes_prompting import errors
@@ -50,9 +51,9 @@ def make(
         'search out of tuning.methods'
       )
     # The base-V digits of 0 ... V^K - 1, the most significant first.
-    place = predictor.vocab_size ** jnp.arange(length - 1, -1, -1)
-    index = jnp.arange(count)[:, None]
-    return (index // place % predictor.vocab_size).astype(jnp.int32)
+    place = predictor.vocab_size ** np.arange(length - 1, -1, -1)
+    index = np.arange(count)[:, None]
+    return jnp.asarray(index // place % predictor.vocab_size, jnp.int32)
 
   return types.Tuner(
     first,
