@@ -206,7 +206,7 @@ def _joined():
     if not distributed.is_first():
       nowhere = stack.enter_context(open(os.devnull, 'w'))
       stack.enter_context(contextlib.redirect_stdout(nowhere))
-    if flags.FLAGS.get_flag_value(_ALLOW_PLUGINS, False):
+    if _ALLOW_PLUGINS in flags.FLAGS and flags.FLAGS[_ALLOW_PLUGINS].value:
       from bayes_prompting import registry
 
       stack.enter_context(registry.plugins())
