@@ -194,6 +194,8 @@ def fit(
   stop = num_steps if stop is None else min(stop, num_steps)
   chunk_size = updates.chunk_size(settings, len(repetitions))
   chunk_size = min(chunk_size, look_every or chunk_size)
+  debugging = jax.config.jax_debug_nans
+  run_chunk = updates.run_chunk_keeping if debugging else updates.run_chunk
   losses, pending = [np.zeros((0, len(repetitions)), np.float32)], None
 
   def report(done, todo, chunk):
@@ -205,7 +207,7 @@ def fit(
     if len(losses[-1]) and not np.isfinite(losses[-1][-1]).any():
       break  # All runs are stopped: nothing changes any more.
     todo = min(chunk_size, stop - step)
-    tunable, opt_state, alive, chunk = updates.run_chunk(
+    tunable, opt_state, alive, chunk = run_chunk(
       key,
       predictor,
       params,

@@ -181,12 +181,7 @@ def _updates(
   return tunable, opt_state, alive, losses.T
 
 
-@functools.partial(
-  jax.jit,
-  static_argnames=('predictor', 'tuner', 'task_prior', 'settings', 'mesh'),
-  donate_argnames=('tunable', 'opt_state', 'alive'),
-)
-def run_chunk(
+def _run_chunk(
   key,
   predictor,
   params,
@@ -222,3 +217,14 @@ def run_chunk(
     key, params, *runs, first_step, num_steps
   )
   return tunable, opt_state, alive, sharding.replicate(mesh, losses)
+
+
+_STATIC = ('predictor', 'tuner', 'task_prior', 'settings', 'mesh')
+run_chunk = jax.jit(
+  _run_chunk,
+  static_argnames=_STATIC,
+  donate_argnames=('tunable', 'opt_state', 'alive'),
+)
+# For JAX's debug_nans, which runs a program again, from the same arguments, to
+# find the operation that gave a NaN.
+run_chunk_keeping = jax.jit(_run_chunk, static_argnames=_STATIC)

@@ -574,3 +574,47 @@ def test_a_second_run_in_one_process_compiles_nothing():
   before = programs()
   experiment.run(tiny())
   assert programs() == before
+
+
+def test_a_rate_at_which_runs_overflow_is_marked_and_named(tmp_path, capsys):
+  config = tiny(
+    **{
+      'tuning.methods': ('NoTuning', 'FullWT'),
+      'tuning.learning_rate': (5e-3, 3e38),
+      'tuning.num_steps': 5,
+      'evaluation.tasks': ('single_coin',),
+    }
+  )
+  dataset = experiment.run(config, tmp_path / 'run')
+  stopped = results.select(dataset.stopped, method='FullWT').squeeze().values
+  assert np.isnan(stopped[0]).all() and (stopped[1] >= 2).all()
+  said = capsys.readouterr().err
+  losses = results.select(dataset.tuning_loss, method='FullWT').squeeze()
+  for run in range(2):
+    step = int(stopped[1, run])
+    assert not np.isfinite(losses.values[1, run, step - 1 :]).any()
+    assert f'run {run + 2} of 4 is stopped at update {step}' in said
+  # The others are as if it had not been there.
+  alone = tiny(
+    **{
+      'tuning.methods': ('NoTuning', 'FullWT'),
+      'tuning.num_steps': 5,
+      'evaluation.tasks': ('single_coin',),
+    }
+  )
+  expected = experiment.run(alone)
+  for name in ('tuning_loss', 'sequence_regret'):
+    np.testing.assert_array_equal(
+      results.select(dataset[name], method='FullWT').isel(learning_rate=0),
+      results.select(expected[name], method='FullWT').isel(learning_rate=0),
+    )
+  table = summary.table(dataset)
+  assert 'stopped' in table and 'nan' not in table
+  config.debug.check_finite = True
+  with pytest.raises(errors.UserError, match='FullWT-seed0: run . of 4 is sto'):
+    experiment.run(config)
+  config.debug.check_finite, config.debug.nans = False, True
+  with pytest.raises(FloatingPointError):
+    experiment.run(config)
+  # A finished run is not run again for it.
+  assert experiment.run(config, tmp_path / 'run').identical(dataset)
