@@ -11,8 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from bayes_prompting import errors
+from bayes_prompting import plain
 from bayes_prompting import results
-from bayes_prompting import settings
 from bayes_prompting import workdir
 
 # An older run that was moved aside, see `workdir.claim`.
@@ -128,7 +128,7 @@ def _record(run):
     'pretraining_updates': config['pretraining']['num_steps'],
     'tuning_updates': config['tuning']['num_steps'],
     'evaluation_sequences': config['evaluation']['num_sequences'],
-    'config': settings.fingerprint(config),
+    'config': plain.fingerprint(config),
     **record['numerical'],
     **record['other'],
   }

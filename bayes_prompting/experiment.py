@@ -22,11 +22,11 @@ from bayes_prompting import fitting
 from bayes_prompting import judging
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
+from bayes_prompting import plain
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import results
-from bayes_prompting import settings
 from bayes_prompting import sharding
 from bayes_prompting import summary
 from bayes_prompting import trees
@@ -124,7 +124,7 @@ def open_run(
   network would have to be trained.
   """
   lab = distributed.together(lambda: _build(config))
-  distributed.agree('configuration', settings.fingerprint(lab.config))
+  distributed.agree('configuration', plain.fingerprint(lab.config))
   if workdir is None:
     return lab, None
   return lab, distributed.on_first(
@@ -165,7 +165,7 @@ def network_hash(lab: Lab, seed: int) -> str:
   task = lab.pretraining_task
   pretraining = dict(lab.config['pretraining'])
   del pretraining['num_seeds']
-  return settings.fingerprint(
+  return plain.fingerprint(
     {
       'code': registry.code(
         [

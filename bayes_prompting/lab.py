@@ -11,6 +11,7 @@ import ml_collections
 from bayes_prompting import errors
 from bayes_prompting import fitting
 from bayes_prompting import keys
+from bayes_prompting import plain
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
 from bayes_prompting import settings
@@ -158,8 +159,8 @@ def build(config: ml_collections.ConfigDict) -> Lab:
   """
   settings.validate(config)
   root = jax.random.key(config.seed)
-  values = settings.plain(config)
-  specs = settings.from_plain(values)
+  values = plain.of(config)
+  specs = plain.to_config(values)
   priors = {
     name: registry.make('task_priors', f'tasks.{name}', task)
     for name, task in specs.tasks.items()

@@ -11,7 +11,7 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import grid
 from bayes_prompting import lab as lab_lib
-from bayes_prompting import settings
+from bayes_prompting import plain
 from bayes_prompting import types
 from bayes_prompting import workdir as workdir_lib
 
@@ -25,7 +25,7 @@ def load(
     UserError: If the folder holds no run.
   """
   record = workdir_lib.read_record(path)
-  lab = lab_lib.build(settings.from_plain(record['config']))
+  lab = lab_lib.build(plain.to_config(record['config']))
   return lab, workdir_lib.Workdir(pathlib.Path(path).absolute())
 
 

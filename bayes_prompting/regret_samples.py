@@ -15,6 +15,7 @@ import xarray as xr
 
 from bayes_prompting import bootstrap
 from bayes_prompting import checks
+from bayes_prompting import plain
 from bayes_prompting import results
 from bayes_prompting import settings
 
@@ -97,7 +98,7 @@ def _networks(config, method):
   if spec is None or spec['predictor'] == 'bayes':
     return ''
   pretraining = config['pretraining'] | {'num_seeds': None}
-  return settings.fingerprint(
+  return plain.fingerprint(
     {
       'seed': config['seed'],
       'network': config['network'],
@@ -110,7 +111,7 @@ def _networks(config, method):
 def _sequences(config, task):
   """Returns what the sequences of an evaluation task depend on."""
   evaluation = config['evaluation'] | {'tasks': None}
-  return settings.fingerprint(
+  return plain.fingerprint(
     {
       'seed': config['seed'],
       'name': task,

@@ -5,8 +5,6 @@ can answer `--help` at once.
 """
 
 from collections.abc import Mapping
-import hashlib
-import json
 from typing import Any
 
 import ml_collections
@@ -14,16 +12,10 @@ import ml_collections
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import fields
+from bayes_prompting import plain
 
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
-# Fields that older runs do not have, and what was done then.
-_ADDED = {
-  'tuning': {'num_sequences': 0},
-  'checkpoints': {'every': 0, 'keep': 2},
-}
-# Sections that change no result: a run may go on with other values.
-_FREE = ('checkpoints',)
 # A method's name is that of files, beside those of pretraining.
 _RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
@@ -197,68 +189,6 @@ def _check_fields(config, wanted, path=''):
       _check_fields(config[name], value, field)
 
 
-def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns the configuration as JSON would: dicts, lists and plain values.
-
-  Raises:
-    UserError: If it holds something that JSON cannot, such as an array.
-  """
-  values = config.to_dict()
-  _check_plain(values, 'configuration')
-  return json.loads(json.dumps(values, allow_nan=False))
-
-
-def _check_plain(value, field):
-  """Checks that JSON can hold a value; else says which field."""
-  if isinstance(value, Mapping):
-    for name, item in value.items():
-      _check_plain(
-        item, name if field == 'configuration' else f'{field}.{name}'
-      )
-    return
-  try:
-    json.dumps(value, allow_nan=False)
-  except (TypeError, ValueError) as error:
-    raise errors.UserError(
-      f'{field}: must be a plain value, got {checks.show(value)} ({error})'
-    ) from None
-
-
-def from_plain(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
-  """Returns the locked configuration that `plain` was made of, or completed."""
-
-  def tuples(value):
-    if isinstance(value, list):
-      return tuple(map(tuples, value))
-    if isinstance(value, Mapping):
-      return {name: tuples(item) for name, item in value.items()}
-    return value
-
-  return ml_collections.ConfigDict(tuples(complete(values))).lock()
-
-
-def complete(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns plain values of an older run with the fields of today."""
-  found = dict(values)
-  for section, fields_ in _ADDED.items():
-    held = found.get(section, {} if section in _FREE else None)
-    if isinstance(held, Mapping):
-      found[section] = {**fields_, **held}
-  return found
-
-
-def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns plain values without those that change no result."""
-  found = complete(values)
-  return {name: value for name, value in found.items() if name not in _FREE}
-
-
-def fingerprint(values: Mapping[str, Any]) -> str:
-  """Returns a short hash of plain values, whatever their order."""
-  text = json.dumps(values, sort_keys=True, allow_nan=False)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def validate(config: ml_collections.ConfigDict) -> None:
   """Checks all that can be checked without building anything.
 
@@ -319,7 +249,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'{", ".join(MATMUL_PRECISIONS)}'
     )
   _check_names(config)
-  plain(config)
+  plain.of(config)
 
 
 def _check_names(config):
@@ -367,18 +297,3 @@ def report_steps(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   tuning, last = config.tuning.length, config.evaluation.length
   steps = dict.fromkeys((tuning, config.pretraining.length, last))
   return tuple(step for step in steps if step <= last)
-
-
-def difference(one: Any, other: Any, path: str = '') -> str | None:
-  """Returns the first field in which two plain values differ, with both."""
-  if isinstance(one, Mapping) and isinstance(other, Mapping):
-    for name in sorted(one.keys() | other.keys()):
-      field = f'{path}.{name}' if path else name
-      if name not in one or name not in other:
-        where = 'one' if name in one else 'other'
-        return f'{field} is in the {where} alone'
-      found = difference(one[name], other[name], field)
-      if found:
-        return found
-    return None
-  return None if one == other else f'{path}: {one!r} and {other!r}'

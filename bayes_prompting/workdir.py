@@ -14,7 +14,7 @@ import jax
 
 import bayes_prompting
 from bayes_prompting import errors
-from bayes_prompting import settings
+from bayes_prompting import plain
 
 # What numbers depend on, beside the configuration.
 _NUMERICAL = ('jax', 'jaxlib', 'flax', 'optax')
@@ -169,8 +169,8 @@ def _check_same(path, held, record):
   for part in ('config', 'numerical'):
     sides = held.get(part), record[part]
     if part == 'config' and isinstance(sides[0], dict):
-      sides = map(settings.comparable, sides)
-    found = settings.difference(*sides)
+      sides = map(plain.comparable, sides)
+    found = plain.difference(*sides)
     if found:
       raise errors.UserError(
         f'workdir: {str(path)!r} holds a run of another configuration '
@@ -211,5 +211,5 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
   if not isinstance(record, dict) or 'config' not in record:
     raise errors.UserError(f'workdir: {str(path)!r} is not one of a run')
   if isinstance(record['config'], dict):
-    record['config'] = settings.complete(record['config'])
+    record['config'] = plain.complete(record['config'])
   return record

@@ -13,7 +13,7 @@ import ml_collections
 from ml_collections import config_flags
 
 from bayes_prompting import errors
-from bayes_prompting import settings
+from bayes_prompting import plain
 from launch import cli
 
 # What stands beside the runs' folders.
@@ -146,7 +146,7 @@ def _name(config, pairs):
   parts = [start, *(f'{field}={value}' for field, value in pairs)]
   name = ','.join(map(_safe, parts)).strip('.-')
   if len(name) > _LONGEST:
-    digest = settings.fingerprint({'name': parts})
+    digest = plain.fingerprint({'name': parts})
     name = f'{name[: _LONGEST - len(digest) - 1]}-{digest}'
   return name
 
@@ -199,7 +199,7 @@ def validate(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
       found[name] = lab_lib.build(config).config
     except errors.UserError as error:
       raise errors.UserError(f'{name}: {error}') from None
-    same = names.setdefault(settings.fingerprint(found[name]), name)
+    same = names.setdefault(plain.fingerprint(found[name]), name)
     if same != name:
       raise errors.UserError(
         f'--configs: {same!r} and {name!r} are the same configuration'
