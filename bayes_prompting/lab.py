@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import fitting
 from bayes_prompting import keys
@@ -182,7 +183,8 @@ def build(config: ml_collections.ConfigDict) -> Lab:
       task = fields.pop('task', config.pretraining.task)
       predictor = predictor_lib.bayesian(priors[task])
       _check_vocabulary(task, priors[task], config, pretraining_prior)
-    tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
+    with _naming(values, name):
+      tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
     methods[name] = Method(name, tuners, predictor, is_bayes)
   lab = Lab(
     config=values,
@@ -210,6 +212,21 @@ def _check_vocabulary(name, prior, config, pretraining_prior):
     )
 
 
+@contextlib.contextmanager
+def _naming(values, method):
+  """Has an error name the field that a method's argument was taken from."""
+  try:
+    yield
+  except errors.UserError as error:
+    for argument, field in settings.SHARED.items():
+      own = f'methods.{method}.{argument}'
+      given = values['methods'][method].get(argument)
+      if str(error).startswith(f'{own}:') and given == values['tuning'][field]:
+        text = str(error).removeprefix(own)
+        raise errors.UserError(f'tuning.{field} ({own}){text}') from None
+    raise
+
+
 def _tuners(field, spec, grid):
   """Builds a tuner for each initialisation of a method, one without any."""
   inits = spec.get('init')
@@ -218,8 +235,8 @@ def _tuners(field, spec, grid):
     return (registry.make('tuners', field, spec),)
   if inits != grid and len(inits) != 1:
     raise errors.UserError(
-      f'{field}.init: must be one name, or follow tuning.prefix_init={grid!r}, '
-      f'got {inits!r}'
+      f'{field}.init: must be one name, or follow '
+      f'tuning.prefix_init={checks.show(grid)}, got {checks.show(inits)}'
     )
   tuners = tuple(
     registry.make('tuners', field, {**spec, 'init': init}) for init in inits
@@ -304,11 +321,12 @@ def _try_shapes(lab):
         method.tuner.candidates(method.predictor)
       return method.tuner.bind(method.predictor, params, tunable)
 
-    try:
-      jax.eval_shape(bind, lab.root)
-      _check_starts(lab, method)
-    except errors.UserError as error:
-      raise errors.UserError(f'methods.{method.name}.{error}') from None
+    with _naming(lab.config, method.name):
+      try:
+        jax.eval_shape(bind, lab.root)
+        _check_starts(lab, method)
+      except errors.UserError as error:
+        raise errors.UserError(f'methods.{method.name}.{error}') from None
 
 
 def _check_starts(lab, method):

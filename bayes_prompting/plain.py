@@ -43,7 +43,7 @@ def _check_plain(value, field):
     return
   try:
     json.dumps(value, allow_nan=False)
-  except (TypeError, ValueError) as error:
+  except (RecursionError, TypeError, ValueError) as error:
     raise errors.UserError(
       f'{field}: must be a plain value, got {checks.show(value)} ({error})'
     ) from None

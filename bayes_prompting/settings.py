@@ -16,6 +16,13 @@ from bayes_prompting import plain
 
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
+# Arguments of methods that follow a field of tuning, and that field.
+SHARED = {
+  'length': 'prefix_length',
+  'init': 'prefix_init',
+  'rank': 'lora_rank',
+  'max_candidates': 'max_candidates',
+}
 # A method's name is that of files, beside those of pretraining.
 _RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
@@ -195,11 +202,19 @@ def validate(config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: One line that names the field, its value and what is allowed.
   """
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise errors.UserError(
+      'configuration: must be a ConfigDict as settings.base() returns, got '
+      f'{checks.show(config)}'
+    )
   _check_fields(config, base())
-  checks.integer('seed', config.seed, 0)
-  if config.seed >= 2**63:
-    raise errors.UserError(f'seed: must be below 2**63, got {config.seed}')
-  checks.integer('network.embedding_dim', config.network.embedding_dim, 1)
+  checks.integer('seed', config.seed, 0, 2**63 - 1)
+  checks.integer(
+    'network.embedding_dim',
+    config.network.embedding_dim,
+    1,
+    checks.MOST_CHANNELS,
+  )
   for section in ('pretraining', 'tuning'):
     part = config[section]
     checks.integer(f'{section}.num_steps', part.num_steps, 0)
@@ -213,10 +228,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
   checks.positives('tuning.learning_rate', tuning.learning_rate)
   checks.strings('tuning.prefix_init', tuning.prefix_init)
   checks.integer('tuning.num_sequences', tuning.num_sequences, 0)
-  if tuning.num_sequences >= 2**31:
-    raise errors.UserError(
-      f'tuning.num_sequences: must be below 2**31, got {tuning.num_sequences}'
-    )
   for field in (
     'num_repetitions',
     'prefix_length',
@@ -254,6 +265,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 def _check_names(config):
   """Checks the names of tasks and methods against those that are described."""
+  for kind in ('tasks', 'methods'):
+    for name in config[kind]:
+      checks.label(kind, name)
   tasks = tuple(config.tasks)
   checks.one_of('pretraining.task', config.pretraining.task, tasks)
   checks.one_of('tuning.target', config.tuning.target, tasks)
@@ -262,7 +276,7 @@ def _check_names(config):
   if config.tuning.target not in config.evaluation.tasks:
     raise errors.UserError(
       f'evaluation.tasks: must hold the target {config.tuning.target!r}, got '
-      f'{config.evaluation.tasks!r}'
+      f'{checks.show(config.evaluation.tasks)}'
     )
   for name in checks.strings('tuning.methods', config.tuning.methods):
     if name in REFERENCES:
@@ -274,17 +288,17 @@ def _check_names(config):
     for name, value in config[kind].items():
       if not isinstance(value, Mapping | ml_collections.ConfigDict):
         raise errors.UserError(
-          f'{kind}.{name}: must be a spec with a name, got {value!r}'
+          f'{kind}.{name}: must be a spec with a name, got {checks.show(value)}'
         )
   for name, value in config.methods.items():
     predictor = value.get('predictor', 'network')
     checks.one_of(f'methods.{name}.predictor', predictor, PREDICTORS)
     if predictor == 'bayes' and 'task' in value:
       checks.one_of(f'methods.{name}.task', value['task'], tuple(config.tasks))
-    if set(name) & set('/\\') or name.startswith('.') or name in _RESERVED:
+    if name in _RESERVED:
       raise errors.UserError(
-        f'methods: a method cannot be called {name!r}; its name becomes a '
-        'file name, and is not one of a reference or of pretraining'
+        f'methods: a method cannot be called {name!r}, as a reference or '
+        'what pretraining leaves is'
       )
 
 
