@@ -15,7 +15,7 @@ LARGEST = 2**31 - 1
 # Channels of a layer: a matrix of more has no number of entries.
 MOST_CHANNELS = 2**20
 # Layers of a network, each of which is traced and compiled.
-MOST_LAYERS = 256
+MOST_LAYERS = 64
 # How far probabilities may be from summing to 1 before it is a mistake.
 _SUM_TOLERANCE = 1e-5
 # Beyond these a float32, or the sum of a few, is zero or infinite.

@@ -49,34 +49,36 @@ def _check(lab, parts, available):
     if needed <= there:
       continue
     worst = max(here, key=lambda part: part.size)
-    blamed = _blame(lab, worst.fields)
-    said = ' and '.join(f'{field}={_value(lab, field)}' for field in blamed)
+    first, *others = _blame(lab, worst.fields)
+    also = ''.join(f' with {field}={_value(lab, field)}' for field in others)
+    said = f'{"a vocabulary of " * _is_task(first)}{_value(lab, first)}'
     where = 'this machine' if place == 'host' else 'the device'
     raise errors.UserError(
-      f'{blamed[0]}: {said} take about {sizes.show(worst.size)} for '
-      f'{worst.name}, of {sizes.show(needed)} in all; {where} has '
-      f'{sizes.show(there)} free; make one of them smaller'
+      f'{first}: {said}{also} takes about '
+      f'{sizes.show(worst.size)} for {worst.name}, of {sizes.show(needed)} in '
+      f'all; {where} has {sizes.show(there)} free; make it smaller'
     )
 
 
 def _blame(lab, fields):
-  """Returns the one or two fields that are the most above what is usual."""
+  """Returns the field that is the most above what is usual, or the two."""
   usual = plain.of(settings.base())
 
   def excess(field):
     known = memory_parts.find(usual, field) or _USUAL
     if _is_task(field):
       known = _USUAL_VOCABULARY
-    return _size(_value(lab, field)) / _size(known)
+    return _value(lab, field) / _number(known)
 
-  return sorted(dict.fromkeys(fields), key=excess, reverse=True)[:2]
+  first, *others = sorted(dict.fromkeys(fields), key=excess, reverse=True)
+  return [first, *(field for field in others[:1] if excess(field) > 1)]
 
 
 def _is_task(field):
   return field.startswith('tasks.') and field.count('.') == 1
 
 
-def _size(value):
+def _number(value):
   return len(value) if isinstance(value, list) else value
 
 
@@ -84,7 +86,7 @@ def _value(lab, field):
   """Returns what a field has; of a task, its vocabulary."""
   if _is_task(field):
     return lab.priors[field.partition('.')[2]].vocab_size
-  return memory_parts.find(lab.config, field)
+  return _number(memory_parts.find(lab.config, field))
 
 
 def peak(parts: Sequence[memory_parts.Part]) -> int:

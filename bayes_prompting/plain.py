@@ -29,7 +29,9 @@ def of(config: ml_collections.ConfigDict) -> dict[str, Any]:
     UserError: If it holds something that JSON cannot, such as an array.
   """
   values = config.to_dict()
-  _check_plain(values, 'configuration')
+  # What methods take from elsewhere is found there first.
+  for name in sorted(values, key=lambda name: name == 'methods'):
+    _check_plain(values[name], name)
   return json.loads(json.dumps(values, allow_nan=False))
 
 
@@ -37,9 +39,7 @@ def _check_plain(value, field):
   """Checks that JSON can hold a value; else says which field."""
   if isinstance(value, Mapping):
     for name, item in value.items():
-      _check_plain(
-        item, name if field == 'configuration' else f'{field}.{name}'
-      )
+      _check_plain(item, f'{field}.{name}')
     return
   try:
     json.dumps(value, allow_nan=False)

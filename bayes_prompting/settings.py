@@ -226,7 +226,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
   checks.integer('pretraining.num_seeds', pretraining.num_seeds, 1)
   tuning, evaluation = config.tuning, config.evaluation
   checks.positives('tuning.learning_rate', tuning.learning_rate)
-  checks.strings('tuning.prefix_init', tuning.prefix_init)
+  for init in checks.strings('tuning.prefix_init', tuning.prefix_init):
+    checks.label('tuning.prefix_init', init)
   checks.integer('tuning.num_sequences', tuning.num_sequences, 0)
   for field in (
     'num_repetitions',
@@ -253,7 +254,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   checks.integer('checkpoints.every', config.checkpoints.every, 0)
   checks.integer('checkpoints.keep', config.checkpoints.keep, 1)
   precision = config.compute.matmul_precision
-  if precision not in MATMUL_PRECISIONS:
+  if not isinstance(precision, str) or precision not in MATMUL_PRECISIONS:
     # All of them: the nearest by its letters to tf32 would be float32.
     raise errors.UserError(
       f'compute.matmul_precision: unknown {checks.show(precision)}; allowed: '

@@ -33,6 +33,7 @@ _REASONS = {
   'invalid literal for int()': 'a whole number',
   'Exceeds the limit': 'a whole number, of fewer digits',
   'could not convert string to float': 'a number',
+  "('Non-boolean argument": 'true or false',
 }
 _HELP = {'-?', '-help', '-helpfull', '-helpshort', '-helpxml'}
 
@@ -64,6 +65,7 @@ PROCESS_ID = flags.DEFINE_integer(
 )
 
 
+@functools.cache  # A flag is defined once in a process.
 def define_overwrite() -> flags.FlagHolder:
   """Defines `--overwrite`, for the scripts that may start a run."""
   return flags.DEFINE_bool(
@@ -162,15 +164,15 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
     fail(of_config(error))
   if len(rest) > 1:
     fail(f'unknown argument {rest[1]!r}; flags start with --')
-  for name in required:
-    if flags.FLAGS[name].value in (None, ''):
-      fail(f'--{name}: missing')
   if WORKDIR.value:
     try:
       checks.path('--workdir', WORKDIR.value)
     except errors.UserError as error:
       fail(error)
   _check_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+  for name in required:
+    if flags.FLAGS[name].value in (None, ''):
+      fail(f'--{name}: missing')
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
 

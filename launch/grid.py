@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import pathlib
 import re
+import sys
 from typing import Any
 
 from absl import flags
@@ -163,6 +164,9 @@ def load(run: Run) -> ml_collections.ConfigDict:
     UserError: For whatever is wrong with the file or a value.
   """
   argv = ['sweep', *run.flags]
+  # By config_flags' own name for it: a file that has no get_config() would
+  # find that of the file before.
+  sys.modules.pop('config_config', None)
   values = flags.FlagValues()
   config = config_flags.DEFINE_config_file(
     'config', lock_config=True, flag_values=values, sys_argv=argv

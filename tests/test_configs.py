@@ -134,7 +134,7 @@ def test_configurations_are_locked(get_config):
   [
     ('lst,single_coin', "'lst'", 'lstm'),
     ('lstm,single_con', "'single_con'", 'single_coin'),
-    ('lstm', "''", 'two_coin_mixture'),
+    ('lstm', 'TARGET is missing', 'two_coin_mixture'),
     ('', "''", 'transformer'),
     (',single_coin', "''", 'transformer'),
     ('single_coin,lstm', "'single_coin'", 'transformer'),

@@ -53,7 +53,7 @@ def test_every_configuration_can_be_built(module, case, network):
 def test_a_bad_argument_is_refused(module, case):
   for arguments, hint in (
     ('chian,lstm', "'chian'"),
-    (case, "''"),
+    (case, 'NETWORK is missing'),
     (f'{case},lstn', "'lstn'"),
     (f'{case},lstm,quik', "'quik'"),
     (f'{case},lstm,', "''"),

@@ -32,7 +32,7 @@ EXAMPLES = (
 
 # A larger pool, whose exact predictor sees all of it at each token, is a
 # mistake.
-_MOST_NUMBERS = 2**20
+_MOST_NUMBERS = 2**18
 
 
 def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
