@@ -13,10 +13,10 @@ from bayes_prompting import adapters
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import loading
+from bayes_prompting import plain
 from bayes_prompting import portable
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
-from bayes_prompting import settings
 from bayes_prompting import types
 
 # Of the rows of a prefix and the rank of an adapter, in a file: a network may
@@ -86,9 +86,7 @@ def _predictor(metadata, source):
     return source
   lab, folder = loading.load(source)
   here = str(source)
-  found = settings.difference(
-    metadata['network']['spec'], lab.config['network']
-  )
+  found = plain.difference(metadata['network']['spec'], lab.config['network'])
   if found:
     raise errors.UserError(
       f'was tuned on another network (in run '
@@ -138,7 +136,7 @@ def _bayes(prior, source):
   tasks = lab.config['tasks']
   names = [name for name, spec in tasks.items() if spec == prior['spec']]
   if not names:
-    found = settings.difference(prior['spec'], tasks[lab.pretraining_task])
+    found = plain.difference(prior['spec'], tasks[lab.pretraining_task])
     raise errors.UserError(
       f'was tuned on exact Bayes of {portable.short(prior["name"])}, which no '
       f'task of {str(source)!r} is (there and in its {lab.pretraining_task!r}, '

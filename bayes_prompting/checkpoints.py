@@ -26,7 +26,7 @@ from bayes_prompting import distributed
 from bayes_prompting import errors
 from bayes_prompting import files
 from bayes_prompting import manifests
-from bayes_prompting import settings
+from bayes_prompting import plain
 from bayes_prompting import trees
 from bayes_prompting import types
 
@@ -261,8 +261,8 @@ def _check_belongs(path, held, belongs):
   for name, wanted in (belongs or {}).items():
     sides = held.get(name), wanted
     if name == 'config' and all(isinstance(x, Mapping) for x in sides):
-      sides = map(settings.comparable, sides)
-    found = settings.difference(*sides, '' if name == 'config' else name)
+      sides = map(plain.comparable, sides)
+    found = plain.difference(*sides, '' if name == 'config' else name)
     if found:
       raise errors.UserError(
         f'checkpoint: {str(path)!r} belongs to something else (there and here, '

@@ -1,16 +1,33 @@
 """Checks of what a user gives, each with one clear line when it fails."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 import difflib
-import math
 import numbers
+import os
+import pathlib
 
 import numpy as np
 
 from bayes_prompting import errors
 
+# Sizes are those of arrays, steps are counted, in 32 bits.
+LARGEST = 2**31 - 1
+# Channels of a layer: a matrix of more has no number of entries.
+MOST_CHANNELS = 2**20
+# Layers of a network, each of which is traced and compiled.
+MOST_LAYERS = 64
 # How far probabilities may be from summing to 1 before it is a mistake.
 _SUM_TOLERANCE = 1e-5
+# Beyond these a float32, or the sum of a few, is zero or infinite.
+_FLOATS = (1e-30, 1e30)
+# Larger vocabularies, of which there are tables everywhere, are a mistake.
+_MOST_TOKENS = 2**14
+# What stands in an error message: the rest of a longer value is left out.
+_SHOWN = 240
+# Of a file's or a folder's name, and of a path, in bytes: those of Linux.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+# Of a name that becomes part of those of files.
+_LONGEST_LABEL = 80
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -23,8 +40,14 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def show(value: object) -> str:
-  """Returns `repr(value)` in one line; that of an array has more."""
-  return ' '.join(repr(value).split())
+  """Returns `repr(value)` in one line, the middle of a long one left out."""
+  try:
+    text = ' '.join(repr(value).split())
+  except Exception:  # A number of too many digits, or too deep, or odd.
+    return f'a {type(value).__name__} that cannot be shown'
+  if len(text) <= _SHOWN:
+    return text
+  return f'{text[: _SHOWN - 40]} ... {text[-35:]}'
 
 
 def one_of(field: str, value: object, allowed: Iterable[str]) -> str:
@@ -32,13 +55,23 @@ def one_of(field: str, value: object, allowed: Iterable[str]) -> str:
   allowed = tuple(allowed)
   if not isinstance(value, str) or value not in allowed:
     raise errors.UserError(
-      f'{field}: unknown {show(value)}; {nearest(str(value), allowed)}'
+      f'{field}: unknown {show(value)}; '
+      f'{nearest(value if isinstance(value, str) else show(value), allowed)}'
     )
   return value
 
 
-def integer(field: str, value: object, minimum: int) -> int:
-  """Returns `value` if it is a whole number of at least `minimum`."""
+def integer(
+  field: str, value: object, minimum: int, maximum: int = LARGEST
+) -> int:
+  """Returns `value` if it is a whole number, and neither too small nor large.
+
+  Args:
+    field: The name to show.
+    value: What the user gave.
+    minimum: The smallest that is allowed.
+    maximum: The largest.
+  """
   if (
     isinstance(value, bool)
     or not isinstance(value, numbers.Integral)
@@ -47,6 +80,10 @@ def integer(field: str, value: object, minimum: int) -> int:
     raise errors.UserError(
       f'{field}: must be a whole number of at least {minimum}, got '
       f'{show(value)}'
+    )
+  if value > maximum:
+    raise errors.UserError(
+      f'{field}: must be a whole number of at most {maximum}, got {show(value)}'
     )
   return int(value)
 
@@ -59,14 +96,15 @@ def one_of_two(field: str, value: object) -> bool:
 
 
 def positive(field: str, value: object) -> float:
-  """Returns `value` if it is a finite number above zero."""
+  """Returns `value` if it is a number above zero that float32 can hold."""
   if (
     isinstance(value, bool)
     or not isinstance(value, numbers.Real)
-    or not 0 < value < math.inf
+    or not _FLOATS[0] <= value <= _FLOATS[1]
   ):
     raise errors.UserError(
-      f'{field}: must be a finite number above 0, got {show(value)}'
+      f'{field}: must be a finite number above 0, from {_FLOATS[0]:g} to '
+      f'{_FLOATS[1]:g}, got {show(value)}'
     )
   return float(value)
 
@@ -74,7 +112,7 @@ def positive(field: str, value: object) -> float:
 def positives(field: str, value: object) -> tuple[float, ...]:
   """Returns `value` as a tuple of at least one distinct number above zero."""
   wanted = 'must be one or more distinct finite numbers above 0'
-  if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+  if not isinstance(value, tuple | list) or not value:
     raise errors.UserError(f'{field}: {wanted}, got {show(value)}')
   found = tuple(positive(field, item) for item in value)
   if len(set(found)) != len(found):
@@ -84,9 +122,11 @@ def positives(field: str, value: object) -> tuple[float, ...]:
 
 def _numbers(value: object) -> np.ndarray | None:
   """Returns float64 numbers; None for text, bools, ragged rows and the like."""
+  if isinstance(value, set | dict | str):  # Of no order, or no numbers.
+    return None
   try:
     array = np.asarray(value)
-  except ValueError:
+  except Exception:  # An object may do anything.
     return None
   return array.astype(np.float64) if array.dtype.kind in 'iuf' else None
 
@@ -113,9 +153,17 @@ def non_negative_array(field: str, value: object, ndim: int) -> np.ndarray:
     raise errors.UserError(
       f'{field}: must have shape {shape}, got shape {array.shape}'
     )
+  if array.shape[-1] > _MOST_TOKENS:
+    raise errors.UserError(
+      f'{field}: must have V of at most {_MOST_TOKENS}, got {array.shape[-1]}'
+    )
   if not np.all(np.isfinite(array)) or np.any(array < 0):
     raise errors.UserError(
       f'{field}: must be finite and not negative, got {show(value)}'
+    )
+  if np.any(array > _FLOATS[1]):
+    raise errors.UserError(
+      f'{field}: must be at most {_FLOATS[1]:g} each, got {show(value)}'
     )
   return array
 
@@ -130,7 +178,7 @@ def probabilities(field: str, value: object, ndim: int) -> np.ndarray:
   if np.any(np.abs(sums - 1) > _SUM_TOLERANCE):
     raise errors.UserError(
       f'{field}: must sum to 1 over the vocabulary, got {show(value)} with sum '
-      f'{sums.tolist()}'
+      f'{show(sums.tolist())}'
     )
   return array / sums[..., None]
 
@@ -155,8 +203,7 @@ def weights(field: str, value: object, size: int) -> np.ndarray:
 def strings(field: str, value: object) -> tuple[str, ...]:
   """Returns `value` as a tuple of at least one distinct names."""
   if (
-    not isinstance(value, Sequence)
-    or isinstance(value, str)
+    not isinstance(value, tuple | list)
     or not value
     or not all(isinstance(v, str) and v for v in value)
     or len(set(value)) != len(value)
@@ -166,3 +213,49 @@ def strings(field: str, value: object) -> tuple[str, ...]:
       f'{show(value)}'
     )
   return tuple(value)
+
+
+def label(field: str, value: object) -> str:
+  """Returns a name of the user's own, which becomes a part of files' names."""
+  if (
+    not isinstance(value, str)
+    or not value
+    or not value.isprintable()
+    or len(value.encode()) > _LONGEST_LABEL
+    or value.startswith(('.', '-', ' '))
+    or set(value) & set('/\\')
+  ):
+    raise errors.UserError(
+      f'{field}: a name must have 1 to {_LONGEST_LABEL} printable characters, '
+      'no slash among them, and not begin with a dot, a dash or a space, got '
+      f'{show(value)}'
+    )
+  return value
+
+
+def path(field: str, value: str | os.PathLike[str]) -> pathlib.Path:
+  """Returns an absolute path, `~` expanded, if a file can have such a name.
+
+  Whether there is one, and of what kind, is for others to say.
+  """
+  try:
+    text = os.fspath(value)
+  except TypeError:
+    text = None
+  if not isinstance(text, str) or not text or not text.isprintable():
+    raise errors.UserError(
+      f'{field}: must be a path of printable characters, got {show(value)}'
+    )
+  try:
+    found = pathlib.Path(text).expanduser().absolute()
+  except (OSError, RuntimeError) as error:  # No such user; no folder to be in.
+    raise errors.UserError(
+      f'{field}: cannot tell where {show(text)} is ({error})'
+    ) from None
+  sizes = [len(os.fsencode(part)) for part in found.parts]
+  if max(sizes) > _LONGEST_NAME or len(os.fsencode(found)) > _LONGEST_PATH:
+    raise errors.UserError(
+      f'{field}: must have names of at most {_LONGEST_NAME} bytes, and '
+      f'{_LONGEST_PATH} in all, got {show(text)}'
+    )
+  return found

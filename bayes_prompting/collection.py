@@ -13,8 +13,8 @@ import xarray as xr
 from bayes_prompting import errors
 from bayes_prompting import files
 from bayes_prompting import grid
+from bayes_prompting import plain
 from bayes_prompting import results
-from bayes_prompting import settings
 from bayes_prompting import summary
 from bayes_prompting import workdir
 
@@ -166,7 +166,7 @@ def _record(run):
     'pretraining_updates': config['pretraining']['num_steps'],
     'tuning_updates': config['tuning']['num_steps'],
     'evaluation_sequences': config['evaluation']['num_sequences'],
-    'config': settings.fingerprint(config),
+    'config': plain.fingerprint(config),
     **record.get('numerical', {}),
     **record.get('other', {}),
   }

@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
   """A mistake of the user: one line, with the field, its value, the allowed."""
+
+
+class MissingNetwork(UserError):
+  """Of a part that needs pretrained networks where there are none."""

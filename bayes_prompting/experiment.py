@@ -4,7 +4,6 @@ import contextlib
 import functools
 import math
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ import xarray as xr
 
 from bayes_prompting import adapting
 from bayes_prompting import checkpoints
+from bayes_prompting import checks
 from bayes_prompting import compilation
 from bayes_prompting import distributed
 from bayes_prompting import errors
@@ -24,9 +24,10 @@ from bayes_prompting import keeping
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import locks
+from bayes_prompting import memory
+from bayes_prompting import plain
 from bayes_prompting import registry
 from bayes_prompting import results
-from bayes_prompting import settings
 from bayes_prompting import summary
 from bayes_prompting import workdir as workdir_lib
 
@@ -140,7 +141,7 @@ def open_run(
   network would have to be trained.
   """
   lab = distributed.together(lambda: _build(config))
-  distributed.agree('configuration', settings.fingerprint(lab.config))
+  distributed.agree('configuration', plain.fingerprint(lab.config))
   if workdir is None:
     return lab, None
   return lab, distributed.on_first(
@@ -149,8 +150,9 @@ def open_run(
 
 
 def _build(config):
-  """Builds the lab, and checks that its fits suit the devices there are."""
+  """Builds the lab, and checks that it suits the machine."""
   lab = lab_lib.build(config, allow_plugins=True)
+  memory.check(lab)
   lab.mesh(lab.pretraining, 1)
   for method in lab.methods.values():
     lab.mesh(lab.tuning, math.prod(lab.shape(method)))
@@ -159,18 +161,18 @@ def _build(config):
 
 
 def _open_workdir(lab, workdir, overwrite, pretrained):
-  path = pathlib.Path(workdir).expanduser().absolute()
+  path = checks.path('workdir', workdir)
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
   record = workdir_lib.record(lab.config)
-  return workdir_lib.claim(workdir, record, overwrite)
+  return workdir_lib.claim(path, record, overwrite)
 
 
 def _check_pretrained(lab, folder):
   for seed in range(lab.num_seeds):
     shared = folder.networks / identity.network_hash(lab, seed)
     if not checkpoints.exists(shared):
-      raise errors.UserError(
+      raise errors.MissingNetwork(
         f'workdir: no run at {str(folder.path)!r}, and no network of this '
         f'configuration beside it ({str(shared)!r}); pretrain first'
       )

@@ -8,11 +8,11 @@ from bayes_prompting import blocks
 from bayes_prompting import fitting
 from bayes_prompting import keys
 from bayes_prompting import lab as lab_lib
+from bayes_prompting import plain
 from bayes_prompting import predictor
 from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import searching
-from bayes_prompting import settings
 from bayes_prompting import sharding
 from bayes_prompting import trees
 from bayes_prompting import types
@@ -49,7 +49,7 @@ def network_hash(lab: lab_lib.Lab, seed: int) -> str:
   task = lab.pretraining_task
   pretraining = dict(lab.config['pretraining'])
   del pretraining['num_seeds']
-  return settings.fingerprint(
+  return plain.fingerprint(
     {
       'code': _code(lab, task, 'weights'),
       'network': lab.config['network'],
@@ -73,7 +73,7 @@ def of_pretraining(lab: lab_lib.Lab, seed: int) -> dict[str, Any]:
   return {
     'pretrain_seed': seed,
     'code': _code(lab, lab.pretraining_task, 'weights'),
-    'config': settings.comparable(lab.config),
+    'config': plain.comparable(lab.config),
     'numerical': _numerical(),
   }
 
@@ -87,6 +87,6 @@ def of_tuning(
     'method': method.name,
     'pretrain_seed': seed,
     'code': _code(lab, lab.target, tuner, [searching]),
-    'config': settings.comparable(lab.config),
+    'config': plain.comparable(lab.config),
     'numerical': _numerical(),
   }

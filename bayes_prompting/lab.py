@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import fitting
 from bayes_prompting import keys
+from bayes_prompting import plain
 from bayes_prompting import predictor as predictor_lib
 from bayes_prompting import registry
 from bayes_prompting import settings
@@ -171,8 +173,8 @@ def build(
 def _build(config):
   settings.validate(config)
   root = jax.random.key(config.seed)
-  values = settings.plain(config)
-  specs = settings.from_plain(values)
+  values = plain.of(config)
+  specs = plain.to_config(values)
   priors = {
     name: registry.make('task_priors', f'tasks.{name}', task)
     for name, task in specs.tasks.items()
@@ -194,7 +196,8 @@ def _build(config):
       task = fields.pop('task', config.pretraining.task)
       predictor = predictor_lib.bayesian(priors[task])
       _check_vocabulary(task, priors[task], config, pretraining_prior)
-    tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
+    with _naming(values, name):
+      tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
     methods[name] = Method(name, tuners, predictor, is_bayes)
   lab = Lab(
     config=values,
@@ -222,6 +225,21 @@ def _check_vocabulary(name, prior, config, pretraining_prior):
     )
 
 
+@contextlib.contextmanager
+def _naming(values, method):
+  """Has an error name the field that a method's argument was taken from."""
+  try:
+    yield
+  except errors.UserError as error:
+    for argument, field in settings.SHARED.items():
+      own = f'methods.{method}.{argument}'
+      given = values['methods'][method].get(argument)
+      if str(error).startswith(f'{own}:') and given == values['tuning'][field]:
+        text = str(error).removeprefix(own)
+        raise errors.UserError(f'tuning.{field} ({own}){text}') from None
+    raise
+
+
 def _tuners(field, spec, grid):
   """Builds a tuner for each initialisation of a method, one without any."""
   inits = spec.get('init')
@@ -230,8 +248,8 @@ def _tuners(field, spec, grid):
     return (registry.make('tuners', field, spec),)
   if inits != grid and len(inits) != 1:
     raise errors.UserError(
-      f'{field}.init: must be one name, or follow tuning.prefix_init={grid!r}, '
-      f'got {inits!r}'
+      f'{field}.init: must be one name, or follow '
+      f'tuning.prefix_init={checks.show(grid)}, got {checks.show(inits)}'
     )
   tuners = tuple(
     registry.make('tuners', field, {**spec, 'init': init}) for init in inits
@@ -316,11 +334,12 @@ def _try_shapes(lab):
         method.tuner.candidates(method.predictor)
       return method.tuner.bind(method.predictor, params, tunable)
 
-    try:
-      jax.eval_shape(bind, lab.root)
-      _check_starts(lab, method)
-    except errors.UserError as error:
-      raise errors.UserError(f'methods.{method.name}.{error}') from None
+    with _naming(lab.config, method.name):
+      try:
+        jax.eval_shape(bind, lab.root)
+        _check_starts(lab, method)
+      except errors.UserError as error:
+        raise errors.UserError(f'methods.{method.name}.{error}') from None
 
 
 def _check_starts(lab, method):

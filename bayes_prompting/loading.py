@@ -17,7 +17,7 @@ from bayes_prompting import counting
 from bayes_prompting import errors
 from bayes_prompting import grid
 from bayes_prompting import lab as lab_lib
-from bayes_prompting import settings
+from bayes_prompting import plain
 from bayes_prompting import types
 from bayes_prompting import workdir as workdir_lib
 
@@ -40,7 +40,7 @@ def load(
   try:
     if not isinstance(config, dict):
       raise errors.UserError(f'config: must be a mapping, got {config!r:.80}')
-    lab = lab_lib.build(settings.from_plain(config), allow_plugins)
+    lab = lab_lib.build(plain.to_config(config), allow_plugins)
   except errors.UserError as error:
     place = str(folder.path / 'config.json')
     raise errors.UserError(f'workdir: {place!r}: {error}') from None

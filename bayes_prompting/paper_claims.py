@@ -15,9 +15,9 @@ import pandas as pd
 
 from bayes_prompting import claims
 from bayes_prompting import optimal_prompts
+from bayes_prompting import plain
 from bayes_prompting import registry
 from bayes_prompting import regret_samples
-from bayes_prompting import settings
 
 # Nats. The exact Bayesian predictor of random coins loses 1.477 nats on the
 # single coin within 50 steps, and another 0.675 within the next 150.
@@ -126,7 +126,7 @@ def _cost_of_best_hard_prefix(config: Mapping[str, Any]) -> float:
 
   Exact: sums over counts (`optimal_prompts.optimal_hard_prefix`).
   """
-  specs = settings.from_plain(config)
+  specs = plain.to_config(config)
   prior, target = (
     registry.make('task_priors', f'tasks.{name}', specs.tasks[name])
     for name in (specs.pretraining.task, specs.tuning.target)

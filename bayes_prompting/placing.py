@@ -17,10 +17,10 @@ from bayes_prompting import drawing
 from bayes_prompting import errors
 from bayes_prompting import optimal_prompts
 from bayes_prompting import paper_figures
+from bayes_prompting import plain
 from bayes_prompting import promptability_figure
 from bayes_prompting import pseudo_counts
 from bayes_prompting import registry
-from bayes_prompting import settings
 from bayes_prompting import types
 
 METHODS = ('HardPT', 'SoftPT')
@@ -119,7 +119,7 @@ def make_all(
 
 
 def _config(run):
-  return settings.from_plain(json.loads(run.attrs['config']))
+  return plain.to_config(json.loads(run.attrs['config']))
 
 
 def _world(run):

@@ -17,6 +17,7 @@ import xarray as xr
 from bayes_prompting import bootstrap
 from bayes_prompting import checks
 from bayes_prompting import counting
+from bayes_prompting import plain
 from bayes_prompting import results
 from bayes_prompting import settings
 
@@ -116,7 +117,7 @@ def _networks(config, method):
   if spec is None or spec['predictor'] == 'bayes':
     return ''
   pretraining = config['pretraining'] | {'num_seeds': None}
-  return settings.fingerprint(
+  return plain.fingerprint(
     {
       'seed': config['seed'],
       'network': config['network'],
@@ -134,7 +135,7 @@ def sequences(config: Mapping[str, Any], task: str) -> str:
     task: One of its tasks.
   """
   evaluation = config['evaluation'] | {'tasks': None}
-  return settings.fingerprint(
+  return plain.fingerprint(
     {
       'seed': config['seed'],
       'name': task,

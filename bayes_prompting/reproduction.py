@@ -23,6 +23,7 @@ from bayes_prompting import files
 from bayes_prompting import paper_claims
 from bayes_prompting import paper_figures
 from bayes_prompting import placing
+from bayes_prompting import plain
 from bayes_prompting import report
 from bayes_prompting import settings
 from bayes_prompting import summary
@@ -86,11 +87,11 @@ def _check(configs, folder, common):
   """Checks all configurations and folders, then writes what is common."""
   for name, config in configs.items():
     settings.validate(config)
-    record = workdir.record(settings.plain(config))
+    record = workdir.record(plain.of(config))
     workdir.check(folder / name, record)
   path = folder / _RECORD
   held = files.read_json(path, 'workdir') if path.is_file() else common
-  found = settings.difference(held, dict(common))
+  found = plain.difference(held, dict(common))
   if found:
     raise errors.UserError(
       f'workdir: {str(folder)!r} holds experiments of another kind (there and '

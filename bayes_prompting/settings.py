@@ -5,8 +5,6 @@ can answer `--help` at once.
 """
 
 from collections.abc import Mapping
-import hashlib
-import json
 from typing import Any
 
 import ml_collections
@@ -14,17 +12,17 @@ import ml_collections
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import fields
+from bayes_prompting import plain
 
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
-# Fields that older runs do not have, and what was done then.
-_ADDED = {
-  'tuning': {'num_sequences': 0},
-  'checkpoints': {'every': 0, 'keep': 2},
-  'debug': {'nans': False, 'check_finite': False},
+# Arguments of methods that follow a field of tuning, and that field.
+SHARED = {
+  'length': 'prefix_length',
+  'init': 'prefix_init',
+  'rank': 'lora_rank',
+  'max_candidates': 'max_candidates',
 }
-# Sections that change no result: a run may go on with other values.
-_FREE = ('checkpoints', 'debug')
 # A method's name is that of files, beside those of pretraining.
 _RESERVED = (*REFERENCES, 'pretrained', 'pretraining')
 PREDICTORS = ('network', 'bayes')
@@ -206,79 +204,25 @@ def _check_fields(config, wanted, path=''):
       _check_fields(config[name], value, field)
 
 
-def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns the configuration as JSON would: dicts, lists and plain values.
-
-  Raises:
-    UserError: If it holds something that JSON cannot, such as an array.
-  """
-  values = config.to_dict()
-  _check_plain(values, 'configuration')
-  return json.loads(json.dumps(values, allow_nan=False))
-
-
-def _check_plain(value, field):
-  """Checks that JSON can hold a value; else says which field."""
-  if isinstance(value, Mapping):
-    for name, item in value.items():
-      _check_plain(
-        item, name if field == 'configuration' else f'{field}.{name}'
-      )
-    return
-  try:
-    json.dumps(value, allow_nan=False)
-  except (TypeError, ValueError) as error:
-    raise errors.UserError(
-      f'{field}: must be a plain value, got {checks.show(value)} ({error})'
-    ) from None
-
-
-def from_plain(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
-  """Returns the locked configuration that `plain` was made of, or completed."""
-
-  def tuples(value):
-    if isinstance(value, list):
-      return tuple(map(tuples, value))
-    if isinstance(value, Mapping):
-      return {name: tuples(item) for name, item in value.items()}
-    return value
-
-  return ml_collections.ConfigDict(tuples(complete(values))).lock()
-
-
-def complete(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns plain values of an older run with the fields of today."""
-  found = dict(values)
-  for section, fields_ in _ADDED.items():
-    held = found.get(section, {} if section in _FREE else None)
-    if isinstance(held, Mapping):
-      found[section] = {**fields_, **held}
-  return found
-
-
-def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns plain values without those that change no result."""
-  found = complete(values)
-  return {name: value for name, value in found.items() if name not in _FREE}
-
-
-def fingerprint(values: Mapping[str, Any]) -> str:
-  """Returns a short hash of plain values, whatever their order."""
-  text = json.dumps(values, sort_keys=True, allow_nan=False)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def validate(config: ml_collections.ConfigDict) -> None:
   """Checks all that can be checked without building anything.
 
   Raises:
     UserError: One line that names the field, its value and what is allowed.
   """
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise errors.UserError(
+      'configuration: must be a ConfigDict as settings.base() returns, got '
+      f'{checks.show(config)}'
+    )
   _check_fields(config, base())
-  checks.integer('seed', config.seed, 0)
-  if config.seed >= 2**63:
-    raise errors.UserError(f'seed: must be below 2**63, got {config.seed}')
-  checks.integer('network.embedding_dim', config.network.embedding_dim, 1)
+  checks.integer('seed', config.seed, 0, 2**63 - 1)
+  checks.integer(
+    'network.embedding_dim',
+    config.network.embedding_dim,
+    1,
+    checks.MOST_CHANNELS,
+  )
   for section in ('pretraining', 'tuning'):
     part = config[section]
     checks.integer(f'{section}.num_steps', part.num_steps, 0)
@@ -290,12 +234,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
   checks.integer('pretraining.num_seeds', pretraining.num_seeds, 1)
   tuning, evaluation = config.tuning, config.evaluation
   checks.positives('tuning.learning_rate', tuning.learning_rate)
-  checks.strings('tuning.prefix_init', tuning.prefix_init)
+  for init in checks.strings('tuning.prefix_init', tuning.prefix_init):
+    checks.label('tuning.prefix_init', init)
   checks.integer('tuning.num_sequences', tuning.num_sequences, 0)
-  if tuning.num_sequences >= 2**31:
-    raise errors.UserError(
-      f'tuning.num_sequences: must be below 2**31, got {tuning.num_sequences}'
-    )
   for field in (
     'num_repetitions',
     'prefix_length',
@@ -323,18 +264,21 @@ def validate(config: ml_collections.ConfigDict) -> None:
   for field in ('check_finite', 'nans'):
     checks.one_of_two(f'debug.{field}', config.debug[field])
   precision = config.compute.matmul_precision
-  if precision not in MATMUL_PRECISIONS:
+  if not isinstance(precision, str) or precision not in MATMUL_PRECISIONS:
     # All of them: the nearest by its letters to tf32 would be float32.
     raise errors.UserError(
       f'compute.matmul_precision: unknown {checks.show(precision)}; allowed: '
       f'{", ".join(MATMUL_PRECISIONS)}'
     )
   _check_names(config)
-  plain(config)
+  plain.of(config)
 
 
 def _check_names(config):
   """Checks the names of tasks and methods against those that are described."""
+  for kind in ('tasks', 'methods'):
+    for name in config[kind]:
+      checks.label(kind, name)
   tasks = tuple(config.tasks)
   checks.one_of('pretraining.task', config.pretraining.task, tasks)
   checks.one_of('tuning.target', config.tuning.target, tasks)
@@ -343,7 +287,7 @@ def _check_names(config):
   if config.tuning.target not in config.evaluation.tasks:
     raise errors.UserError(
       f'evaluation.tasks: must hold the target {config.tuning.target!r}, got '
-      f'{config.evaluation.tasks!r}'
+      f'{checks.show(config.evaluation.tasks)}'
     )
   for name in checks.strings('tuning.methods', config.tuning.methods):
     if name in REFERENCES:
@@ -355,17 +299,17 @@ def _check_names(config):
     for name, value in config[kind].items():
       if not isinstance(value, Mapping | ml_collections.ConfigDict):
         raise errors.UserError(
-          f'{kind}.{name}: must be a spec with a name, got {value!r}'
+          f'{kind}.{name}: must be a spec with a name, got {checks.show(value)}'
         )
   for name, value in config.methods.items():
     predictor = value.get('predictor', 'network')
     checks.one_of(f'methods.{name}.predictor', predictor, PREDICTORS)
     if predictor == 'bayes' and 'task' in value:
       checks.one_of(f'methods.{name}.task', value['task'], tuple(config.tasks))
-    if set(name) & set('/\\') or name.startswith('.') or name in _RESERVED:
+    if name in _RESERVED:
       raise errors.UserError(
-        f'methods: a method cannot be called {name!r}; its name becomes a '
-        'file name, and is not one of a reference or of pretraining'
+        f'methods: a method cannot be called {name!r}, as a reference or '
+        'what pretraining leaves is'
       )
 
 
@@ -378,18 +322,3 @@ def report_steps(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   tuning, last = config.tuning.length, config.evaluation.length
   steps = dict.fromkeys((tuning, config.pretraining.length, last))
   return tuple(step for step in steps if step <= last)
-
-
-def difference(one: Any, other: Any, path: str = '') -> str | None:
-  """Returns the first field in which two plain values differ, with both."""
-  if isinstance(one, Mapping) and isinstance(other, Mapping):
-    for name in sorted(one.keys() | other.keys()):
-      field = f'{path}.{name}' if path else name
-      if name not in one or name not in other:
-        where = 'one' if name in one else 'other'
-        return f'{field} is in the {where} alone'
-      found = difference(one[name], other[name], field)
-      if found:
-        return found
-    return None
-  return None if one == other else f'{path}: {one!r} and {other!r}'

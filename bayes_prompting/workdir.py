@@ -17,6 +17,7 @@ import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import files
 from bayes_prompting import locks
+from bayes_prompting import plain
 from bayes_prompting import settings
 
 # What numbers depend on, beside the configuration.
@@ -238,8 +239,8 @@ def _check_same(path, held, record):
   for part in ('config', 'numerical'):
     sides = held.get(part), record[part]
     if part == 'config':
-      sides = map(settings.comparable, sides)
-    found = settings.difference(*sides)
+      sides = map(plain.comparable, sides)
+    found = plain.difference(*sides)
     if found:
       raise errors.UserError(
         f'workdir: {str(path)!r} holds a run of another configuration '
@@ -282,7 +283,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         f'workdir: {str(path)!r} is not one of a run ({part} must be an '
         f'object, got {type(record[part]).__name__})'
       )
-  record['config'] = settings.complete(record['config'])
+  record['config'] = plain.complete(record['config'])
   return record
 
 

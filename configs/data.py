@@ -12,7 +12,7 @@ are scored, too (on 2048 of it at most).
 `docs/experiments/data.md` has what was found. Expect minutes.
 """
 
-from bayes_prompting import checks
+from bayes_prompting import presets
 from bayes_prompting import settings
 from configs import diversity
 from configs import paper
@@ -24,12 +24,11 @@ METHODS = ('PreBayesPT', 'NoTuning', 'HardPT', 'SoftPT', 'LoRAWT', 'FullWT')
 
 def get_config(arguments: str = '256,lstm'):
   """Returns the configuration for `SIZE,NETWORK` and what may follow."""
-  size, _, rest = arguments.partition(',')
-  network, *options = rest.split(',')
-  size = diversity.number('data.py:SIZE', size, 0)
-  checks.one_of('data.py:SIZE,NETWORK', network, paper.TORSOS)
-  for option in options:
-    checks.one_of('data.py:SIZE,NETWORK,...', option, ('quick',))
+  parts = {'SIZE': (), 'NETWORK': paper.TORSOS}
+  (size, network), options = presets.split(
+    'data.py', arguments, parts, ('quick',)
+  )
+  size = diversity.number('data.py:SIZE,NETWORK: SIZE', size, 0)
   config = settings.base()
   diversity.small(config, network)
   tuning = config.tuning

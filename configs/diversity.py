@@ -15,9 +15,11 @@ exact Bayes for the pool and for the uniform prior.
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import presets
 from bayes_prompting import settings
 from configs import paper
 
+_MOST_DIGITS = 18
 SIZES = tuple(2**k for k in range(1, 11))
 METHODS = (
   'PreBayes',
@@ -35,8 +37,10 @@ def number(field: str, text: str, least: int) -> int:
   Raises:
     UserError: If it is none, or too small.
   """
-  if not text.isdecimal():
-    raise errors.UserError(f'{field}: must be a whole number, got {text!r}')
+  if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
+    raise errors.UserError(
+      f'{field}: must be a whole number, got {checks.show(text)}'
+    )
   return checks.integer(field, int(text), least)
 
 
@@ -68,12 +72,11 @@ def quick(config) -> None:
 
 def get_config(arguments: str = '16,lstm'):
   """Returns the configuration for `M,NETWORK` and what may follow."""
-  size, _, rest = arguments.partition(',')
-  network, *options = rest.split(',')
-  size = number('diversity.py:M', size, 1)
-  checks.one_of('diversity.py:M,NETWORK', network, paper.TORSOS)
-  for option in options:
-    checks.one_of('diversity.py:M,NETWORK,...', option, ('quick',))
+  parts = {'M': (), 'NETWORK': paper.TORSOS}
+  (size, network), options = presets.split(
+    'diversity.py', arguments, parts, ('quick',)
+  )
+  size = number('diversity.py:M,NETWORK: M', size, 1)
   config = settings.base()
   small(config, network)
   with config.unlocked():

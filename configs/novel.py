@@ -16,7 +16,7 @@ These networks are small, of width 32, not the paper's: a case takes minutes on
 two CPU cores. What to expect is in `docs/experiments/novel.md`.
 """
 
-from bayes_prompting import checks
+from bayes_prompting import presets
 from bayes_prompting import settings
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
@@ -53,7 +53,7 @@ TORSOS = {
 
 def get_config(arguments: str = 'chain,lstm'):
   """Returns the configuration for `CASE,NETWORK` and what may follow."""
-  case, network, option = split('novel.py:CASE', arguments, CASES)
+  case, network, is_quick = split('novel.py', 'CASE', arguments, CASES)
   world, target = CASES[case]
   config = settings.base()
   small(config, network, world, target)
@@ -68,24 +68,20 @@ def get_config(arguments: str = 'chain,lstm'):
     'LoRAWT',
     'FullWT',
   )
-  if option:
+  if is_quick:
     quick(config)
   return config
 
 
-def split(field: str, arguments: str, cases) -> tuple[str, str, str]:
-  """Returns case, network and option of the arguments.
+def split(file: str, name: str, arguments: str, cases) -> tuple[str, str, bool]:
+  """Returns case, network, and whether `quick` follows them.
 
   Raises:
-    UserError: If one is unknown.
+    UserError: If one is missing or unknown.
   """
-  case, _, rest = arguments.partition(',')
-  network, comma, option = rest.partition(',')
-  checks.one_of(field, case, cases)
-  checks.one_of(f'{field},NETWORK', network, TORSOS)
-  if comma:
-    checks.one_of(f'{field},NETWORK,...', option, ('quick',))
-  return case, network, option
+  parts = {name: cases, 'NETWORK': TORSOS}
+  (case, network), options = presets.split(file, arguments, parts, ('quick',))
+  return case, network, bool(options)
 
 
 def small(config, network, world, target):

@@ -26,7 +26,7 @@ paired), for a pretrained LSTM:
 field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
 
-from bayes_prompting import checks
+from bayes_prompting import presets
 from bayes_prompting import settings
 
 TORSOS = {
@@ -87,12 +87,10 @@ _SPARE_METHODS = ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT', 'Un+EmbedWT')
 
 def get_config(arguments: str = 'lstm,single_coin'):
   """Returns the configuration for `NETWORK,TARGET` and what may follow."""
-  network, _, rest = arguments.partition(',')
-  target, *options = rest.split(',')
-  checks.one_of('paper.py:NETWORK', network, NETWORKS)
-  checks.one_of('paper.py:NETWORK,TARGET', target, TARGETS)
-  for option in options:
-    checks.one_of('paper.py:NETWORK,TARGET,...', option, OPTIONS)
+  parts = {'NETWORK': NETWORKS, 'TARGET': TARGETS}
+  (network, target), options = presets.split(
+    'paper.py', arguments, parts, OPTIONS
+  )
   config = settings.base()
   torso = network.partition('_')[0]
   kind = network.removeprefix(torso)

@@ -50,11 +50,13 @@ WORLDS = {
 
 def get_config(arguments: str = 'coins,lstm'):
   """Returns the configuration for `WORLD,NETWORK` and what may follow."""
-  world, network, option = novel.split('prompts.py:WORLD', arguments, WORLDS)
+  world, network, is_quick = novel.split(
+    'prompts.py', 'WORLD', arguments, WORLDS
+  )
   config = settings.base()
   novel.small(config, network, *WORLDS[world])
   config.tuning.methods = ('PreBayes', 'PreBayesPT', 'NoTuning', 'HardPT')
   config.tuning.num_repetitions = 2
-  if option:
+  if is_quick:
     novel.quick(config)
   return config

@@ -10,7 +10,8 @@ the exact predictor of its world (reference `bayes`); how near networks get says
 `docs/task_priors.md`.
 """
 
-from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import presets
 from bayes_prompting import settings
 from configs import paper
 
@@ -68,12 +69,14 @@ _SIZES = {'quick': (300, 64, 32), 'small': (1500, 128, 64)}
 
 def get_config(arguments: str = 'switching,lstm'):
   """Returns the configuration for `WORLD,NETWORK` and what may follow."""
-  world, _, rest = arguments.partition(',')
-  network, _, option = rest.partition(',')
-  checks.one_of('worlds.py:WORLD', world, WORLDS)
-  checks.one_of('worlds.py:WORLD,NETWORK', network, paper.TORSOS)
-  if option:
-    checks.one_of('worlds.py:WORLD,NETWORK,...', option, _SIZES)
+  parts = {'WORLD': WORLDS, 'NETWORK': paper.TORSOS}
+  (world, network), options = presets.split(
+    'worlds.py', arguments, parts, _SIZES
+  )
+  if len(options) > 1:
+    raise errors.UserError(
+      f'worlds.py:WORLD,NETWORK,...: one of {", ".join(_SIZES)}, not both'
+    )
   config = settings.base()
   with config.unlocked():
     config.tasks = {'world': WORLDS[world]}
@@ -90,15 +93,15 @@ def get_config(arguments: str = 'switching,lstm'):
   tuning.methods = ('PreBayes', 'NoTuning')
   evaluation.tasks = ('world',)
   evaluation.length = pretraining.length
-  if option:
+  if options:
     # Updates, batch and width; a network of a quarter, or half, of the paper's.
-    updates, batch_size, width = _SIZES[option]
+    updates, batch_size, width = _SIZES[options[0]]
     config.network.embedding_dim = width
     if network == 'lstm':
       config.network.torso.width = width
     pretraining.num_steps = updates
     pretraining.batch_size = batch_size
     pretraining.learning_rate = 5e-3
-  if option == 'quick':
+  if 'quick' in options:
     evaluation.num_sequences = 256
   return config

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 import contextlib
 import functools
 import os
+import pathlib
 import re
+import shlex
 import sys
 import traceback
 
@@ -21,10 +23,19 @@ from absl import logging
 import ml_collections
 from ml_collections import config_flags
 
+from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import interruption
 
 _EXIT_CODE = 2
+_CLOSED_PIPE = 128 + 13
+# What parsers of flags say, and what they mean.
+_REASONS = {
+  'invalid literal for int()': 'a whole number',
+  'Exceeds the limit': 'a whole number, of fewer digits',
+  'could not convert string to float': 'a number',
+  "('Non-boolean argument": 'true or false',
+}
 _HELP = {'-?', '-help', '-helpfull', '-helpshort', '-helpxml'}
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -69,6 +80,7 @@ PROCESS_ID = flags.DEFINE_integer(
 _ALLOW_PLUGINS = 'allow_plugins'
 
 
+@functools.cache  # A flag is defined once in a process.
 def define_overwrite() -> flags.FlagHolder:
   """Defines `--overwrite`, for the scripts that may start a run."""
   return flags.DEFINE_bool(
@@ -113,17 +125,20 @@ def of_config(error: BaseException) -> str:
   while 'Traceback' in str(error) and error.__context__ is not None:
     error = error.__context__
   if isinstance(error, flags.Error):
-    return str(error)  # Names its flag.
+    return _of_flag(error)
   if isinstance(error, errors.UserError):
     return f'--config: {error}'
+  if isinstance(error, OSError):
+    return f'--config: {_of_file(error)}'
+  if isinstance(error, AttributeError) and error.name == 'get_config':
+    file = getattr(error.obj, '__file__', 'the file')
+    return f'--config: {file} has no function get_config()'
   # ml_collections quotes the name, lists all fields, and adds a hint on a line
   # of its own.
   text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
   text = re.sub(r'["\\\']', '', text.replace('\\n', '\n'))
   text = re.sub(r' Other fields present: {.*}', '', text, flags=re.DOTALL)
   text = '; '.join(line for line in text.splitlines() if line.strip())
-  if isinstance(error, OSError):
-    return f'--config: {text}'
   frames = traceback.extract_tb(error.__traceback__)
   loader = config_flags.config_flags.__file__
   names = [(frame.filename, frame.name) for frame in frames]
@@ -137,6 +152,29 @@ def of_config(error: BaseException) -> str:
   return f'--config: {type(error).__name__}: {text}{place}'
 
 
+def _of_flag(error: flags.Error) -> str:
+  """Says what is wrong with a flag's value, in our words where we have some."""
+  found = re.fullmatch(r'flag (--[^=]*)=(.*?): (.*)', str(error), re.DOTALL)
+  if found is None:
+    return str(error)  # Names its flag.
+  flag, value, reason = found.groups()
+  for start, wanted in _REASONS.items():
+    if reason.startswith(start):
+      return f'{flag}: must be {wanted}, got {checks.show(value)}'
+  return f'{flag}: {reason}, got {checks.show(value)}'
+
+
+def _of_file(error: OSError) -> str:
+  """Says which file cannot be read."""
+  # config_flags tells what it raises of what it met, the last in words alone.
+  while error.filename is None and isinstance(error.__cause__, OSError):
+    error = error.__cause__
+  if error.filename is not None:
+    return f'cannot read {checks.show(error.filename)} ({error.strerror})'
+  missing = re.search(r'\]:\s*(.*?)\s*\[Errno', str(error), re.DOTALL)
+  return f'no file {missing[1]!r}' if missing else str(error)
+
+
 def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   """Parses flags; what absl and config_flags raise becomes one line."""
   logging.set_verbosity(logging.ERROR)  # config_flags warns beside its errors.
@@ -148,15 +186,22 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
     if any(arg.replace('--', '-', 1) in _HELP for arg in argv[1:]):
       sys.exit(0)  # absl itself leaves with 1 after help.
     raise
+  except BrokenPipeError:
+    raise  # Of --help.
   except Exception as error:
     # config_flags runs the configuration file and applies overrides in here.
     fail(of_config(error))
   if len(rest) > 1:
     fail(f'unknown argument {rest[1]!r}; flags start with --')
+  if WORKDIR.value:
+    try:
+      checks.path('--workdir', WORKDIR.value)
+    except errors.UserError as error:
+      fail(error)
+  _check_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   for name in required:
     if flags.FLAGS[name].value in (None, ''):
       fail(f'--{name}: missing')
-  _check_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
 
@@ -189,6 +234,15 @@ def _check_processes(coordinator, num_processes, process_id):
     fail(
       f'--process_id: must be from 0 to {num_processes - 1}, got {process_id}'
     )
+
+
+def path(flag: flags.FlagHolder[str]) -> pathlib.Path:
+  """Returns the path that a flag has, absolute and `~` expanded.
+
+  Raises:
+    UserError: If no file or folder can have it.
+  """
+  return checks.path(f'--{flag.name}', flag.value)
 
 
 def show(dataset, workdir: str) -> None:
@@ -266,6 +320,9 @@ def run(
     try:
       with _joined(), interruption.watching():
         _compiling(main, argv) if compiles else main(argv)
+    except errors.MissingNetwork as error:
+      again = shlex.join(['python', '-m', 'launch.pretrain', *sys.argv[1:]])
+      fail(f'{error}: {again}')
     except errors.UserError as error:
       fail(error)
     except KeyboardInterrupt as error:
@@ -277,7 +334,23 @@ def run(
       traceback.print_exc()
       _leave(1)
 
-  app.run(
-    guarded,
-    flags_parser=functools.partial(_parse, required=required),
-  )
+  with _quiet_when_closed():
+    app.run(
+      guarded,
+      flags_parser=functools.partial(_parse, required=required),
+    )
+
+
+@contextlib.contextmanager
+def _quiet_when_closed():
+  """Ends without a word when nobody reads what is printed: `... | head`."""
+  try:
+    try:
+      yield
+    finally:
+      sys.stdout.flush()  # Here, not when the interpreter ends.
+  except BrokenPipeError:
+    # What is left to write goes nowhere; the code is that of SIGPIPE.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    sys.exit(_CLOSED_PIPE)

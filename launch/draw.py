@@ -7,8 +7,6 @@ The workdir is a folder of runs of `configs/diversity.py`, or of
 trained or evaluated. The same from Python: `experiment_figures.make`.
 """
 
-import pathlib
-
 from absl import flags
 
 from launch import cli
@@ -28,16 +26,20 @@ def main(argv):
   del argv
   if cli.CONFIG.present:
     cli.fail('--config: a figure needs none, it reads what the runs recorded')
-  folder = pathlib.Path(cli.WORKDIR.value)
+  folder = cli.path(cli.WORKDIR)
   if not folder.is_dir():
     cli.fail(f'--workdir: no folder {str(folder)!r}')
   # Imported late, so that --help and mistakes in flags need no JAX.
   from bayes_prompting import experiment_figures
 
-  into = _INTO.value or folder / 'figures'
+  into = cli.path(_INTO) if _INTO.value else folder / 'figures'
   for path in experiment_figures.make(_WHAT.value, folder, into):
     print(f'Figure   {path}')
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main, required=('what', 'workdir'), compiles=False)
+
+
+if __name__ == '__main__':
+  start()

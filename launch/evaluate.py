@@ -23,5 +23,9 @@ def main(argv):
   cli.show(dataset, cli.WORKDIR.value)
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main)
+
+
+if __name__ == '__main__':
+  start()

@@ -25,5 +25,9 @@ def main(argv):
   cli.show(dataset, cli.WORKDIR.value)
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main)
+
+
+if __name__ == '__main__':
+  start()

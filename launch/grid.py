@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import pathlib
 import re
+import sys
 from typing import Any
 
 from absl import flags
@@ -13,7 +14,7 @@ import ml_collections
 from ml_collections import config_flags
 
 from bayes_prompting import errors
-from bayes_prompting import settings
+from bayes_prompting import plain
 from launch import cli
 
 # What stands beside the runs' folders.
@@ -146,7 +147,7 @@ def _name(config, pairs):
   parts = [start, *(f'{field}={value}' for field, value in pairs)]
   name = ','.join(map(_safe, parts)).strip('.-')
   if len(name) > _LONGEST:
-    digest = settings.fingerprint({'name': parts})
+    digest = plain.fingerprint({'name': parts})
     name = f'{name[: _LONGEST - len(digest) - 1]}-{digest}'
   return name
 
@@ -163,6 +164,9 @@ def load(run: Run) -> ml_collections.ConfigDict:
     UserError: For whatever is wrong with the file or a value.
   """
   argv = ['sweep', *run.flags]
+  # By config_flags' own name for it: a file that has no get_config() would
+  # find that of the file before.
+  sys.modules.pop('config_config', None)
   values = flags.FlagValues()
   config = config_flags.DEFINE_config_file(
     'config', lock_config=True, flag_values=values, sys_argv=argv
@@ -199,7 +203,7 @@ def validate(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
       found[name] = lab_lib.build(config, allow_plugins=True).config
     except errors.UserError as error:
       raise errors.UserError(f'{name}: {error}') from None
-    same = names.setdefault(settings.fingerprint(found[name]), name)
+    same = names.setdefault(plain.fingerprint(found[name]), name)
     if same != name:
       raise errors.UserError(
         f'--configs: {same!r} and {name!r} are the same configuration'

@@ -66,16 +66,14 @@ def status(run: grid.Run, root: pathlib.Path, config: dict[str, Any]) -> Status:
   Raises:
     UserError: If it holds anything else.
   """
-  from bayes_prompting import settings
+  from bayes_prompting import plain
   from bayes_prompting import workdir
 
   folder = workdir.Workdir(root / run.name)
   if workdir.is_empty(folder.path):
     return Status(NEW)
   held = workdir.read_record(folder.path)['config']
-  found = settings.difference(
-    settings.comparable(held), settings.comparable(config)
-  )
+  found = plain.difference(plain.comparable(held), plain.comparable(config))
   if found:
     raise errors.UserError(
       f'--workdir: {str(folder.path)!r} holds a run of another configuration '

@@ -18,12 +18,14 @@ fewer repetitions each say more than one network with many.
 """
 
 import fnmatch
-import pathlib
 import sys
 
 from absl import flags
 
 from launch import cli
+
+# Networks, or tunings of each, of which there is memory enough.
+_USUAL = 10
 
 _EXPERIMENTS = flags.DEFINE_list(
   'experiments',
@@ -83,6 +85,22 @@ def _config(paper, arguments):
   return config
 
 
+def _check_sizes(configs):
+  """Refuses before anything what needs more memory than there is."""
+  asked = (_NUM_SEEDS.value or 0, _NUM_REPETITIONS.value or 0)
+  if max(asked) <= _USUAL:
+    return  # To build all of them takes a minute.
+  from bayes_prompting import errors
+  from bayes_prompting import lab
+  from bayes_prompting import memory
+
+  for name, config in configs.items():
+    try:
+      memory.check(lab.build(config))
+    except errors.UserError as error:
+      raise errors.UserError(f'{name}: {error}') from None
+
+
 def main(argv):
   del argv
   if cli.CONFIG.present:
@@ -105,17 +123,20 @@ def main(argv):
   from bayes_prompting import reproduction
   from bayes_prompting import workdir
 
-  folder = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
-  if _EXPORT.value:
+  folder = cli.path(cli.WORKDIR)
+  export = cli.path(_EXPORT) if _EXPORT.value else None
+  if export:
     # Before hours of training end in a folder that cannot be written.
-    collection.prepare_export(_EXPORT.value)
+    collection.prepare_export(export)
   if _JUDGE_ONLY.value:
     if not folder.is_dir() or not collection.runs(folder):
       cli.fail(f'--workdir: {str(folder)!r} holds no finished run to judge')
     table, failed = reproduction.collect(folder), []
   else:
+    configs = {name: _config(paper, arguments[name]) for name in names}
+    _check_sizes(configs)
     table, failed = reproduction.run(
-      {name: _config(paper, arguments[name]) for name in names},
+      configs,
       folder,
       inside=[name for name in names if arguments[name] in paper.MAIN],
       common={'quick': _QUICK.value},
@@ -135,13 +156,17 @@ def main(argv):
   ):
     if (folder / name).exists():
       print(f'{title} {cli.WORKDIR.value}/{name}')
-  if _EXPORT.value:
-    collection.export(folder, _EXPORT.value)
+  if export:
+    collection.export(folder, export)
     print(f'Export   {_EXPORT.value}')
   if failed:
     print(f'Failed   {", ".join(failed)}', file=sys.stderr)
     sys.exit(1)
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main, required=())
+
+
+if __name__ == '__main__':
+  start()

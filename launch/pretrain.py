@@ -24,5 +24,9 @@ def main(argv):
     print(f'Pretrained seed {seed}: {loss}, in {folder.pretrained(seed)}')
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main)
+
+
+if __name__ == '__main__':
+  start()

@@ -22,9 +22,13 @@ def main(argv):
   # Imported late, so that --help and mistakes in flags need no JAX.
   from bayes_prompting import report
 
-  path = report.write(cli.WORKDIR.value)
+  path = report.write(cli.path(cli.WORKDIR))
   print(f'Report   {path} ({path.stat().st_size / 1e6:.1f} MB)')
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main, required=('workdir',), compiles=False)
+
+
+if __name__ == '__main__':
+  start()

@@ -26,7 +26,6 @@ when it starts, so leave that alone until then. Jobs that start together and
 need the same network each train it, and the first one's is kept.
 """
 
-import pathlib
 import shlex
 import sys
 import time
@@ -115,7 +114,7 @@ def main(argv):
   del argv
   if cli.CONFIG.present:
     cli.fail('--config: a sweep takes --configs, once for each')
-  root = pathlib.Path(cli.WORKDIR.value).expanduser().absolute()
+  root = cli.path(cli.WORKDIR)
   if _SLURM.value and _CLUSTER.value != 'slurm':
     cli.fail('--slurm: needs --cluster=slurm')
   runs = grid.build(_CONFIGS.value, _SET.value)
@@ -132,5 +131,9 @@ def main(argv):
     sys.exit(1)
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main, required=('configs', 'workdir'), compiles=False)
+
+
+if __name__ == '__main__':
+  start()

@@ -25,5 +25,9 @@ def main(argv):
   print(f'{len(tuned)} tuned methods (by seed) in {folder.path}/checkpoints')
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main)
+
+
+if __name__ == '__main__':
+  start()

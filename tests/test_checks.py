@@ -44,8 +44,10 @@ def test_integer_refuses_the_rest(value):
 @hypothesis.given(value=st.integers(), minimum=st.integers())
 @quickly
 def test_integer_holds_to_its_minimum(value, minimum):
-  if value >= minimum:
+  if minimum <= value <= checks.LARGEST:
     assert checks.integer('x', value, minimum) == value
+  elif value >= minimum:
+    assert str(checks.LARGEST) in refusal(checks.integer, value, minimum)
   else:
     message = refusal(checks.integer, value, minimum)
     assert str(minimum) in message
@@ -53,7 +55,7 @@ def test_integer_holds_to_its_minimum(value, minimum):
 
 
 @pytest.mark.parametrize(
-  'value', [1, 0.25, 5e-324, 1e308, np.float32(0.5), np.int64(2)]
+  'value', [1, 0.25, 1e-30, 1e30, np.float32(0.5), np.int64(2)]
 )
 def test_positive_takes_finite_numbers_above_zero(value):
   taken = checks.positive('x', value)
@@ -64,7 +66,8 @@ def test_positive_takes_finite_numbers_above_zero(value):
 @pytest.mark.parametrize(
   'value',
   [0, 0.0, -0.0, -1e-9, -3, NAN, INF, -INF, True, False, '0.1', None, (0.1,)]
-  + [np.float32('nan'), 1j],
+  # float32 has neither.
+  + [np.float32('nan'), 1j, 5e-324, 1e308],
 )
 def test_positive_refuses_the_rest(value):
   assert repr(value) in refusal(checks.positive, value)
@@ -181,10 +184,9 @@ def test_probabilities_are_normalised_if_off_by_rounding(counts, error):
     (((0.5, 0.5), (0.75, 0.75)), 2, '1.5'),
     (((0.25, 0.25), (0.75, 0.75)), 2, '0.5'),
     (np.array([[0.5, 0.5], [0.75, 0.75]]), 2, '1.5'),
-    ((1e308, 1e308), 1, 'inf'),
+    ((1e308, 1e308), 1, '1e+308'),
   ],
 )
-@pytest.mark.filterwarnings('ignore:overflow')
 def test_probabilities_refuse_another_sum(value, ndim, total):
   assert total in refusal(checks.probabilities, value, ndim)
 
@@ -238,3 +240,39 @@ def test_strings_keep_names_in_their_order(value):
 )
 def test_strings_refuse_the_rest(value):
   assert repr(value) in refusal(checks.strings, value)
+
+
+@pytest.mark.parametrize(
+  'value', [10**5000, 'x' * 10**5, list(range(10**4)), {'a': 'b' * 1000}]
+)
+def test_what_is_shown_is_short(value):
+  assert len(checks.show(value)) < 300
+
+
+@pytest.mark.parametrize(
+  'name', ['SoftPT', 'Un+EmbedWT', 'a b', 'ü', 'SoftPT-25']
+)
+def test_labels_can_be_a_part_of_a_file_name(name):
+  assert checks.label('x', name) == name
+
+
+@pytest.mark.parametrize(
+  'name', ['', '.', 'a/b', 'a\\b', 'a\nb', 'a\0', '-a', ' a', 'ü' * 41, 3, None]
+)
+def test_labels_that_cannot(name):
+  refusal(checks.label, name)
+
+
+def test_a_path_is_absolute(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  assert checks.path('x', 'runs/a') == tmp_path / 'runs' / 'a'
+  assert checks.path('x', '~/a') == tmp_path / 'home' / 'a'
+  assert checks.path('x', tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+  'value', ['', 'a\0', 'a\nb', '\udc80', 'x' * 256, '~nobody-at-all', 3, b'x']
+)
+def test_a_path_that_no_file_has(value):
+  refusal(checks.path, value)

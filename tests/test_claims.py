@@ -14,6 +14,7 @@ from bayes_prompting import claims
 from bayes_prompting import errors
 from bayes_prompting import grid
 from bayes_prompting import paper_claims
+from bayes_prompting import plain
 from bayes_prompting import regret_samples
 from bayes_prompting import results
 from bayes_prompting import settings
@@ -359,7 +360,7 @@ def test_the_cost_of_hard_prefixes_is_that_of_all_of_them(
   prefixes = testing.all_sequences(2, prefix_length)
   expected = min(map(loss, prefixes)) - loss(np.zeros(0, int))
   (one,) = [x for x in paper_claims.CLAIMS if x.exact]
-  found = one.exact(settings.plain(config))
+  found = one.exact(plain.of(config))
   assert found == pytest.approx(expected, abs=1e-4)
 
 
@@ -370,7 +371,7 @@ def test_claims_of_a_larger_network_come_last():
   config = paper.get_config('lstm,two_coin_mixture')
   config.tuning.length = config.tuning.prefix_length = 5
   dataset = made_up({'SoftPT': soft()}, ('two_coin_mixture', 'random_coins'))
-  dataset.attrs['config'] = json.dumps(settings.plain(config))
+  dataset.attrs['config'] = json.dumps(plain.of(config))
   table = paper_claims.judge(
     lambda name: dataset if name == 'lstm-two_coin_mixture' else None
   )

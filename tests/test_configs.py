@@ -7,6 +7,7 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import lab
+from bayes_prompting import plain
 from bayes_prompting import settings
 from configs import paper
 from configs import quick
@@ -34,8 +35,8 @@ def test_every_paper_configuration_can_be_built(torso, target):
 
 @pytest.mark.parametrize('torso, target', PAIRS)
 def test_a_paper_configuration_differs_in_what_it_says(torso, target):
-  found = settings.plain(paper.get_config(f'{torso},{target}'))
-  wanted = settings.plain(settings.base())
+  found = plain.of(paper.get_config(f'{torso},{target}'))
+  wanted = plain.of(settings.base())
   wanted['tuning']['target'] = target
   if torso.endswith('_untrained'):
     wanted['pretraining']['num_steps'] = 0
@@ -48,14 +49,14 @@ def test_a_paper_configuration_differs_in_what_it_says(torso, target):
       'num_heads': 4,
       'widening': 4,
     }
-  assert settings.difference(found, wanted) is None
+  assert plain.difference(found, wanted) is None
 
 
 @pytest.mark.parametrize('torso', ['lstm', 'transformer'])
 def test_other_networks_differ_in_what_their_name_says(torso):
-  base = settings.plain(paper.get_config(f'{torso},single_coin'))
+  base = plain.of(paper.get_config(f'{torso},single_coin'))
   narrow, large = (
-    settings.plain(paper.get_config(f'{torso}_{kind},single_coin'))
+    plain.of(paper.get_config(f'{torso}_{kind},single_coin'))
     for kind in ('narrow', 'large')
   )
   for config in (narrow, large):
@@ -63,12 +64,12 @@ def test_other_networks_differ_in_what_their_name_says(torso):
   assert narrow['network']['embedding_dim'] == 4
   assert large['network']['embedding_dim'] == 256
   assert large['network']['torso']['num_layers'] == 2
-  built = lab.build(settings.from_plain(large))
+  built = lab.build(plain.to_config(large))
   leaves = jax.tree.leaves(lab.network_shapes(built))
   assert max(max(leaf.shape) for leaf in leaves) >= 256
   for config in (narrow, large):
     config['network'] = base['network']
-    assert settings.difference(config, base) is None
+    assert plain.difference(config, base) is None
 
 
 def test_prefix_lengths_are_methods_of_their_own():
@@ -99,8 +100,8 @@ def test_every_experiment_of_the_paper_can_be_built_in_small():
 
 
 def test_paper_without_argument_is_an_lstm_on_a_single_coin():
-  found = settings.plain(paper.get_config())
-  wanted = settings.plain(paper.get_config('lstm,single_coin'))
+  found = plain.of(paper.get_config())
+  wanted = plain.of(paper.get_config('lstm,single_coin'))
   assert found == wanted
 
 
@@ -114,12 +115,12 @@ def test_quick_can_be_built():
 
 @pytest.mark.parametrize('get_config', [paper.get_config, quick.get_config])
 def test_an_override_does_not_reach_the_next_configuration(get_config):
-  before = settings.plain(get_config())
+  before = plain.of(get_config())
   config = get_config()
   config.network.torso.width = 3
   config.tuning.prefix_length = 2
   config.tasks.single_coin.probabilities = (0.5, 0.5)
-  assert settings.plain(get_config()) == before
+  assert plain.of(get_config()) == before
 
 
 @pytest.mark.parametrize('get_config', [paper.get_config, quick.get_config])
@@ -133,7 +134,7 @@ def test_configurations_are_locked(get_config):
   [
     ('lst,single_coin', "'lst'", 'lstm'),
     ('lstm,single_con', "'single_con'", 'single_coin'),
-    ('lstm', "''", 'two_coin_mixture'),
+    ('lstm', 'TARGET is missing', 'two_coin_mixture'),
     ('', "''", 'transformer'),
     (',single_coin', "''", 'transformer'),
     ('single_coin,lstm', "'single_coin'", 'transformer'),

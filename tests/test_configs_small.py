@@ -8,6 +8,7 @@ import pytest
 from bayes_prompting import errors
 from bayes_prompting import experiment
 from bayes_prompting import lab
+from bayes_prompting import plain
 from bayes_prompting import settings
 from configs import novel
 from configs import prompts
@@ -52,7 +53,7 @@ def test_every_configuration_can_be_built(module, case, network):
 def test_a_bad_argument_is_refused(module, case):
   for arguments, hint in (
     ('chian,lstm', "'chian'"),
-    (case, "''"),
+    (case, 'NETWORK is missing'),
     (f'{case},lstn', "'lstn'"),
     (f'{case},lstm,quik', "'quik'"),
     (f'{case},lstm,', "''"),
@@ -62,11 +63,11 @@ def test_a_bad_argument_is_refused(module, case):
 
 
 def test_an_override_does_not_reach_the_next_configuration():
-  before = settings.plain(novel.get_config())
+  before = plain.of(novel.get_config())
   config = novel.get_config()
   config.network.torso.width = 3
   config.tasks.world.concentration = (2.0, 2.0)
-  assert settings.plain(novel.get_config()) == before
+  assert plain.of(novel.get_config()) == before
 
 
 def test_experiments_share_their_networks():

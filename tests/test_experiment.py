@@ -21,6 +21,7 @@ from bayes_prompting import grid
 from bayes_prompting import identity
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import loading
+from bayes_prompting import plain
 from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting import searching
@@ -80,7 +81,7 @@ def test_a_finished_workdir_holds_everything(finished):
   path, config, dataset = finished
   record = json.loads((path / 'config.json').read_text())
   assert record['seed'] == 0
-  assert record['config'] == settings.plain(config)
+  assert record['config'] == plain.of(config)
   assert record['numerical']['jax'] == jax.__version__
   assert record['numerical']['backend'] == jax.default_backend()
   assert record['numerical']['device']

@@ -33,6 +33,7 @@ from bayes_prompting import dynamics
 from bayes_prompting import errors
 from bayes_prompting import files
 from bayes_prompting import locks
+from bayes_prompting import plain
 from bayes_prompting import report
 from bayes_prompting import report_claims
 from bayes_prompting import reproduction
@@ -135,7 +136,7 @@ def inside():
 
 @functools.cache
 def config():
-  return settings.plain(settings.base())
+  return plain.of(settings.base())
 
 
 @functools.cache

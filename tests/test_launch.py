@@ -512,7 +512,7 @@ BUILT = {
     ('--config.tuning.prefix_length=13', '--config.tuning.methods=("HardPT",)'),
     'methods.HardPT.length',
     '13',
-    '8192',
+    '2^13',
     '4096',
   ),
   'far too long for a hard search': (
@@ -521,7 +521,7 @@ BUILT = {
       '--config.tuning.methods=("HardPT",)',
     ),
     'methods.HardPT.length',
-    str(2**200),
+    '2^200',
   ),
   'weights that are not there': (
     (
@@ -830,6 +830,6 @@ def test_a_mistake_in_building_as_a_user_sees_it(small, tmp_path):
       '--config.tuning.methods=("HardPT",)',
     ),
     'methods.HardPT.length',
-    '8192',
+    '2^13',
   )
   assert not (tmp_path / 'runs').exists()

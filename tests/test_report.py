@@ -22,6 +22,7 @@ from bayes_prompting import drawing
 from bayes_prompting import errors
 from bayes_prompting import explorer
 from bayes_prompting import grid
+from bayes_prompting import plain
 from bayes_prompting import report
 from bayes_prompting import report_parts
 from bayes_prompting import results
@@ -122,7 +123,7 @@ def make_run(folder, data, seed=0):
   folder.mkdir(parents=True)
   results.save(data, folder / 'results.nc')
   summary.save(summary.summarize(data), folder / 'summary.csv')
-  config = settings.plain(settings.base()) | {'seed': seed}
+  config = plain.of(settings.base()) | {'seed': seed}
   config['methods'][NASTY] = {'name': 'biases'}
   record = {'config': config, 'seed': seed, 'numerical': {'device': '<cpu>'}}
   (folder / 'config.json').write_text(json.dumps(record))
@@ -466,7 +467,7 @@ def test_one_run(run):
   # What the page says about running it again, as far as it can be done here.
   config = json.loads((run / 'config.json').read_text())['config']
   del config['methods'][NASTY]
-  settings.validate(settings.from_plain(config))
+  settings.validate(plain.to_config(config))
 
 
 def test_figures_shrink_and_keep_their_size(tmp_path):

@@ -1,18 +1,14 @@
 """The configuration holds the paper's values, and refuses what cannot be."""
 
-import json
 import math
-import os
-import subprocess
-import sys
 
 import hypothesis
-from hypothesis import strategies as st
 import ml_collections
 import numpy as np
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import plain
 from bayes_prompting import settings
 
 quickly = hypothesis.settings(deadline=None, max_examples=100, database=None)
@@ -51,7 +47,7 @@ def leaves(values, path=()):
 def scalars(kind):
   """The fields of a type in the sections that settings itself checks."""
   found = []
-  for path, value in leaves(settings.plain(settings.base())):
+  for path, value in leaves(plain.of(settings.base())):
     described = path[0] in ('tasks', 'methods') or path[:2] == (
       'network',
       'torso',
@@ -142,7 +138,7 @@ MAY_BE_ZERO = {
   ],
 )
 def test_base_has_the_values_of_the_paper(section, wanted):
-  found = settings.plain(settings.base())[section]
+  found = plain.of(settings.base())[section]
   assert {name: found[name] for name in wanted} == wanted
 
 
@@ -384,7 +380,7 @@ def test_one_prefix_length_reaches_all_prefix_methods():
   }
   prefixes = {'PreBayesPT', 'RandomPF', 'HardPT', 'SimplexPT', 'RealPT'}
   assert lengths == dict.fromkeys(prefixes | {'SoftPT', 'StatePT'}, 3)
-  assert settings.plain(config)['methods']['SoftPT']['length'] == 3
+  assert plain.of(config)['methods']['SoftPT']['length'] == 3
 
 
 @pytest.mark.parametrize(
@@ -413,10 +409,10 @@ def test_shared_fields_reach_their_methods(shared, argument, value, methods):
 
 
 def test_a_methods_own_length_changes_that_method_only():
-  before = settings.plain(settings.base())
+  before = plain.of(settings.base())
   config = settings.base()
   config.methods.SoftPT.length = 25
-  after = settings.plain(config)
+  after = plain.of(config)
   assert after['methods']['SoftPT'].pop('length') == 25
   assert before['methods']['SoftPT'].pop('length') == 6
   assert after == before
@@ -444,7 +440,7 @@ def test_one_setting_or_a_grid_of_them(field, value, found):
   config.tuning[field] = value
   assert config.tuning[field] == found
   settings.validate(config)
-  assert settings.plain(config)['tuning'][field] == list(found)
+  assert plain.of(config)['tuning'][field] == list(found)
 
 
 @pytest.mark.parametrize(
@@ -475,107 +471,10 @@ def test_a_methods_own_init_is_one_and_changes_that_method_only():
   assert config.tuning.prefix_init == ('normal', 'uniform')
 
 
-# Plain values and back.
-
-
-def changed():
-  config = settings.base()
-  config.tuning.prefix_length = 3
-  config.methods.SoftPT.length = 25
-  config.tuning.methods = ('SoftPT', 'FullWT')
-  return config
-
-
-@pytest.mark.parametrize('make', [settings.base, changed])
-def test_plain_and_back(make):
-  config = make()
-  values = settings.plain(config)
-  assert json.loads(json.dumps(values)) == values
-  back = settings.from_plain(json.loads(json.dumps(values)))
-  assert back.is_locked
-  assert settings.plain(back) == values
-  assert back.to_dict() == config.to_dict()  # Tuples are tuples again.
-  settings.validate(back)
-
-
-def test_from_plain_keeps_the_order_of_methods():
-  config = changed()
-  config.tuning.methods = ('SoftPT', 'FullWT', 'EmbedWT')
-  back = settings.from_plain(settings.plain(config))
-  assert back.tuning.methods == ('SoftPT', 'FullWT', 'EmbedWT')
-
-
-def test_plain_leaves_the_configuration_as_it_was():
-  config = settings.base()
-  values = settings.plain(config)
-  values['tuning']['num_steps'] = 1
-  values['evaluation']['tasks'].clear()
-  assert settings.plain(config) == settings.plain(settings.base())
-
-
 def test_spec_is_name_and_arguments():
   made = settings.spec('my_lab.bursty', rate=0.5)
   assert isinstance(made, ml_collections.ConfigDict)
   assert made.to_dict() == {'name': 'my_lab.bursty', 'rate': 0.5}
-
-
-# Fingerprints.
-
-
-def reverse(value):
-  if isinstance(value, dict):
-    return {name: reverse(value[name]) for name in reversed(value)}
-  return value
-
-
-def test_a_fingerprint_does_not_depend_on_the_order_of_keys():
-  values = settings.plain(settings.base())
-  other = reverse(values)
-  assert list(other) != list(values)
-  assert settings.fingerprint(other) == settings.fingerprint(values)
-
-
-def other_than(value):
-  """Another value of the same type."""
-  return value + (1 if isinstance(value, int | float) else value[:1])
-
-
-def test_a_fingerprint_depends_on_every_field():
-  values = settings.plain(settings.base())
-  found = [settings.fingerprint(values)]
-  for path, value in leaves(values):
-    copy = json.loads(json.dumps(values))
-    at = copy
-    for name in path[:-1]:
-      at = at[name]
-    at[path[-1]] = other_than(value)
-    found.append(settings.fingerprint(copy))
-    del at[path[-1]]
-    found.append(settings.fingerprint(copy))
-  assert len(set(found)) == len(found) > 100
-
-
-def test_a_fingerprint_depends_on_the_order_of_items():
-  one, other = {'tasks': ['a', 'b']}, {'tasks': ['b', 'a']}
-  assert settings.fingerprint(one) != settings.fingerprint(other)
-
-
-@pytest.mark.parametrize('hash_seed', ['0', '1'])
-def test_a_fingerprint_is_the_same_in_any_process_and_needs_no_jax(hash_seed):
-  code = (
-    'import sys; from bayes_prompting import settings as s; '
-    'print(s.fingerprint(s.plain(s.base())), "jax" in sys.modules)'
-  )
-  path = os.pathsep.join(filter(None, sys.path))
-  found = subprocess.run(
-    [sys.executable, '-c', code],
-    env={**os.environ, 'PYTHONHASHSEED': hash_seed, 'PYTHONPATH': path},
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  here = settings.fingerprint(settings.plain(settings.base()))
-  assert found.stdout.split() == [here, 'False']
 
 
 # Steps of the summary.
@@ -599,39 +498,3 @@ def test_report_steps(tuning, pretraining, evaluation, wanted):
   config.pretraining.length = pretraining
   config.evaluation.length = evaluation
   assert settings.report_steps(config) == wanted
-
-
-# Differences.
-
-plain_values = st.recursive(
-  st.none() | st.booleans() | st.integers(0, 3) | st.text('ab', max_size=2),
-  lambda inner: (
-    st.lists(inner, max_size=2) | st.dictionaries(st.text('ab'), inner)
-  ),
-  max_leaves=6,
-)
-
-
-@hypothesis.given(one=plain_values, other=plain_values)
-@quickly
-def test_there_is_a_difference_iff_they_differ(one, other):
-  assert (settings.difference(one, other) is None) == (one == other)
-  assert settings.difference(one, json.loads(json.dumps(one))) is None
-
-
-@pytest.mark.parametrize('path, value', list(leaves(settings.plain(changed()))))
-def test_a_difference_names_field_and_both_values(path, value):
-  one = settings.plain(changed())
-  other = settings.plain(changed())
-  at = other
-  for name in path[:-1]:
-    at = at[name]
-  at[path[-1]] = 'something else'
-  found = settings.difference(one, other)
-  assert found == f'{".".join(path)}: {value!r} and {"something else"!r}'
-
-
-def test_a_difference_names_a_field_of_one_side():
-  one, other = {'a': {'x': 1, 'y': 2}}, {'a': {'x': 1}}
-  assert settings.difference(one, other) == 'a.y is in the one alone'
-  assert settings.difference(other, one) == 'a.y is in the other alone'

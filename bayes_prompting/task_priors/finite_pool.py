@@ -30,6 +30,10 @@ EXAMPLES = (
   },
 )
 
+# A larger pool, whose exact predictor sees all of it at each token, is a
+# mistake.
+_MOST_NUMBERS = 2**18
+
 
 def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
   """Builds the prior with equal weights on sources drawn from another prior.
@@ -53,12 +57,18 @@ def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
       f'base: must be the spec of a task prior, got {checks.show(base)}'
     )
   size = checks.integer('size', size, 1)
-  seed = checks.integer('seed', seed, 0)
+  seed = checks.integer('seed', seed, 0, 2**63 - 1)
   prior = registry.make('task_priors', 'base', base)
   if prior.sample_table is None:
     raise errors.UserError(
       f'base: the sources of {base["name"]!r} are no tables of probabilities '
       'of one order, so that no pool can be drawn'
+    )
+  numbers = jax.eval_shape(prior.sample_table, jax.random.key(0)).size
+  if size * numbers > _MOST_NUMBERS:
+    raise errors.UserError(
+      f'size: must leave at most {_MOST_NUMBERS} probabilities in all, got '
+      f'{size} sources of {numbers} each'
     )
   root = jax.random.key(seed)
   keys = jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(size))

@@ -30,4 +30,4 @@ def make(width: int = 128) -> Linear:
   Args:
     width: D, the width of its activations.
   """
-  return Linear(checks.integer('width', width, 1))
+  return Linear(checks.integer('width', width, 1, checks.MOST_CHANNELS))

@@ -180,6 +180,6 @@ def make(width: int = 128, num_layers: int = 1) -> LSTM:
     num_layers: Number of layers.
   """
   return LSTM(
-    checks.integer('width', width, 1),
-    checks.integer('num_layers', num_layers, 1),
+    checks.integer('width', width, 1, checks.MOST_CHANNELS),
+    checks.integer('num_layers', num_layers, 1, checks.MOST_LAYERS),
   )

@@ -25,6 +25,10 @@ _MAX_GROUPS = 8
 # With more tokens than this there is no table: it has all of them at every
 # position, and would soon cost as much as the sequences of a batch.
 _MAX_VOCAB = 64
+# A wider MLP, in embedding widths, is a mistake; so is a table of the positions
+# of more numbers, which is made while a program is traced.
+_MOST_WIDENING = 1024
+_MOST_WAVES = 2**26
 
 
 def sinusoids(start: int, length: int, width: int) -> np.ndarray:
@@ -38,7 +42,15 @@ def sinusoids(start: int, length: int, width: int) -> np.ndarray:
 
   Returns:
     float32 [N, E].
+
+  Raises:
+    UserError: If that is too much to be meant.
   """
+  if length * width > _MOST_WAVES:
+    raise errors.UserError(
+      f'length: {length} positions of an embedding of width {width} are more '
+      f'than the {_MOST_WAVES} numbers that a Transformer encodes; shorten it'
+    )
   frequencies = 1e4 ** (-np.arange(0, width, 2) / width)
   angles = np.arange(start, start + length)[:, None] * frequencies
   waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
@@ -272,7 +284,7 @@ def make(
     widening: Width of the MLP's hidden layer, in embedding widths.
   """
   return Transformer(
-    checks.integer('num_layers', num_layers, 1),
-    checks.integer('num_heads', num_heads, 1),
-    checks.integer('widening', widening, 1),
+    checks.integer('num_layers', num_layers, 1, checks.MOST_LAYERS),
+    checks.integer('num_heads', num_heads, 1, checks.MOST_CHANNELS),
+    checks.integer('widening', widening, 1, _MOST_WIDENING),
   )

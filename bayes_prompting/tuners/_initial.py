@@ -6,6 +6,10 @@ import jax.numpy as jnp
 from bayes_prompting import checks
 from bayes_prompting import types
 
+# A longer prefix, of which a Transformer attends from each row to each, is a
+# mistake.
+MOST_ROWS = 2**13
+
 NAMES = ('random_token', 'zeros', 'normal', 'uniform')
 
 
@@ -41,7 +45,7 @@ def rows(
 def check(length: int, init: str, init_scale: float):
   """Checks the arguments that tuners of prefixes share."""
   return (
-    checks.integer('length', length, 1),
+    checks.integer('length', length, 1, MOST_ROWS),
     checks.one_of('init', init, NAMES),
     checks.positive('init_scale', init_scale),
   )

@@ -1,5 +1,7 @@
 """Prefixes of real tokens: HardPT finds the best, RandomPF draws one."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
+from bayes_prompting.tuners import _initial
 
 EXAMPLES = ({'length': 2}, {'length': 3, 'choose': 'random'})
 
@@ -23,7 +26,7 @@ def make(
     max_candidates: The most prefixes that a search may score; its cost grows
       with V^K.
   """
-  length = checks.integer('length', length, 1)
+  length = checks.integer('length', length, 1, _initial.MOST_ROWS)
   checks.one_of('choose', choose, ('best', 'random'))
   checks.integer('max_candidates', max_candidates, 1)
 
@@ -42,14 +45,18 @@ def make(
     return params, predictor.prefill(params, prefix)
 
   def candidates(predictor):
-    count = predictor.vocab_size**length
-    if count > max_candidates:
+    vocab_size = predictor.vocab_size
+    # Compared as logarithms first: V^K may be any number.
+    if (
+      length * math.log2(vocab_size) > 31 or vocab_size**length > max_candidates
+    ):
       raise errors.UserError(
-        f'length: a hard prefix of length {length} over {predictor.vocab_size}'
-        f' tokens has {count} candidates, more than max_candidates='
+        f'length: a hard prefix of length {length} over {vocab_size} tokens '
+        f'has {vocab_size}^{length} candidates, more than max_candidates='
         f'{max_candidates}; shorten it, raise max_candidates, or leave the '
         'search out of tuning.methods'
       )
+    count = vocab_size**length
     # The base-V digits of 0 ... V^K - 1, the most significant first.
     place = predictor.vocab_size ** np.arange(length - 1, -1, -1)
     index = np.arange(count)[:, None]

@@ -1,0 +1,100 @@
+"""Plain values of a configuration, as JSON holds them, and their comparison.
+
+Light on purpose, as `settings` is.
+"""
+
+from collections.abc import Mapping
+import hashlib
+import json
+from typing import Any
+
+import ml_collections
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+
+# Fields that older runs do not have, and what was done then.
+_ADDED = {
+  'tuning': {'num_sequences': 0},
+  'checkpoints': {'every': 0, 'keep': 2},
+  'debug': {'nans': False, 'check_finite': False},
+}
+# Sections that change no result: a run may go on with other values.
+_FREE = ('checkpoints', 'debug')
+
+
+def of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns the configuration as JSON would: dicts, lists and plain values.
+
+  Raises:
+    UserError: If it holds something that JSON cannot, such as an array.
+  """
+  values = config.to_dict()
+  # What methods take from elsewhere is found there first.
+  for name in sorted(values, key=lambda name: name == 'methods'):
+    _check_plain(values[name], name)
+  return json.loads(json.dumps(values, allow_nan=False))
+
+
+def _check_plain(value, field):
+  """Checks that JSON can hold a value; else says which field."""
+  if isinstance(value, Mapping):
+    for name, item in value.items():
+      _check_plain(item, f'{field}.{name}')
+    return
+  try:
+    json.dumps(value, allow_nan=False)
+  except (RecursionError, TypeError, ValueError) as error:
+    raise errors.UserError(
+      f'{field}: must be a plain value, got {checks.show(value)} ({error})'
+    ) from None
+
+
+def to_config(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """Returns the locked configuration that `of` made them of, or completed."""
+
+  def tuples(value):
+    if isinstance(value, list):
+      return tuple(map(tuples, value))
+    if isinstance(value, Mapping):
+      return {name: tuples(item) for name, item in value.items()}
+    return value
+
+  return ml_collections.ConfigDict(tuples(complete(values))).lock()
+
+
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns plain values of an older run with the fields of today."""
+  found = dict(values)
+  for section, fields_ in _ADDED.items():
+    held = found.get(section, {} if section in _FREE else None)
+    if isinstance(held, Mapping):
+      found[section] = {**fields_, **held}
+  return found
+
+
+def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns plain values without those that change no result."""
+  found = complete(values)
+  return {name: value for name, value in found.items() if name not in _FREE}
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+  """Returns a short hash of plain values, whatever their order."""
+  text = json.dumps(values, sort_keys=True, allow_nan=False)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def difference(one: Any, other: Any, path: str = '') -> str | None:
+  """Returns the first field in which two plain values differ, with both."""
+  if isinstance(one, Mapping) and isinstance(other, Mapping):
+    for name in sorted(one.keys() | other.keys()):
+      field = f'{path}.{name}' if path else name
+      if name not in one or name not in other:
+        where = 'one' if name in one else 'other'
+        return f'{field} is in the {where} alone'
+      found = difference(one[name], other[name], field)
+      if found:
+        return found
+    return None
+  return None if one == other else f'{path}: {one!r} and {other!r}'
