@@ -33,8 +33,8 @@ _TASK = flags.DEFINE_list(
   [],
   'Evaluation tasks of the workdir, with commas between; all without it.',
 )
-_OVERWRITE = flags.DEFINE_bool(
-  'overwrite', False, 'Move a file that has the name of --save aside, dated.'
+_OVERWRITE = cli.define_overwrite(
+  'Move a file that has the name of --save aside, dated.'
 )
 cli.define_allow_plugins()
 flags.declare_key_flag('workdir')
@@ -45,8 +45,10 @@ def _check():
   """Checks that flags go together."""
   if cli.CONFIG.present:
     cli.fail('--config: none is needed, a workdir has its own')
-  if (_SAVE.value is None) == (_LOAD.value is None):
-    cli.fail('--save, --load: one of the two is needed')
+  if _SAVE.value is None and _LOAD.value is None:
+    cli.fail('--save, --load: missing, one of the two')
+  if _SAVE.value is not None and _LOAD.value is not None:
+    cli.fail('--save, --load: give one of the two')
   which = ('save', 'load')[_SAVE.value is None]
   only = {
     'save': ('method', 'seed', 'repetition', 'learning_rate', 'prefix_init')
@@ -109,5 +111,9 @@ def main(argv):
   _save() if _SAVE.value is not None else _load()
 
 
-if __name__ == '__main__':
+def start():
   cli.run(main, required=())
+
+
+if __name__ == '__main__':
+  start()

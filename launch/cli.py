@@ -81,25 +81,27 @@ _ALLOW_PLUGINS = 'allow_plugins'
 
 
 @functools.cache  # A flag is defined once in a process.
-def define_overwrite() -> flags.FlagHolder:
+def define_overwrite(
+  text: str = 'Move an older run in the workdir aside, dated.',
+) -> flags.FlagHolder:
   """Defines `--overwrite`, for the scripts that may start a run."""
-  return flags.DEFINE_bool(
-    'overwrite', False, 'Move an older run in the workdir aside, dated.'
-  )
+  # One process may import many scripts.
+  return flags.DEFINE_bool('overwrite', False, text, allow_override=True)
 
 
-def define_allow_plugins() -> flags.FlagHolder:
+def define_allow_plugins() -> None:
   """Defines `--allow_plugins`, for the scripts that read what others may write.
 
   `run` sees to it. A script that takes `--config` alone needs none: that file
   is the user's own.
   """
-  return flags.DEFINE_bool(
-    _ALLOW_PLUGINS,
-    False,
-    'Import the modules outside the package that recorded configurations name: '
-    'runs their code, so only for files that you trust.',
-  )
+  if _ALLOW_PLUGINS not in flags.FLAGS:  # One process may import many scripts.
+    flags.DEFINE_bool(
+      _ALLOW_PLUGINS,
+      False,
+      'Import the modules outside the package that recorded configurations '
+      'name: runs their code, so only for files that you trust.',
+    )
 
 
 def fail(message: object) -> None:

@@ -27,6 +27,7 @@ from bayes_prompting import memory_parts
 from bayes_prompting import plain
 from bayes_prompting import registry
 from bayes_prompting import settings
+from launch import adapter
 from launch import cli
 from launch import draw
 from launch import evaluate
@@ -39,6 +40,7 @@ from launch import tune
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = {
+  'adapter': adapter,
   'draw': draw,
   'evaluate': evaluate,
   'experiment': experiment_script,
@@ -246,7 +248,9 @@ def note(said, field, kind):
 
 def may_be(field, kind, held):
   """Returns whether a wrong value may be taken for a field."""
-  if isinstance(held, bool) or not isinstance(held, int | float):
+  if isinstance(held, bool):
+    return kind == 'true'
+  if not isinstance(held, int | float):
     # Text is a name of the user's own where nothing is called by it.
     return field == 'tuning.prefix_init' and kind == 'text'
   if kind == 'largest':
@@ -598,6 +602,13 @@ COMMON = [
   ['--config=no_such_file.py'],
 ]
 OWN = {
+  'adapter': [[], ['--save=WORK/x', '--load=WORK/x'], ['--save=WORK/x']]
+  + [['--save=WORK/x', '--workdir=WORK/new'], ['--load=WORK/none'], [CONFIG]]
+  + [['--save=WORK/x', '--workdir=WORK/new', '--method=SoftPT']]
+  + [['--save=WORK/file', '--workdir=WORK', '--method=SoftPT']]
+  + [['--load=WORK/file'], ['--load=WORK'], ['--load=/dev/null']]
+  + [['--load=WORK/file', '--seed=1'], ['--load=WORK/file', '--task=x']]
+  + [['--load=a\nb'], ['--learning_rate=x'], ['--repetition=1.5']],
   'experiment': [['--overwrite=maybe', CONFIG]],
   'pretrain': [['--overwrite=maybe', CONFIG], []],
   'tune': [[CONFIG, '--workdir=WORK/new'], [CONFIG], []],

@@ -32,7 +32,7 @@ ECHO = """
 
     def predict(counts, tokens):
       seen = jax.nn.one_hot(tokens, vocab_size)
-      counts = counts + jnp.cumsum(seen, 0) - seen
+      counts = counts[None] + jnp.cumsum(seen, 0) - seen
       possible = counts == counts.sum(-1, keepdims=True)
       possible = possible / possible.sum(-1, keepdims=True)
       return jnp.log(possible)
