@@ -3,9 +3,10 @@
     python -m launch.experiment --config=configs/worlds.py:WORLD,NETWORK \
         --workdir=runs/worlds/WORLD-NETWORK
 
-WORLD is one of `WORLDS`, NETWORK is lstm or transformer. With `,small` behind
-it the network has half the width and learns in minutes, with `,quick` it learns
-in seconds, and less. The row NoTuning of the table is what the network loses to
+WORLD is one of `WORLDS`, NETWORK is lstm, transformer (of one layer, as in the
+paper) or transformer_deep (of two, which can look up what followed a token
+before). With `,small` behind it the network has half the width and learns in
+minutes, with `,quick` it learns in seconds, and less. The row NoTuning of the table is what the network loses to
 the exact predictor of its world (reference `bayes`); how near networks get says
 `docs/task_priors.md`.
 """
@@ -17,6 +18,10 @@ from configs import paper
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
 _CHAINS = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
+
+_DEEP = paper.TORSOS['transformer'].copy_and_resolve_references()
+_DEEP.num_layers = 2
+NETWORKS = {**paper.TORSOS, 'transformer_deep': _DEEP}
 
 # One world for each family of task priors.
 WORLDS = {
@@ -69,7 +74,7 @@ _SIZES = {'quick': (300, 64, 32), 'small': (1500, 128, 64)}
 
 def get_config(arguments: str = 'switching,lstm'):
   """Returns the configuration for `WORLD,NETWORK` and what may follow."""
-  parts = {'WORLD': WORLDS, 'NETWORK': paper.TORSOS}
+  parts = {'WORLD': WORLDS, 'NETWORK': NETWORKS}
   (world, network), options = presets.split(
     'worlds.py', arguments, parts, _SIZES
   )
@@ -80,7 +85,7 @@ def get_config(arguments: str = 'switching,lstm'):
   config = settings.base()
   with config.unlocked():
     config.tasks = {'world': WORLDS[world]}
-  config.network.torso = paper.TORSOS[network].copy_and_resolve_references()
+  config.network.torso = NETWORKS[network].copy_and_resolve_references()
   pretraining, tuning, evaluation = (
     config.pretraining,
     config.tuning,
