@@ -61,7 +61,7 @@ from tests import test_bad_input
 def get_config():
   return test_bad_input.GIVEN[0]
 """
-# What was tried: (field, kind of value) by outcome.
+# What was tried: (group, field, kind of value) by outcome.
 TRIED = {'refused': set(), 'accepted': set()}
 
 
@@ -239,8 +239,8 @@ def given(capfd, begins, folder):
   return give
 
 
-def note(said, field, kind):
-  TRIED['refused' if said else 'accepted'].add((field, kind))
+def note(group, said, field, kind):
+  TRIED['refused' if said else 'accepted'].add((group, field, kind))
 
 
 # Fields of the configuration.
@@ -282,7 +282,7 @@ def test_every_field_refuses_what_is_wrong(given, number, field):
     except OverflowError:  # ConfigDict's own, in the user's file.
       continue
     said = given(config)
-    note(said, field, kind)
+    note('fields', said, field, kind)
     if said is None:
       rates = field == 'tuning.learning_rate' and kind in ('half', 'huge')
       assert rates or may_be(field, kind, held) or kind == 'largest', kind
@@ -302,7 +302,7 @@ def test_a_field_that_is_missing_or_too_much(given, field):
   with config.unlocked():
     del at[name]
   said = given(config)
-  note(said, field, 'missing')
+  note('missing and extra fields', said, field, 'missing')
   if said:
     assert name in said, said
   else:  # `make` has a value of its own.
@@ -311,7 +311,7 @@ def test_a_field_that_is_missing_or_too_much(given, field):
   if field.startswith('methods.'):
     config.tuning.methods = (field.split('.')[1],)
   said = given(config)
-  note(said, field, 'of another name')
+  note('missing and extra fields', said, field, 'of another name')
   if said:
     assert f'{name}zzz' in said, said
   else:
@@ -331,7 +331,7 @@ def test_names_of_ones_own_are_those_of_files(given, kind, name):
       config[kind]['single_coin' if kind == 'tasks' else 'NoTuning']
     )
   said = given(config)
-  note(said, kind, f'called {name!r}')
+  note('names', said, kind, f'called {name!r}')
   assert said is not None
   assert kind in said
 
@@ -378,7 +378,7 @@ def test_every_argument_of_an_extension(given, kind, name, argument):
   for label, value in values.items():
     config, field = extended(kind, name, argument, value)
     said = given(config)
-    note(said, f'{field}:{name}.{argument}', label)
+    note('arguments of extensions', said, f'{field}:{name}.{argument}', label)
     if said:
       assert field in said or argument in said, said
     else:
@@ -414,7 +414,7 @@ def test_huge_sizes_are_refused_with_the_size(given, field):
   config.network.torso = settings.spec('lstm', width=3)
   config.tuning.methods = ('HardPT', 'LoRAWT')
   said = given(put(config, field, HUGE[field]))
-  note(said, field, 'of no machine')
+  note('huge sizes', said, field, 'of no machine')
   assert said.startswith(f'error: {field}: ')
   assert 'free' in said
   assert 'B for ' in said
@@ -468,7 +468,7 @@ def test_several_changes_are_a_run_or_one_line(given, data):
     put(config, field, value)
   said = given(config)
   kind = ','.join(f'{field}={value!r}' for field, value in wrong.items())
-  note(said, kind or 'all right', ','.join(sorted(legal)))
+  note('several at once', said, kind or 'all right', ','.join(sorted(legal)))
   if not wrong:
     assert said is None
   elif said:
@@ -496,7 +496,7 @@ TYPED = {
 def test_overrides_are_a_run_or_one_line(given, field):
   for value in TYPED[field]:
     said = given(small(), f'--config.{field}={value}')
-    note(said, f'--config.{field}', value)
+    note('overrides', said, f'--config.{field}', value)
     assert said is not None, value
     assert field.rpartition('.')[2] in said, said
     assert 'config_config' not in said
@@ -535,7 +535,7 @@ def test_odd_workdirs(capfd, folder, path):
     folder,
     [f'--config={folder}/config.py', f'--workdir={where}'],
   )
-  note(said, '--workdir', path)
+  note('workdirs', said, '--workdir', path)
   assert 'workdir' in said
   assert WORKDIRS[path] in said
 
@@ -577,7 +577,7 @@ CONFIGS += ['configs/prompts.py:coins,', 'configs/prompts.py:coins,lstm,x']
 def test_odd_configurations(capfd, folder, path):
   arguments = [f'--config={path.format(folder)}', f'--workdir={folder}/runs']
   said = run('experiment', capfd, folder, arguments)
-  note(said, '--config', path)
+  note('configuration files', said, '--config', path)
   assert '--config' in said
   assert 'config_config' not in said
   assert "''; allowed" not in said
@@ -660,7 +660,7 @@ def test_flags_of_every_script(capfd, folder, script):
   for arguments in [*COMMON, *OWN[script]]:
     arguments = [x.replace('WORK', str(folder)) for x in arguments]
     said = run(script, capfd, folder, arguments)
-    note(said, script, ' '.join(arguments))
+    note('flags', said, script, ' '.join(arguments))
     assert said is not None, (script, arguments)
     words = [x.lstrip('-').replace('\n', '\\n') for x in arguments]
     words = [word for text in words for word in text.split('=', 1) if word]
@@ -709,13 +709,10 @@ def test_a_part_says_the_command_that_it_needs(capfd, folder):
 
 def test_there_was_no_end_of_mistakes(capsys):
   """Comes last: the number of what was tried above."""
-  kinds = collections.Counter(kind for _, kind in TRIED['refused'])
   with capsys.disabled():
-    print(
-      f'\n{len(TRIED["refused"])} wrong inputs were refused, '
-      f'{len(TRIED["accepted"])} odd ones accepted; the most frequent kinds: '
-      f'{dict(kinds.most_common(8))}'
-    )
+    for outcome, tried in TRIED.items():
+      groups = collections.Counter(group for group, *_ in tried)
+      print(f'\n{outcome}: {len(tried)}, {dict(groups)}')
   if len(TRIED['refused']) < 300:
     pytest.skip('not all tests of this file were run')
 

@@ -243,7 +243,9 @@ def test_strings_refuse_the_rest(value):
 
 
 @pytest.mark.parametrize(
-  'value', [10**5000, 'x' * 10**5, list(range(10**4)), {'a': 'b' * 1000}]
+  'value',
+  [10**5000, 'x' * 10**5, list(range(10**4)), {'a': 'b' * 1000}],
+  ids=['digits', 'text', 'list', 'dict'],
 )
 def test_what_is_shown_is_short(value):
   assert len(checks.show(value)) < 300

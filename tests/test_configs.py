@@ -136,7 +136,7 @@ def test_configurations_are_locked(get_config):
     ('lstm,single_con', "'single_con'", 'single_coin'),
     ('lstm', 'TARGET is missing', 'two_coin_mixture'),
     ('', "''", 'transformer'),
-    (',single_coin', "''", 'transformer'),
+    (',single_coin', 'NETWORK is missing', 'transformer'),
     ('single_coin,lstm', "'single_coin'", 'transformer'),
     ('lstm, single_coin', "' single_coin'", 'single_coin'),
     ('lstm,single_coin,3', "'3'", 'quick'),

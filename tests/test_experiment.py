@@ -460,7 +460,7 @@ def test_parts_want_what_stands_before_them(tmp_path):
 
 def test_mistakes_are_found_before_anything_is_written(tmp_path):
   for change, field in (
-    ({'tuning.prefix_length': 13}, '8192'),
+    ({'tuning.prefix_length': 13}, r'2\^13'),
     ({'tasks.single_coin.probabilities': (0.2, 0.7, 0.1)}, 'vocabulary'),
     ({'methods.LoRAWT.patterns': ('nothing',)}, 'LoRAWT'),
     ({'tuning.num_steps': -1}, 'tuning.num_steps'),

@@ -189,7 +189,10 @@ MISTAKES = {
   'not a configuration': (['--configs=BAD'], 'get_config()'),
   'argument': (['--configs=configs/paper.py:lst,single_coin'], "'lst'"),
   'unknown field': (['--configs=SMALL', '--set=sed=0'], 'seed'),
-  'wrong type': (['--configs=SMALL', '--set=seed=0,x'], 'config.seed=x'),
+  'wrong type': (
+    ['--configs=SMALL', '--set=seed=0,x'],
+    'seed: must be a whole',
+  ),
   'later run': (['--configs=SMALL', '--set=seed=0,-1'], 'seed=-1: seed: must'),
   'built': (['--configs=SMALL', '--set=network.torso.name=lsmt'], 'lstm?'),
   'the same': (
