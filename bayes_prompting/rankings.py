@@ -133,7 +133,7 @@ def _scores(dataset, searched, untuned):
 
 def shares(target: types.TaskPrior, prefixes: np.ndarray) -> np.ndarray:
   """Returns the probability [M] of prefixes [M, K] under a target."""
-  start = target.prefill(jnp.zeros((0, target.vocab_size)))
+  start = target.prefill(jnp.zeros((0, target.vocab_size), jnp.float32))
   log_probs = jax.vmap(lambda tokens: target.predict(start, tokens))(
     jnp.asarray(prefixes, jnp.int32)
   )

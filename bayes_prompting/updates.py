@@ -137,7 +137,9 @@ def _updates(
     if settings.num_sequences:
       # A sequence is a function of its number: nothing has to be stored.
       numbers = jax.vmap(
-        lambda k: jax.random.randint(k, (), 0, settings.num_sequences)
+        lambda k: jax.random.randint(
+          k, (), 0, settings.num_sequences, jnp.int32
+        )
       )(batch_keys)
       batch_keys = keys.sample(key, repetition, numbers)
     tokens = jax.vmap(lambda k: sample(k).tokens)(

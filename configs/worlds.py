@@ -6,9 +6,9 @@
 WORLD is one of `WORLDS`, NETWORK is lstm, transformer (of one layer, as in the
 paper) or transformer_deep (of two, which can look up what followed a token
 before). With `,small` behind it the network has half the width and learns in
-minutes, with `,quick` it learns in seconds, and less. The row NoTuning of the table is what the network loses to
-the exact predictor of its world (reference `bayes`); how near networks get says
-`docs/task_priors.md`.
+minutes, with `,quick` it learns in seconds, and less. The row NoTuning of the
+table is what the network loses to the exact predictor of its world (reference
+`bayes`); how near networks get says `docs/task_priors.md`.
 """
 
 from bayes_prompting import errors

@@ -90,7 +90,8 @@ def make(
   def context(labels):
     labels = labels.astype(jnp.int32)
     known = labels[..., 0] >= 0  # The oldest: then all are.
-    number = (labels * axes.under(digits, labels)).sum(-1)
+    places = axes.under(digits, labels)
+    number = jnp.sum(labels * places, axis=-1, dtype=jnp.int32)
     return jnp.where(known, number, 0), known
 
   def start_uniformly(log_probs, known):

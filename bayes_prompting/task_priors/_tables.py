@@ -118,6 +118,7 @@ def episode(
     token = jax.random.categorical(key, log_probs).astype(jnp.int32)
     return (context * vocab_size + token) % rows, (token, log_probs)
 
-  steps = jnp.arange(length), jax.random.split(key, length)
+  positions = jnp.arange(length, dtype=jnp.int32)
+  steps = positions, jax.random.split(key, length)
   _, (tokens, oracle) = jax.lax.scan(step, jnp.int32(0), steps)
   return types.Episode(tokens, oracle)

@@ -105,7 +105,7 @@ def make(
 
   def sample_table(key):
     split_key, leaf_key = jax.random.split(key)
-    splits = jax.random.bernoulli(split_key, split, (sizes.sum(),))
+    splits = jax.random.bernoulli(split_key, jnp.float32(split), (sizes.sum(),))
     each = np.broadcast_to(concentration, (sizes.sum(), vocab_size))
     leaves = _dirichlet.log_sample(leaf_key, each)
     table = leaves[first[depth] :]
@@ -145,7 +145,8 @@ def make(
 
   def prefill(rows):
     # A row that is not one-hot counts as its most likely token.
-    return jax.lax.scan(step, start(), jnp.asarray(rows).argmax(-1))[0]
+    tokens = jnp.asarray(rows).argmax(-1).astype(jnp.int32)
+    return jax.lax.scan(step, start(), tokens)[0]
 
   def predict(tree, tokens):
     return jax.lax.scan(step, tree, tokens)[1]

@@ -132,7 +132,8 @@ def make(
   def prefill(rows):
     # A row that is not one-hot counts as its most likely token.
     start = jnp.asarray(log_weights[:, None] + models.initial)
-    return extend(start, jnp.asarray(rows).argmax(-1))[0]
+    tokens = jnp.asarray(rows).argmax(-1).astype(jnp.int32)
+    return extend(start, tokens)[0]
 
   def predict(joint, tokens):
     return extend(joint, tokens)[1]

@@ -64,7 +64,7 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
 
   def sample(key, length):
     switch_key, source_key, token_key = jax.random.split(key, 3)
-    starts = jax.random.bernoulli(switch_key, hazard, (length,))
+    starts = jax.random.bernoulli(switch_key, jnp.float32(hazard), (length,))
     # One for each segment that there could be, the first has number 0.
     each = np.broadcast_to(alpha, (length, vocab_size))
     sources = _dirichlet.log_sample(source_key, each)
@@ -76,7 +76,7 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
   def extend(runs, tokens):
     """Returns the state after tokens [N], and their log predictive [N, V]."""
     seen, length = len(runs.log_weights), len(tokens)
-    starts = jnp.arange(seen + length)
+    starts = jnp.arange(seen + length, dtype=jnp.int32)
     runs = _Runs(
       jnp.pad(runs.log_weights, (0, length), constant_values=-jnp.inf),
       jnp.pad(runs.counts, ((0, length), (0, 0))),
@@ -99,13 +99,15 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
       counts += jnp.where(starts[:, None] < position, one[None], 0.0)
       return _Runs(log_weights, counts), mixture
 
-    positions = seen + jnp.arange(length)
+    positions = seen + jnp.arange(length, dtype=jnp.int32)
     return jax.lax.scan(step, runs, (positions, tokens))
 
   def prefill(rows):
     # A row that is not one-hot counts as its most likely token.
-    tokens = jnp.asarray(rows).argmax(-1)
-    none = _Runs(jnp.zeros(1), jnp.zeros((1, vocab_size)))
+    tokens = jnp.asarray(rows).argmax(-1).astype(jnp.int32)
+    none = _Runs(
+      jnp.zeros(1, jnp.float32), jnp.zeros((1, vocab_size), jnp.float32)
+    )
     return extend(none, tokens)[0]
 
   def predict(runs, tokens):

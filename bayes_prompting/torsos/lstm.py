@@ -75,7 +75,7 @@ class LSTM(nn.Module):
         # Later layers have a row for each position of each sequence.
         bias = layer['bias'][None, None]
         rows = (hidden @ layer['input'] + bias).reshape(-1, rows.shape[-1])
-        index = jnp.arange(tokens.size).reshape(index.shape)
+        index = jnp.arange(tokens.size, dtype=jnp.int32).reshape(index.shape)
       start = (
         jnp.broadcast_to(part, (len(tokens), self.width))
         for part in layer['start']

@@ -15,7 +15,7 @@ NAMES = ('random_token', 'zeros', 'normal', 'uniform')
 
 def token_rows(key: types.Key, length: int, vocab_size: int) -> types.Array:
   """Returns one-hot rows [K, V] of uniformly random tokens."""
-  tokens = jax.random.randint(key, (length,), 0, vocab_size)
+  tokens = jax.random.randint(key, (length,), 0, vocab_size, jnp.int32)
   return jax.nn.one_hot(tokens, vocab_size, dtype=jnp.float32)
 
 

@@ -1,6 +1,6 @@
 """Runs the tests with the oldest and newest dependencies, on several Pythons.
 
-    python tests/slow/matrix.py --cache ~/.cache/bayes_prompting_matrix \
+    python -m tests.slow.matrix --cache ~/.cache/bayes_prompting_matrix \
       --results matrix.json python3.11:oldest python3.11:newest \
       python3.12:newest python3.13:newest --switches none x64
 
