@@ -111,7 +111,7 @@ def _stored_regrets(lab, folder, method, seed, at):
       'sequences': regret_samples.sequences(lab.config, task),
       'paired': {
         reference: {
-          str(step): float(curves.sel(at | {'step': step}))
+          str(step): _number(float(curves.sel(at | {'step': step})))
           for step in lab.report_steps
         }
         for reference in regret.REFERENCES
@@ -120,6 +120,11 @@ def _stored_regrets(lab, folder, method, seed, at):
     }
     for task in lab.config['evaluation']['tasks']
   }
+
+
+def _number(value):
+  """Returns a number as JSON has it: what is infinite as text."""
+  return value if np.isfinite(value) else str(value)
 
 
 def read(

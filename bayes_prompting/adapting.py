@@ -152,8 +152,8 @@ def _stops(title, check):
       row = int(bad[:, run].argmax())
       line = (
         f'{title}: run {run} of {losses.shape[1]} is stopped at update '
-        f'{first_step + row}, its loss ({losses[row, run]}) or its gradient is '
-        'not finite'
+        f'{first_step + row}, its loss ({losses[row, run]}) or the norm of its '
+        'gradient is not finite'
       )
       if check:
         raise errors.UserError(f'{line} (debug.check_finite)')

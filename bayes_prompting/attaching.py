@@ -1,6 +1,5 @@
 """A shared file, put on the predictor that it was tuned on, and on no other."""
 
-from collections.abc import Mapping
 import dataclasses
 import os
 from typing import Any
@@ -147,7 +146,7 @@ def _bayes(prior, source):
 
 def _tuner(metadata):
   """Builds the tuner of a file."""
-  spec = _tuples(metadata['tuner'])
+  spec = plain.tuples(metadata['tuner'])
   for name in ('length', 'rank'):
     value = spec.get(name)
     if isinstance(value, int) and value > _MOST:
@@ -155,15 +154,6 @@ def _tuner(metadata):
         f'tuner.{name}: must be at most {_MOST}, got {portable.short(value)}'
       )
   return registry.make('tuners', 'tuner', spec)
-
-
-def _tuples(value):
-  """Returns plain values with tuples for lists, as configurations have them."""
-  if isinstance(value, list):
-    return tuple(map(_tuples, value))
-  if isinstance(value, Mapping):
-    return {name: _tuples(item) for name, item in value.items()}
-  return value
 
 
 def _fill(path, arrays, tuner, predictor, params):

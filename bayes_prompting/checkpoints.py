@@ -203,6 +203,7 @@ def restore(
   path: str | os.PathLike[str],
   template: types.PyTree | Callable[[int], types.PyTree],
   belongs: Mapping[str, Any] | None = None,
+  step: int | None = None,
 ) -> types.PyTree:
   """Loads the newest pytree that `save` wrote and nothing has damaged.
 
@@ -212,6 +213,7 @@ def restore(
       returns them for a step.
     belongs: What the metadata must say, as far as it is named here; a `config`
       as far as it changes results.
+    step: What `newest` returned, if that was asked just before.
 
   Raises:
     UserError: If there is none, if it belongs to something else, or if its
@@ -219,12 +221,12 @@ def restore(
     DamagedError: If there are some, all of them damaged.
   """
   path = pathlib.Path(path)
-  return distributed.on_first(lambda: _restore(path, template, belongs))
+  return distributed.on_first(lambda: _restore(path, template, belongs, step))
 
 
-def _restore(path, template, belongs):
-  step = _existing(path)
-  with _manager(path) as manager:
+def _restore(path, template, belongs, step):
+  step = _existing(path) if step is None else step
+  with _reading(path, step) as manager:
     _check_belongs(path, _read_metadata(manager, step), belongs)
     template = template(step) if callable(template) else template
     abstract = jax.tree.map(
@@ -242,12 +244,25 @@ def _restore(path, template, belongs):
       # NumPy's arrays can go to any device, of any process.
       abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
     arguments = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
-    try:
-      return manager.restore(step, args=arguments)['tree']
-    except ValueError as error:
-      # The same leaves in another structure, e.g. a tuple for a dict.
-      line = ' '.join(str(error).split())
-      raise errors.UserError(f'checkpoint: {str(path)!r}: {line}') from None
+    return manager.restore(step, args=arguments)['tree']
+
+
+@contextlib.contextmanager
+def _reading(path, step):
+  """Opens a checkpoint; what Orbax cannot read becomes one line."""
+  try:
+    with _manager(path) as manager:
+      yield manager
+  except errors.UserError:
+    raise
+  except (KeyError, OSError, ValueError) as error:
+    # The same leaves are wanted in another structure, e.g. a tuple for a dict;
+    # or files are missing that no manifest told of.
+    whole = manifests.exists(path / str(step))
+    line = ' '.join(str(error).split()) or type(error).__name__
+    raise (errors.UserError if whole else DamagedError)(
+      f'checkpoint: {str(path)!r} cannot be read as wanted ({line:.300})'
+    ) from None
 
 
 def _existing(path):
@@ -270,18 +285,24 @@ def _check_belongs(path, held, belongs):
       )
 
 
-def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+def metadata(
+  path: str | os.PathLike[str], step: int | None = None
+) -> dict[str, Any]:
   """Returns what was saved beside a pytree.
+
+  Args:
+    path: Its folder.
+    step: What `newest` returned, if that was asked just before.
 
   Raises:
     UserError: If there is no checkpoint at `path`, or none that is whole.
   """
-  return distributed.on_first(lambda: _metadata(pathlib.Path(path)))
+  return distributed.on_first(lambda: _metadata(pathlib.Path(path), step))
 
 
-def _metadata(path):
-  step = _existing(path)
-  with _manager(path) as manager:
+def _metadata(path, step):
+  step = _existing(path) if step is None else step
+  with _reading(path, step) as manager:
     return _read_metadata(manager, step)
 
 

@@ -214,6 +214,13 @@ def together(function: Callable[[], T]) -> T:
   return value
 
 
+def largest(number: int) -> int:
+  """Returns the largest of all processes' numbers, none below 0."""
+  if alone():
+    return number
+  return int(multihost_utils.process_allgather(np.uint32(number)).max())
+
+
 def agree(field: str, value: str) -> None:
   """Checks that all processes were given the same.
 

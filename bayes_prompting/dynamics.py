@@ -35,6 +35,7 @@ from bayes_prompting import counting
 from bayes_prompting import dynamics_figure
 from bayes_prompting import errors
 from bayes_prompting import loading
+from bayes_prompting import locks
 from bayes_prompting import posterior
 from bayes_prompting import probing
 from bayes_prompting import results
@@ -327,7 +328,8 @@ def ensure(
   if folder.dynamics.exists():
     return load(folder.dynamics)
   dataset = study(folder.path, allow_plugins=allow_plugins)
-  # The file last: where it is, all has been done.
-  dynamics_figure.make_all(dataset, folder.figures)
-  save(dataset, folder.dynamics)
+  with locks.lock(folder.path):
+    # The file last: where it is, all has been done.
+    dynamics_figure.make_all(dataset, folder.figures)
+    save(dataset, folder.dynamics)
   return dataset

@@ -110,8 +110,8 @@ def finish(
       dataset = evaluate(lab, networks, tuned)
       if folder is not None:
         distributed.on_first(lambda: results.save(dataset, folder.results))
-        checkpoints.remove(folder.under_way)
     if folder is not None:
+      checkpoints.remove(folder.under_way)
       distributed.on_first(lambda: _report(dataset, folder))
     return dataset
 

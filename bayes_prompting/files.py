@@ -7,6 +7,7 @@ goes wrong. Whoever reads one back learns in one line what is wrong with it.
 
 from collections.abc import Iterator
 import contextlib
+import datetime
 import errno
 import hashlib
 import json
@@ -208,6 +209,23 @@ def remove_drafts(folder: str | os.PathLike[str], age: float = 0) -> None:
         with contextlib.suppress(OSError):
           if time.time() - entry.stat().st_mtime >= age:
             shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def move_aside(path: pathlib.Path, field: str) -> pathlib.Path:
+  """Gives a file or a folder a dated name, says so, and returns it.
+
+  Raises:
+    UserError: If it cannot be moved.
+  """
+  now = datetime.datetime.now().strftime('%Y-%m-%d-%H%M%S-%f')
+  suffix = path.suffix if path.is_file() else ''
+  aside = path.with_name(f'{path.name.removesuffix(suffix)}.{now}{suffix}')
+  try:
+    path.rename(aside)
+  except OSError as error:
+    raise refusal(path, error, field, 'move aside') from None
+  print(f'Moved the old {path.name} aside, to {aside}')
+  return aside
 
 
 def digest(path: str | os.PathLike[str]) -> str:

@@ -82,11 +82,14 @@ def of_tuning(
   lab: lab_lib.Lab, method: lab_lib.Method, seed: int
 ) -> dict[str, Any]:
   """Returns what tuning under way by a method on one network belongs to."""
-  tuner = lab.config['methods'][method.name]['name']
+  spec = lab.config['methods'][method.name]
+  prior = lab.config['tasks'][spec.get('task', lab.pretraining_task)]
+  # Exact Bayes runs through its own prior too.
+  more = registry.modules('task_priors', prior) if method.is_bayes else []
   return {
     'method': method.name,
     'pretrain_seed': seed,
-    'code': _code(lab, lab.target, tuner, [searching]),
+    'code': _code(lab, lab.target, spec['name'], [lab_lib, searching, *more]),
     'config': plain.comparable(lab.config),
     'numerical': _numerical(),
   }

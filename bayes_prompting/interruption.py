@@ -11,8 +11,11 @@ import os
 import signal
 import sys
 import threading
+import time
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# One wish may come as several signals, to a process and to its group.
+_GRACE = 1.0  # Seconds.
 
 # What was asked for, and how deep inside of `deferred` we are.
 _requested = None
@@ -82,16 +85,19 @@ def _watch(descriptor):
   wait for a device for minutes; what is written to the descriptor comes at
   once.
   """
-  first = True
+  first = None
   while received := os.read(descriptor, 1):
     number = received[0]
     if number not in _SIGNALS:
       continue
-    if not first:
+    now = time.monotonic()
+    if first is not None:
+      if now - first < _GRACE:
+        continue
       sys.stderr.write('\nLeaving at once.\n')
       sys.stderr.flush()
       os._exit(128 + number)
-    first = False
+    first = now
     if _depth:
       sys.stderr.write(
         f'\n{signal.Signals(number).name}: writing a checkpoint, then leaving; '

@@ -47,6 +47,7 @@ class Keeper:
     self._path = path if every else None
     self._belongs = dict(belongs)
     self._total, self._every, self._keep, self._last = total, every, keep, 0
+    self._asked = 0
     self._pool = futures.ThreadPoolExecutor(1)
     self._writing = None
 
@@ -73,19 +74,24 @@ class Keeper:
       step = checkpoints.newest(self._path)
       if step is None:
         return None
-      held = checkpoints.metadata(self._path)
-      if held.get('code') != self._belongs.get('code'):
-        warn(f'{str(self._path)!r} was made by other code; starting anew')
-        return None
-      return step, checkpoints.restore(self._path, template, self._belongs)
+      held = checkpoints.metadata(self._path, step)
+      if held.get('code') == self._belongs.get('code'):
+        tree = checkpoints.restore(self._path, template, self._belongs, step)
+        return step, tree
+      warn(f'{str(self._path)!r} was made by other code; starting anew')
     except checkpoints.DamagedError as error:
       # Nothing is lost but time: the same numbers come again.
       warn(f'{error}; starting anew')
-      return None
+    # What is left of it would be taken for newer than what comes.
+    checkpoints.remove(self._path)
+    return None
 
   def due(self, step: int) -> bool:
     """Returns whether a state after so many steps is to be kept."""
-    if distributed.on_first(lambda: interruption.requested() is not None):
+    asked = interruption.requested()
+    # Whichever process is told to end, all of them do.
+    self._asked = distributed.largest(asked.number if asked else 0)
+    if self._asked:
       return True
     last = step >= self._total
     return bool(self._path) and not last and step - self._last >= self._every
@@ -104,12 +110,12 @@ class Keeper:
     """
     self._last = step
     tree = jax.tree.map(lambda leaf: np.array(leaf), tree)
-    number = distributed.on_first(lambda: self._write(step, tree))
-    if number is not None:
-      raise interruption.Interrupted(number)
+    distributed.on_first(lambda: self._write(step, tree))
+    if self._asked:
+      raise interruption.Interrupted(self._asked)
 
   def _write(self, step, tree):
-    """Starts to write; if the process is to end, finishes and says so."""
+    """Starts to write; if the process is to end, finishes."""
     self._wait()
     if self._path is not None:
       self._writing = self._pool.submit(
@@ -120,11 +126,8 @@ class Keeper:
         step,
         self._keep,
       )
-    asked = interruption.requested()
-    if asked is not None:
+    if self._asked:
       self._wait()
-      return asked.number
-    return None
 
   def _wait(self):
     """Waits for what is being written; raises what went wrong with it."""
@@ -133,13 +136,14 @@ class Keeper:
       writing.result()
 
   def close(self) -> None:
-    """Waits for what is being written."""
+    """Waits for what is being written; what goes wrong with it is said."""
     try:
       self._wait()
-    except errors.UserError as error:
-      # The work is done, or ends for another reason.
-      warn(error)
-    self._pool.shutdown()
+    except Exception as error:
+      # The work is done, or ends for another reason, which this must not hide.
+      warn(f'{type(error).__name__}: {error}')
+    finally:
+      self._pool.shutdown()
 
   def __enter__(self):
     return self
@@ -173,20 +177,8 @@ def restore_or_make(
   """
   # What holds no array (NoTuning) is made anew each time.
   places = places if jax.tree.leaves(template) else []
-  found = damage = None
-  missing = []
-  for path, belongs in places:
-    if checkpoints.exists(path):
-      try:
-        found = checkpoints.restore(path, template, belongs)
-      except checkpoints.DamagedError as error:
-        damage = error
-      else:
-        break
-    missing.append((path, belongs))
+  found, missing = _find(places, template)
   if found is None:
-    if damage is not None:
-      raise damage
     if places and require:
       raise errors.UserError(
         f'workdir: no checkpoint at {str(places[0][0])!r}; run the part before '
@@ -196,17 +188,38 @@ def restore_or_make(
     with interruption.deferred():
       found = make()
       _keep(missing, found, metadata)
-      missing = []
-  elif damage is not None:
-    warn(f'{damage}; taken from {str(path)!r}')
-  _keep(missing, found, metadata)
+  else:
+    _keep(missing, found, metadata)
   if unfinished is not None:
     checkpoints.remove(unfinished)
   return found
 
 
-def _keep(places, tree, metadata):
-  for path, _ in places:
+def _find(places, template):
+  """Returns what the first place has that has it whole, and those before it.
+
+  Raises:
+    DamagedError: If all that is there is damaged.
+  """
+  damage, missing = None, []
+  for path, belongs in places:
+    if checkpoints.exists(path):
+      try:
+        found = checkpoints.restore(path, template, belongs)
+      except checkpoints.DamagedError as error:
+        damage = error
+      else:
+        if damage is not None:
+          warn(f'{damage}; taken from {str(path)!r}')
+        return found, missing
+    missing.append(path)
+  if damage is not None:
+    raise damage
+  return None, missing
+
+
+def _keep(paths, tree, metadata):
+  for path in paths:
     checkpoints.save(path, tree, metadata)
 
 

@@ -184,17 +184,25 @@ def stopped(
   folder: workdir_lib.Workdir,
   method: lab_lib.Method,
   seed: int = 0,
+  at: tuple[int, int] | None = None,
 ) -> np.ndarray:
-  """Returns which repetitions do not count, bool [R], at the best settings.
+  """Returns which repetitions do not count, bool [R].
 
   They were stopped, or the pretraining of their network was, see `counting`.
+
+  Args:
+    lab: What ran.
+    folder: Where it lies.
+    method: Which method.
+    seed: The pretraining seed.
+    at: The position on the axes of the grid; the best settings without it.
   """
   runs = lab.repetitions(method)
   if not method.is_bayes and _network_stopped(lab, folder, seed):
     return np.ones(runs, bool)
   if 'losses' not in lab_lib.tuned_shapes(lab, method):
     return np.zeros(runs, bool)
-  rate, init = position(lab, folder, method, None, None)
+  rate, init = at or position(lab, folder, method, None, None)
   losses = _restore(lab, folder, method, seed)['losses'][:, rate, init]
   return counting.stopped_step(np.moveaxis(losses, 0, -1)) > 0
 

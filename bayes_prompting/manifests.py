@@ -9,6 +9,8 @@ from bayes_prompting import files
 
 NAME = 'manifest.json'
 _FORMAT = 1
+# What even a checkpoint without a manifest has.
+_ALWAYS = ('tree/_METADATA', 'metadata/metadata')
 
 
 class DamagedError(errors.UserError):
@@ -31,6 +33,11 @@ def write(folder: pathlib.Path) -> None:
   files.write_text(folder / NAME, text, 'checkpoint')
 
 
+def exists(folder: pathlib.Path) -> bool:
+  """Returns whether a folder has a manifest."""
+  return (folder / NAME).is_file()
+
+
 def verify(folder: pathlib.Path) -> None:
   """Checks the files of a folder against its manifest; more may be there.
 
@@ -47,6 +54,9 @@ def verify(folder: pathlib.Path) -> None:
   try:
     text = (folder / NAME).read_text(encoding='utf-8')
   except FileNotFoundError:
+    for name in _ALWAYS:
+      if not (folder / name).is_file():
+        raise _damaged(folder, name) from None
     print(
       f'warning: {str(folder)!r} has no {NAME} (it is of an older version): '
       'taken as it is',

@@ -45,10 +45,11 @@ def check(lab: lab_lib.Lab, available: Mapping[str, int] | None = None) -> None:
 def _check(lab, parts, available):
   for place, there in available.items():
     here = [x for x in parts if 'device' not in available or x.place == place]
-    needed = peak(here)
+    held = _at_peak(here)
+    needed = sum(part.size for part in held)
     if needed <= there:
       continue
-    worst = max(here, key=lambda part: part.size)
+    worst = max(held, key=lambda part: part.size)
     first, *others = _blame(lab, worst.fields)
     also = ''.join(f' with {field}={_value(lab, field)}' for field in others)
     said = f'{"a vocabulary of " * _is_task(first)}{_value(lab, first)}'
@@ -91,10 +92,14 @@ def _value(lab, field):
 
 def peak(parts: Sequence[memory_parts.Part]) -> int:
   """Returns the bytes that are held at once, when most are."""
-  return max(
-    sum(part.size for part in parts if _is_in(part.phase, phase))
-    for phase in {part.phase for part in parts}
-  )
+  return sum(part.size for part in _at_peak(parts))
+
+
+def _at_peak(parts):
+  """Returns the parts that are held at once, when most are."""
+  phases = sorted({part.phase for part in parts})
+  held = [[x for x in parts if _is_in(x.phase, phase)] for phase in phases]
+  return max(held, key=lambda some: sum(part.size for part in some), default=[])
 
 
 def _is_in(inner, phase):

@@ -262,12 +262,7 @@ def _of_fits(lab):
   for name, (fit, runs) in fits.items():
     activations = each * _block(lab, fit) * fit.length
     tokens = _FLOAT * fit.batch_size * (fit.length + 4)
-    at_once = blocks.size(
-      fit.run_block,
-      updates._RUN_BLOCK,
-      runs,
-      elsewhere=updates._RUN_TOKENS // (fit.batch_size * fit.length),
-    )
+    at_once = updates.run_block(fit, runs)
     fields = [f'{name}.{x}' for x in ('batch_size', 'length')]
     fields += ['compute.sequence_block', 'compute.run_block', *network]
     size = _share(int(at_once * (activations + tokens)))

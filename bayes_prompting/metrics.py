@@ -1,5 +1,6 @@
 """Curves as they come (JSON lines and TensorBoard) and progress bars."""
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import tensorboardX
 import tqdm
 
 from bayes_prompting import distributed
+from bayes_prompting import files
 
 
 class Curve:
@@ -29,17 +31,30 @@ class Curve:
     self._file = self._board = None
     if folder is None or not distributed.is_first():
       return
-    folder.mkdir(parents=True, exist_ok=True)
+    self._path = folder / f'{name}.jsonl'
     board = folder / 'tensorboard' / name
-    shutil.rmtree(board, ignore_errors=True)
-    path = folder / f'{name}.jsonl'
-    self._file = path.open('w', encoding='utf-8')
-    self._board = tensorboardX.SummaryWriter(str(board))
+    with self._named():
+      folder.mkdir(parents=True, exist_ok=True)
+      shutil.rmtree(board, ignore_errors=True)
+      self._file = self._path.open('w', encoding='utf-8')
+      self._board = tensorboardX.SummaryWriter(str(board))
+
+  @contextlib.contextmanager
+  def _named(self):
+    """Says in one line what cannot be written."""
+    try:
+      yield
+    except OSError as error:
+      raise files.refusal(self._path, error, 'workdir') from error
 
   def append(self, first_step: int, losses: np.ndarray) -> None:
     """Appends losses [steps, R] of the updates from `first_step` on."""
     if self._file is None:
       return
+    with self._named():
+      self._append(first_step, losses)
+
+  def _append(self, first_step, losses):
     for step, row in enumerate(losses, first_step):
       finite = row[np.isfinite(row)]
       values = [float(f'{x:.6g}') if np.isfinite(x) else None for x in row]
@@ -51,8 +66,8 @@ class Curve:
   def close(self) -> None:
     """Closes the files."""
     if self._file is not None:
-      self._file.close()
-      self._board.close()
+      with self._named(), contextlib.closing(self._board):
+        self._file.close()
 
   def __enter__(self):
     return self

@@ -52,15 +52,16 @@ def _check_plain(value, field):
 
 def to_config(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
   """Returns the locked configuration that `of` made them of, or completed."""
-
-  def tuples(value):
-    if isinstance(value, list):
-      return tuple(map(tuples, value))
-    if isinstance(value, Mapping):
-      return {name: tuples(item) for name, item in value.items()}
-    return value
-
   return ml_collections.ConfigDict(tuples(complete(values))).lock()
+
+
+def tuples(value: Any) -> Any:
+  """Returns plain values with tuples for lists, as configurations have them."""
+  if isinstance(value, list):
+    return tuple(map(tuples, value))
+  if isinstance(value, Mapping):
+    return {name: tuples(item) for name, item in value.items()}
+  return value
 
 
 def complete(values: Mapping[str, Any]) -> dict[str, Any]:

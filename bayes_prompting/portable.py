@@ -73,12 +73,12 @@ def save_arrays(
     UserError: If two leaves have the same path, if a leaf is no such array, if
       JSON cannot hold the metadata, or if the file cannot be written.
   """
-  data = _encode(tree, metadata)
+  data = encode(tree, metadata)
   distributed.on_first(lambda: files.write_bytes(path, data))
 
 
-def _encode(tree, metadata):
-  """Returns the bytes of a file."""
+def encode(tree: types.PyTree, metadata: dict[str, Any]) -> bytes:
+  """Returns the bytes of a file; arguments and errors as for `save_arrays`."""
   arrays = trees.by_path(tree)
   if len(arrays) != len(jax.tree.leaves(tree)):
     raise errors.UserError('tree: two of its leaves have the same path')

@@ -20,6 +20,7 @@ from bayes_prompting import collection
 from bayes_prompting import errors
 from bayes_prompting import explorer
 from bayes_prompting import files
+from bayes_prompting import locks
 from bayes_prompting import report_claims
 from bayes_prompting import report_parts
 from bayes_prompting import results
@@ -72,7 +73,8 @@ def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
   root = pathlib.Path(workdir).expanduser()
   page = render(root)
   path = root / 'report.html'
-  files.write_text(path, page, 'workdir')
+  with locks.lock(root):
+    files.write_text(path, page, 'workdir')
   return path
 
 

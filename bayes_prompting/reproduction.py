@@ -20,6 +20,7 @@ from bayes_prompting import dynamics
 from bayes_prompting import errors
 from bayes_prompting import experiment
 from bayes_prompting import files
+from bayes_prompting import locks
 from bayes_prompting import paper_claims
 from bayes_prompting import paper_figures
 from bayes_prompting import placing
@@ -66,6 +67,13 @@ def run(
   compilation.use_cache()
   folder = pathlib.Path(folder)
   _check(configs, folder, common or {})
+  with locks.lock(folder):
+    failed = _run_all(configs, folder, inside)
+    return collect(folder), failed
+
+
+def _run_all(configs, folder, inside):
+  """Runs all experiments; returns the names of those that failed."""
   failed = []
   for number, (name, config) in enumerate(configs.items(), 1):
     print(f'\n[{number}/{len(configs)}] {name}', flush=True)
@@ -80,7 +88,7 @@ def run(
       traceback.print_exc()
       failed.append(name)
     jax.clear_caches()  # The next has programs of its own.
-  return collect(folder), failed
+  return failed
 
 
 def _check(configs, folder, common):

@@ -13,7 +13,6 @@ A file is data, as a workdir is: see `loading`.
 """
 
 from collections.abc import Sequence
-import datetime
 import os
 import pathlib
 from typing import Any
@@ -79,9 +78,14 @@ def save(
   if not jax.tree.leaves(tunable):
     raise errors.UserError(f'method: {method} tunes nothing, nothing to save')
   at = (*loading.position(lab, folder, found, *wanted[1:]), repetition)
+  if loading.stopped(lab, folder, found, seed, at[:2])[repetition]:
+    raise errors.UserError(
+      f'repetition: {repetition} of {method} was stopped, as its loss, or that '
+      'of its network, was not finite; choose another'
+    )
   metadata = adapters.describe(lab, folder, found, seed, at)
-  distributed.on_first(lambda: _move_aside(path))
-  portable.save_arrays(path, {'tunable': tunable}, metadata)
+  data = portable.encode({'tunable': tunable}, metadata)
+  distributed.on_first(lambda: _write(path, data, overwrite))
   return metadata
 
 
@@ -93,16 +97,11 @@ def _check_free(path, overwrite):
     )
 
 
-def _move_aside(path):
-  if not path.exists():
-    return
-  now = datetime.datetime.now().strftime('%Y-%m-%d-%H%M%S-%f')
-  aside = path.with_name(f'{path.stem}.{now}{path.suffix}')
-  try:
-    path.rename(aside)
-  except OSError as error:
-    raise files.refusal(path, error, 'file') from error
-  print(f'Moved the old {path.name} aside, to {aside}')
+def _write(path, data, overwrite):
+  _check_free(path, overwrite)
+  if path.exists():
+    files.move_aside(path, 'file')
+  files.write_bytes(path, data)
 
 
 def load(

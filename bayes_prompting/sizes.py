@@ -50,9 +50,10 @@ def machine() -> dict[str, int]:
     found['host'] = host
   device = jax.local_devices()[0]
   if device.platform != 'cpu':
-    limit = (device.memory_stats() or {}).get('bytes_limit')
-    if limit:
-      found['device'] = int(limit)
+    stats = device.memory_stats() or {}
+    if 'bytes_limit' in stats:
+      taken = stats.get('bytes_in_use', 0)
+      found['device'] = int(stats['bytes_limit'] - taken)
   return found
 
 

@@ -70,6 +70,16 @@ def chunk_size(settings: Settings, runs: int) -> int:
   return max(settings.chunk_size // runs, 1)
 
 
+def run_block(settings: Settings, runs: int) -> int:
+  """Returns how many of the runs of a device are one vmapped program."""
+  return blocks.size(
+    settings.run_block,
+    _RUN_BLOCK,
+    runs,
+    elsewhere=_RUN_TOKENS // (settings.batch_size * settings.length),
+  )
+
+
 def optimizer(
   settings: Settings, rate: types.Array | float | None = None
 ) -> optax.GradientTransformation:
@@ -171,14 +181,14 @@ def _updates(
     )
     return tunable, opt_state, alive, losses
 
-  run_block = blocks.size(
-    settings.run_block,
-    _RUN_BLOCK,
-    len(repetitions),
-    elsewhere=_RUN_TOKENS // (settings.batch_size * settings.length),
-  )
   tunable, opt_state, alive, losses = blocks.vmap(
-    run, run_block, repetitions, rates, tunable, opt_state, alive
+    run,
+    run_block(settings, len(repetitions)),
+    repetitions,
+    rates,
+    tunable,
+    opt_state,
+    alive,
   )
   return tunable, opt_state, alive, losses.T
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import contextlib
 import dataclasses
-import datetime
 import importlib.metadata
 import json
 import os
@@ -210,20 +209,11 @@ def _begin(path, record):
 
 def _move_aside(folder):
   """Gives a run's folder another name; the old one is free then."""
-  path = folder.path
-  now = datetime.datetime.now().strftime('%Y-%m-%d-%H%M%S-%f')
-  aside = path.with_name(f'{path.name}.{now}')
-  with locks.lock(path):  # Never from under a process that works in it.
+  with locks.lock(folder.path):  # Never from under a process that works in it.
     _check_writable(folder)
-    try:
-      path.rename(aside)
-    except OSError as error:
-      raise errors.UserError(
-        f'workdir: cannot move {str(path)!r} aside ({files.why(error)})'
-      ) from None
+    aside = files.move_aside(folder.path, 'workdir')
     # Whoever opened it under the old name finds out that it is not there.
     (aside / locks.NAME).unlink(missing_ok=True)
-  print(f'Moved the old {path.name} aside, to {aside}')
 
 
 def _clean(folder):
@@ -231,6 +221,7 @@ def _clean(folder):
   for path in (folder.path, folder.figures):
     files.remove_temporary(path)
   files.remove_drafts(folder.path / 'checkpoints')
+  files.remove_drafts(folder.under_way)
   # Others may be writing networks now.
   files.remove_drafts(folder.networks, files.STALE)
 

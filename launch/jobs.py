@@ -107,21 +107,26 @@ def execute(arguments: list[str], log: str) -> Status:
     file = open(log, 'w', encoding='utf-8')  # noqa: SIM115
   except OSError as error:
     raise files.refusal(log, error, '--workdir') from None
-  with file:
-    process = subprocess.Popen(
-      arguments,
-      stdin=subprocess.DEVNULL,
-      stdout=file,
-      stderr=subprocess.STDOUT,
-    )
+  process = None
 
   def pass_on(number):
-    # A terminal sends Ctrl-C to both of us; SIGTERM comes to this process.
-    if number != signal.SIGINT:
+    if process is not None:
       process.send_signal(number)
 
-  # It is to have the time that it needs to write a checkpoint.
+  # It is to have the time that it needs to write a checkpoint, and hears of it
+  # from here alone: in a session of its own, no terminal or group tells it too.
   with interruption.deferred(pass_on):
+    with file:
+      process = subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=file,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+      )
+    asked = interruption.requested()
+    if asked is not None:  # While it was being started.
+      process.send_signal(asked.number)
     code = process.wait()
   if code in _INTERRUPTED:
     raise interruption.Interrupted(code - 128)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -146,6 +147,9 @@ def test_a_second_signal_leaves_at_once():
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == '\n'
     assert 'once more leaves at once' in process.stderr.readline()
+    # The same wish may come twice at once, to a process and to its group.
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 128 + signal.SIGINT
@@ -255,14 +259,19 @@ def test_a_damaged_state_is_passed_over(tmp_path, capsys):
   damage(folder / '10')
   assert keeper(folder).restore(lambda step: SHAPES) is None
   assert 'starting anew' in capsys.readouterr().err
+  assert not folder.exists()
 
 
 def test_other_code_starts_anew_and_other_work_is_refused(tmp_path, capsys):
   folder = kept(tmp_path)
   assert keeper(folder, code='new').restore(lambda step: SHAPES) is None
   assert 'other code; starting anew' in capsys.readouterr().err
+  # What comes is fewer steps, and what is kept all the same.
+  with keeper(folder, code='new') as one:
+    one.keep(10, TREE)
+  assert keeper(folder, code='new').restore(lambda step: SHAPES)[0] == 10
   with pytest.raises(errors.UserError, match="title: 'x' and 'y'"):
-    keeper(folder, title='y').restore(lambda step: SHAPES)
+    keeper(folder, code='new', title='y').restore(lambda step: SHAPES)
 
 
 def test_what_cannot_be_written_is_said(tmp_path):
