@@ -73,8 +73,8 @@ notebooks: $(STAMP)
 
 # Coverage's own table is long; its total is what a reader of the log wants.
 test: $(STAMP)
-	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --cov=bayes_prompting --cov-report= \
-	  $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+	  --cov=bayes_prompting --cov-report= $(PYTEST_ARGS)
 	@total=$$($(PY) -m coverage report --format=total) && \
 	  echo "Coverage of bayes_prompting: $$total%"
 

@@ -90,7 +90,7 @@ setuptools.setup(
       'nbformat>=5.10',
       'pytest>=8.3,<10',
       'pytest-cov>=6.0',
-      'pytest-xdist>=3.6.1',
+      'pytest-xdist>=3.7',
       'ruff>=0.15',
       'selenium>=4.20,<5',
     ],

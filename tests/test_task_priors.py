@@ -19,17 +19,43 @@ from tests import testing
 root_key = functools.partial(jax.random.key, 0)
 
 
+_made = {}
+
+
 @pytest.fixture
 def prior(task_priors_spec):
-  return registry.make('task_priors', 'test', task_priors_spec)
+  """One object for all tests of a spec, so that its programs serve them all."""
+  name = repr(task_priors_spec)
+  if name not in _made:
+    _made[name] = registry.make('task_priors', 'test', task_priors_spec)
+  return _made[name]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _forget_priors():
+  yield
+  _made.clear()
+  _predict.cache_clear()
+  episodes.cache_clear()
+
+
+@functools.cache
+def _predict(prior):
+  return jax.jit(jax.vmap(prior.predict, in_axes=(None, 0)))
+
+
+@functools.cache
+def episodes(prior):
+  """Returns many episodes of six tokens; those before any of them are too."""
+  sample = jax.jit(jax.vmap(lambda key: prior.sample(key, 6)))
+  return jax.device_get(sample(jax.random.split(root_key(), 20_000)))
 
 
 def predictive(prior, tokens, prefix=None):
   """Log predictive of a batch of sequences, after a prefix of tokens."""
   prefix = np.zeros(0, int) if prefix is None else np.asarray(prefix)
   rows = jax.nn.one_hot(prefix, prior.vocab_size)
-  predict = jax.jit(jax.vmap(prior.predict, in_axes=(None, 0)))
-  return np.asarray(predict(prior.prefill(rows), jnp.asarray(tokens)))
+  return np.asarray(_predict(prior)(prior.prefill(rows), jnp.asarray(tokens)))
 
 
 def mass(prior, tokens):
@@ -55,15 +81,12 @@ def test_predictive_is_normalised_or_empty_and_never_nan(prior):
 
 def test_agrees_with_a_sum_over_sampled_sources(prior):
   # The predictive mass of a sequence is the mean of its mass over sources.
-  length, num = 3, 20_000
-  episodes = jax.jit(jax.vmap(lambda k: prior.sample(k, length)))(
-    jax.random.split(root_key(), num)
-  )
+  length = 3
+  drawn = episodes(prior).tokens[:, :length]
+  num = len(drawn)
   tokens = testing.all_sequences(prior.vocab_size, length)
   codes = prior.vocab_size ** np.arange(length)
-  counts = np.bincount(
-    np.asarray(episodes.tokens) @ codes, minlength=len(tokens)
-  )
+  counts = np.bincount(drawn @ codes, minlength=len(tokens))
   expected = mass(prior, tokens)[np.argsort(tokens @ codes)]
   error = np.sqrt(expected * (1 - expected) / num)
   assert np.all(np.abs(counts / num - expected) <= 5 * error)
@@ -92,8 +115,7 @@ def test_is_causal(prior):
 
 
 def test_sampler_and_oracle_fit_each_other(prior):
-  sample = jax.jit(jax.vmap(lambda k: prior.sample(k, 6)))
-  episode = sample(jax.random.split(root_key(), 500))
+  episode = jax.tree.map(lambda x: x[:500], episodes(prior))
   assert isinstance(episode, types.Episode)
   assert episode.tokens.shape == (500, 6)
   assert episode.tokens.dtype == jnp.int32
@@ -112,8 +134,9 @@ def test_sampler_and_oracle_fit_each_other(prior):
 def test_same_under_jit_and_vmap(prior):
   tokens = testing.all_sequences(prior.vocab_size, 3)
   state = prior.prefill(jnp.zeros((0, prior.vocab_size)))
-  jitted = jax.jit(jax.vmap(prior.predict, in_axes=(None, 0)))
-  for one, row in zip(tokens, jitted(state, tokens), strict=True):
+  jitted = _predict(prior)
+  some = slice(1, None, len(tokens) // 2)  # One by one it takes long.
+  for one, row in zip(tokens[some], jitted(state, tokens)[some], strict=True):
     np.testing.assert_allclose(prior.predict(state, one), row, atol=1e-6)
 
 
@@ -157,16 +180,14 @@ def test_its_evidence_is_the_mass_of_a_history(prior):
 def test_mean_entropy_of_sources_given_a_history(prior):
   if prior.statistic is None:
     pytest.skip('has no statistic of fixed size')
-  length, num = 5, 20_000
-  episodes = jax.jit(jax.vmap(lambda k: prior.sample(k, length)))(
-    jax.random.split(root_key(), num)
-  )
-  log_probs = np.asarray(episodes.oracle_log_probs[:, -1], np.float64)
+  # The fifth token, and the four before it.
+  tokens = episodes(prior).tokens[:, :4]
+  log_probs = episodes(prior).oracle_log_probs[:, 4].astype(np.float64)
   drawn = special.entr(np.exp(log_probs)).sum(-1)
-  values = statistic_after(prior, episodes.tokens[:, :-1]).astype(np.float32)
+  values = statistic_after(prior, tokens).astype(np.float32)
   expected = np.asarray(jax.jit(prior.statistic.source_entropy)(values))
   # Both have the same mean, given any history: here all, and those with a 0.
-  for some in (slice(None), np.asarray(episodes.tokens[:, -2]) == 0):
+  for some in (slice(None), tokens[:, -1] == 0):
     gap = drawn[some] - expected[some]
     error = gap.std() / math.sqrt(max(len(gap), 1))
     assert abs(gap.mean()) <= 5 * error + 1e-5
@@ -217,7 +238,8 @@ def test_tables_are_the_sources_that_it_samples(prior):
 def test_sources_are_in_the_support(prior):
   if None in (prior.support, prior.sample_table):
     pytest.skip('its sources are no tables')
-  tables = jax.vmap(prior.sample_table)(jax.random.split(root_key(), 5))
+  draw = jax.jit(jax.vmap(prior.sample_table))
+  tables = draw(jax.random.split(root_key(), 5))
   for table in np.exp(np.asarray(tables, np.float64)):
     assert prior.support.covers(table)
   for point in prior.support.points:

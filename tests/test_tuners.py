@@ -88,7 +88,7 @@ def test_what_is_trainable_is_float_and_has_a_gradient(tuner):
 def test_prefix_forms_are_what_they_say():
   predictor, params = testing.network('lstm', vocab_size=3)
   kernel, bias = params['embedding']['kernel'], params['embedding']['bias']
-  z = jnp.array([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0]])
+  z = jnp.array([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0]], jnp.float32)
   expected = {
     'real': z @ kernel + bias[None],
     'simplex': jax.nn.softmax(z) @ kernel + bias[None],

@@ -149,7 +149,7 @@ def make(
     return jax.lax.scan(step, start(), tokens)[0]
 
   def predict(tree, tokens):
-    return jax.lax.scan(step, tree, tokens)[1]
+    return jax.lax.scan(step, tree, jnp.asarray(tokens, jnp.int32))[1]
 
   return types.TaskPrior(
     vocab_size=vocab_size,

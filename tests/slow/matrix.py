@@ -137,6 +137,7 @@ def run_tests(python, switches, workers, arguments):
   for switch in switches:
     environment |= _SWITCHES[switch]
   command = [python, '-m', 'pytest', '-q', '-n', workers, '--dist', 'loadfile']
+  command += ['--no-loadscope-reorder']
   with tempfile.TemporaryDirectory() as folder:
     report = pathlib.Path(folder) / 'report.xml'
     start = time.monotonic()
