@@ -1,5 +1,6 @@
 """Runs that are killed at random moments, and started again until they end."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -24,6 +25,16 @@ def start(config, workdir, *flags):
     return subprocess.Popen(
       command, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
     )
+
+
+@contextlib.contextmanager
+def ended(process):
+  """Leaves no process behind, whatever a test finds."""
+  try:
+    yield
+  finally:
+    process.kill()
+    process.wait()
 
 
 def said(workdir):

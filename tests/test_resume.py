@@ -112,9 +112,10 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
   more = (*flags, '--config.pretraining.num_steps=10000000')
   process = killing.start(path, run, *more)
   curve = run / 'curves' / 'pretraining-seed0.jsonl'
-  killing.when(lambda: curve.exists() and curve.stat().st_size, process)
-  process.send_signal(number)
-  assert process.wait(60) == 128 + number
+  with killing.ended(process):
+    killing.when(lambda: curve.exists() and curve.stat().st_size, process)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
   assert 'the same command goes on from here' in killing.said(run)
   assert 'Traceback' not in killing.said(run)
   title = run / 'checkpoints' / 'unfinished' / 'pretraining-seed0'
@@ -142,7 +143,7 @@ def test_a_second_signal_leaves_at_once():
     stderr=subprocess.PIPE,
     text=True,
   )
-  with process:
+  with process, killing.ended(process):
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == '\n'
