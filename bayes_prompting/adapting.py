@@ -71,7 +71,9 @@ def fit(
       _keeper(title, settings.num_steps, folder, belongs, config)
     )
     state, before = _resumed(keeper, state)
-    progress = stack.enter_context(metrics.Progress(title, settings.num_steps))
+    progress = stack.enter_context(
+      metrics.Progress(title, settings.num_steps, done=state.step)
+    )
     place = None if folder is None else folder.curves
     curves = [
       stack.enter_context(metrics.Curve(place, title + part)) for part in parts
@@ -224,10 +226,12 @@ def _search(lab, method, seed, folder, title, **common):
     keeper = stack.enter_context(
       _keeper(title, count, folder, belongs, lab.config)
     )
-    progress = stack.enter_context(metrics.Progress(title, count, 'prefix'))
     runs = lab.repetitions(method)
     found = keeper.restore(
       lambda step: {'losses': jax.ShapeDtypeStruct((runs, step), np.float32)}
+    )
+    progress = stack.enter_context(
+      metrics.Progress(title, count, 'prefix', found[0] if found else 0)
     )
 
     def on_block(losses):

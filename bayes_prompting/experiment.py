@@ -120,8 +120,9 @@ def _load_results(folder):
   """Returns the results of a run that is finished, else None."""
   if not folder.results.exists():
     return None
+  dataset = results.load(folder.results)
   print(f'Finished already: {folder.path}')
-  return results.load(folder.results)
+  return dataset
 
 
 def _report(dataset, folder):

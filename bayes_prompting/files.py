@@ -253,9 +253,9 @@ def check_seal(path: str | os.PathLike[str], field: str = 'file') -> None:
   wanted = _SEAL + hashed.hexdigest().encode() + b'\n'
   if seal.startswith(_SEAL) and seal != wanted:
     raise errors.UserError(
-      f'{field}: {str(path)!r} is damaged (its contents are not those that its '
-      'last line is the SHA-256 of); take it from a copy, or move it aside and '
-      'run again'
+      f'{field}: {str(path)!r} is damaged (it is not what its checksum is of); '
+      'take it from a copy, or move it aside and run the same command again: '
+      'only what made this file is done again'
     )
 
 

@@ -106,9 +106,10 @@ def _of_method(lab, method):
     )
   )
   numbers = _numbers(lab, f'methods.{method.name}')
+  network = ('network.embedding_dim', *_numbers(lab, 'network.torso'))
   phase = f'tuning/{method.name}'
   grid = ('tuning.num_repetitions', 'tuning.learning_rate')
-  fields = (*grid, *numbers, 'pretraining.num_seeds')
+  fields = (*grid, *numbers, 'pretraining.num_seeds', *network)
   parts = [Part(f'what {method.name} tunes', fields, one * runs * seeds)]
   if tuner.candidates is not None:
     parts += _of_search(lab, method, numbers or grid)

@@ -79,10 +79,14 @@ class Curve:
 class Progress:
   """A progress bar with the loss and the rate, on standard error."""
 
-  def __init__(self, title: str, total: int, unit: str = 'step'):
-    """Opens a bar of `total` units; of several processes the first shows it."""
+  def __init__(self, title: str, total: int, unit: str = 'step', done: int = 0):
+    """Opens a bar of `total` units; of several processes the first shows it.
+
+    What was `done` before counts, but not for the rate.
+    """
     self._bar = tqdm.tqdm(
       total=total,
+      initial=done,
       desc=f'{title:<28}',
       unit=unit,
       mininterval=0.5,
@@ -91,10 +95,13 @@ class Progress:
     )
 
   def __call__(self, done: int, losses: np.ndarray | None = None) -> None:
-    """Shows that `done` units are finished, with the latest losses in nats."""
+    """Shows that `done` units are finished, with the latest losses in nats.
+
+    Of many it shows the median: one that runs away does not hide the others.
+    """
     finite = [] if losses is None else losses[np.isfinite(losses)]
     if len(finite):
-      self._bar.set_postfix(loss=f'{np.mean(finite):.3f}', refresh=False)
+      self._bar.set_postfix(loss=f'{np.median(finite):.6g}', refresh=False)
     self._bar.update(done - self._bar.n)
 
   def close(self) -> None:

@@ -69,9 +69,9 @@ def save(
       the method tunes nothing, or if the file cannot be written.
   """
   path = pathlib.Path(path).expanduser()
-  distributed.on_first(lambda: _check_free(path, overwrite))
   lab, folder = loading.load(workdir, allow_plugins)
   found = lab.methods[checks.one_of('method', method, lab.methods)]
+  distributed.on_first(lambda: _check_free(path, overwrite))
   wanted = seed, learning_rate, prefix_init
   _, tunables = loading.tuned(lab, folder, found, *wanted)
   tunable = loading.of_repetition(lab, found, tunables, repetition)

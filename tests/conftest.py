@@ -26,10 +26,14 @@ def pytest_configure(config):
   values = {
     # As JAX's own tests do; the same programs, compiled faster, to slower code.
     'jax_disable_most_optimizations': True,
-    # No random key is used twice, and no axis added that nobody asked for.
-    'jax_debug_key_reuse': True,
-    'jax_numpy_rank_promotion': 'raise',
   }
+  if not any(config.getoption(f'--{kind}') for kind in registry.KINDS):
+    # No random key is used twice, and no axis added that nobody asked for; who
+    # tests a module of their own may ask for less.
+    values |= {
+      'jax_debug_key_reuse': True,
+      'jax_numpy_rank_promotion': 'raise',
+    }
   if hasattr(config, 'cache'):
     values |= {
       'jax_compilation_cache_dir': str(config.cache.mkdir('compiled')),

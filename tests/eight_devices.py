@@ -114,7 +114,7 @@ def check_what_is_resumed_gives_its_buffers():
 
 def check_evaluation_of_any_number_of_sequences():
   predictor, params = testing.network('lstm')
-  keys = jax.random.split(KEY, 3)
+  keys = jax.random.split(jax.random.key(3), 3)
   tunables = jax.vmap(lambda k: PREFIX.init(k, predictor, params))(keys)
   for count in (3, 24):
     found = []

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,11 @@ from bayes_prompting import results
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+def hearing():
+  """Has this process hear Ctrl-C; in the background shells have it ignored."""
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(config, workdir, *flags):
   """Starts a run as a user would; its output is at `workdir`.log."""
   command = [
@@ -23,7 +29,12 @@ def start(config, workdir, *flags):
   ]
   with open(f'{workdir}.log', 'a', encoding='utf-8') as log:
     return subprocess.Popen(
-      command, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+      command,
+      cwd=ROOT,
+      stdout=log,
+      stderr=log,
+      stdin=subprocess.DEVNULL,
+      preexec_fn=hearing,
     )
 
 

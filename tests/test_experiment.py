@@ -379,7 +379,9 @@ def test_an_own_init_is_one_of_them():
 def test_starts_of_another_shape_cannot_be_one_fit(monkeypatch):
   shapes = iter(range(2))
   monkeypatch.setattr(lab_lib, '_start_shapes', lambda *args: next(shapes))
-  with pytest.raises(errors.UserError, match=r'SoftPT.init: .*same shape'):
+  with pytest.raises(
+    errors.UserError, match=r'prefix_init.*SoftPT.*same shape'
+  ):
     lab_lib.build(tiny(**GRID))
 
 
@@ -581,7 +583,7 @@ def test_a_rate_at_which_runs_overflow_is_marked_and_named(tmp_path, capsys):
   config = tiny(
     **{
       'tuning.methods': ('NoTuning', 'FullWT'),
-      'tuning.learning_rate': (5e-3, 3e38),
+      'tuning.learning_rate': (5e-3, 1e30),
       'tuning.num_steps': 5,
       'evaluation.tasks': ('single_coin',),
     }

@@ -274,7 +274,7 @@ def test_a_bad_argument_is_refused(get_config, arguments, hint):
   [
     (('--what=data',), '--workdir: missing'),
     (('--what=date', '--workdir=.'), 'data'),
-    (('--what=data', '--workdir=none'), "no folder 'none'"),
+    (('--what=data', '--workdir=none'), "none'"),
   ],
 )
 def test_the_script_says_mistakes_in_a_line(flags, said):

@@ -69,7 +69,7 @@ def test_a_loop_holds_what_it_stacks_and_one_step():
 
 
 def test_a_program_inside_of_a_program_is_looked_into():
-  inner = jax.jit(lambda x: jnp.sum(jnp.exp(x)[:, None] * jnp.ones(1000)))
+  inner = jax.jit(lambda x: jnp.sum(jnp.exp(x)[:, None] * jnp.ones((1, 1000))))
   assert sizes.held(lambda x: inner(x) + 1, vector(100)) >= 400_000
 
 

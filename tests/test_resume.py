@@ -60,6 +60,15 @@ def whole(tmp_path_factory):
   return path, config, folder / 'run'
 
 
+@pytest.fixture(autouse=True)
+def _hearing():
+  """Has this process hear Ctrl-C, wherever the tests were started."""
+  before = signal.getsignal(signal.SIGINT)
+  killing.hearing()
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 class Stop(Exception):
   """Stands for the end of a process."""
 
@@ -142,6 +151,7 @@ def test_a_second_signal_leaves_at_once():
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    preexec_fn=killing.hearing,
   )
   with process, killing.ended(process):
     assert process.stdout.readline() == 'ready\n'
