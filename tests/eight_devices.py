@@ -120,7 +120,8 @@ def check_evaluation_of_any_number_of_sequences():
     found = []
     for shape in ((1, 1), (1, 8)):
       mesh = sharding.make_mesh(shape)
-      task = evaluation.make_task(KEY, testing.two_coins(), count, 5, mesh)
+      key = jax.random.key(5)  # Anew: a key is used once.
+      task = evaluation.make_task(key, testing.two_coins(), count, 5, mesh)
       found.append(
         evaluation.evaluate(
           predictor, params, PREFIX, tunables, task, (2, 5), block=2, mesh=mesh
