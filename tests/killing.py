@@ -4,7 +4,6 @@ import contextlib
 import os
 import pathlib
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,15 +15,18 @@ from bayes_prompting import results
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def hearing():
-  """Has this process hear Ctrl-C; in the background shells have it ignored."""
-  signal.signal(signal.SIGINT, signal.default_int_handler)
+# Shells have processes in the background ignore Ctrl-C, and those they start.
+HEARING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module('launch.experiment', run_name='__main__', alter_sys=True)
+"""
 
 
 def start(config, workdir, *flags):
   """Starts a run as a user would; its output is at `workdir`.log."""
   command = [
-    *(sys.executable, '-m', 'launch.experiment'),
+    *(sys.executable, '-c', HEARING),
     *(f'--config={config}', f'--workdir={workdir}', *flags),
   ]
   with open(f'{workdir}.log', 'a', encoding='utf-8') as log:
@@ -34,7 +36,6 @@ def start(config, workdir, *flags):
       stdout=log,
       stderr=log,
       stdin=subprocess.DEVNULL,
-      preexec_fn=hearing,
     )
 
 

@@ -148,3 +148,11 @@ def test_the_readme_s_verdict_is_what_is_printed(capsys):
   shown = re.search(r'```\n\n((?:    .*\n)+)', after)[1]
   lines = [line.removeprefix('    ') for line in shown.splitlines()]
   assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_no_page_waits_for_a_figure():
+  pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')]
+  assert len(pages) > 8
+  for page in pages:
+    left = re.findall(r'^[A-Z_]{3,}$', page.read_text('utf-8'), re.MULTILINE)
+    assert not left, f'{page}: {left}'

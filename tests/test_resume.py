@@ -63,8 +63,7 @@ def whole(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _hearing():
   """Has this process hear Ctrl-C, wherever the tests were started."""
-  before = signal.getsignal(signal.SIGINT)
-  killing.hearing()
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
   yield
   signal.signal(signal.SIGINT, before)
 
@@ -136,7 +135,8 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
 
 # Its main thread computes, and does not look at signals.
 BUSY = """
-import hashlib
+import hashlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from bayes_prompting import interruption
 with interruption.watching(), interruption.deferred():
   print('ready', flush=True)
@@ -151,7 +151,6 @@ def test_a_second_signal_leaves_at_once():
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    preexec_fn=killing.hearing,
   )
   with process, killing.ended(process):
     assert process.stdout.readline() == 'ready\n'
