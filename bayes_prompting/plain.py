@@ -19,6 +19,9 @@ _ADDED = {
   'checkpoints': {'every': 0, 'keep': 2},
   'debug': {'nans': False, 'check_finite': False},
 }
+# How deep sequences in sequences may be; how deep Python can go differs between
+# its versions.
+_DEEPEST = 32
 # Sections that change no result: a run may go on with other values.
 _FREE = ('checkpoints', 'debug')
 
@@ -42,12 +45,25 @@ def _check_plain(value, field):
     for name, item in value.items():
       _check_plain(item, f'{field}.{name}')
     return
+  if _is_deeper(value, _DEEPEST):
+    raise errors.UserError(
+      f'{field}: must be a plain value of at most {_DEEPEST} levels, got '
+      f'{checks.show(value)}'
+    )
   try:
     json.dumps(value, allow_nan=False)
   except (RecursionError, TypeError, ValueError) as error:
     raise errors.UserError(
       f'{field}: must be a plain value, got {checks.show(value)} ({error})'
     ) from None
+
+
+def _is_deeper(value, levels):
+  """Returns whether sequences and mappings are nested deeper than that."""
+  if not isinstance(value, list | tuple | Mapping):
+    return False
+  items = value.values() if isinstance(value, Mapping) else value
+  return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def to_config(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
