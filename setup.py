@@ -71,7 +71,8 @@ setuptools.setup(
     'scipy>=1.14,<2',
     'tensorboardX>=2.6.2.2',
     'tqdm>=4.66',
-    'xarray>=2025.1',
+    # The first that makes the bytes of a file in memory.
+    'xarray>=2025.9',
   ],
   extras_require={
     'cuda': [f'jax[cuda13]{_JAX_RANGE}'],
