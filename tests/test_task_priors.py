@@ -140,6 +140,14 @@ def test_same_under_jit_and_vmap(prior):
     np.testing.assert_allclose(prior.predict(state, one), row, atol=1e-6)
 
 
+def test_draws_are_the_same_with_64_bits(prior):
+  with jax.enable_x64(True):
+    program = jax.make_jaxpr(lambda key: prior.sample(key, 3))(root_key())
+  # A number is made of as many random bits as its type has.
+  assert 'bit_width=32' in str(program)
+  assert 'bit_width=64' not in str(program)
+
+
 def statistic_after(prior, tokens):
   """Values [B, D] of the statistic after tokens [B, N]."""
   start = np.array(prior.statistic.start, np.int64)
