@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import os
 import pathlib
 import shlex
+import sys
 from typing import Any
 
 import jinja2
@@ -66,9 +67,12 @@ def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
   Returns:
     The path of the page.
 
+  A run among others that cannot be read is left out, with a warning, and the
+  page says so.
+
   Raises:
-    UserError: If the folder holds no run, or something that cannot be read, or
-      cannot be written to.
+    UserError: If the folder holds no run, or none that can be read, or cannot
+      be written to.
   """
   root = pathlib.Path(workdir).expanduser()
   page = render(root)
@@ -83,7 +87,8 @@ def render(workdir: str | os.PathLike[str]) -> str:
   root = pathlib.Path(workdir).expanduser()
   paths, unfinished = find(root)
   alone = paths == [root]
-  runs = [_run(path) for path in paths]
+  runs, damaged = _runs(paths)
+  paths = [path for path in paths if path.name not in damaged]
   claims = report_claims.read(root / 'claims.csv')
   settings = {run['name']: run['settings'] for run in runs}
   name = root.resolve().name
@@ -104,6 +109,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
     alone=alone,
     runs=runs,
     unfinished=unfinished,
+    damaged=damaged,
     claims=claims,
     figures=[] if alone else report_parts.figures(root / 'figures'),
     differences=report_parts.differences(settings),
@@ -152,6 +158,29 @@ def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
     f'(config.json and results.nc; {len(started)} only started); let '
     'launch.experiment or launch.sweep finish one'
   )
+
+
+def _runs(
+  paths: Sequence[pathlib.Path],
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+  """Returns what the page says of each run, and what is wrong with others.
+
+  Raises:
+    UserError: What is wrong with the first, if none can be read.
+  """
+  runs, damaged = [], {}
+  for path in paths:
+    try:
+      runs.append(_run(path))
+    except errors.UserError as error:
+      if len(paths) == 1:
+        raise
+      print(f'warning: {error}; not in the report', file=sys.stderr)
+      # Without the place, so that the page is the same wherever it is made.
+      damaged[path.name] = str(error).replace(str(path), path.name)
+  if not runs:
+    raise errors.UserError(next(iter(damaged.values())))
+  return runs, damaged
 
 
 def _run(path: pathlib.Path) -> dict[str, Any]:

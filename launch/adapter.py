@@ -112,7 +112,7 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=())
+  cli.run(main, required=(), resumes=False)
 
 
 if __name__ == '__main__':

@@ -76,6 +76,8 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer(
   'process_id', None, 'Which of them this is, from 0.'
 )
+# For who left one out.
+_EXAMPLES = {'config': 'configs/quick.py', 'workdir': 'runs/demo'}
 # Defined by the scripts that build what a workdir's files describe.
 _ALLOW_PLUGINS = 'allow_plugins'
 
@@ -203,7 +205,9 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   _check_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   for name in required:
     if flags.FLAGS[name].value in (None, ''):
-      fail(f'--{name}: missing')
+      example = _EXAMPLES.get(name)
+      hint = f', for example --{name}={example}' if example else ''
+      fail(f'--{name}: missing{hint}')
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
 
@@ -308,6 +312,7 @@ def run(
   main: Callable[[Sequence[str]], None],
   required: Sequence[str] = ('config', 'workdir'),
   compiles: bool = True,
+  resumes: bool = True,
 ) -> None:
   """Runs `main` as `absl.app.run` does, with our words for mistakes.
 
@@ -316,6 +321,7 @@ def run(
     required: Names of flags that must be given.
     compiles: Whether `main` computes, so that compiled programs are kept and
       counted.
+    resumes: Whether `main`, interrupted and run again, goes on from there.
   """
 
   def guarded(argv):
@@ -328,7 +334,8 @@ def run(
     except errors.UserError as error:
       fail(error)
     except KeyboardInterrupt as error:
-      print('Interrupted; the same command goes on from here.', file=sys.stderr)
+      then = '; the same command goes on from here' if resumes else ''
+      print(f'Interrupted{then}.', file=sys.stderr)
       _leave(getattr(error, 'code', 130))
     except Exception:
       if _alone():

@@ -38,7 +38,7 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=('what', 'workdir'), compiles=False)
+  cli.run(main, required=('what', 'workdir'), compiles=False, resumes=False)
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=('workdir',), compiles=False)
+  cli.run(main, required=('workdir',), compiles=False, resumes=False)
 
 
 if __name__ == '__main__':

@@ -204,8 +204,8 @@ def processes(coordinator, count, which):
 
 
 FLAGS = {
-  'nothing': ((), '--config', 'missing'),
-  'no workdir': ((QUICK,), '--workdir', 'missing'),
+  'nothing': ((), '--config', 'missing, for example --config=configs/quick'),
+  'no workdir': ((QUICK,), '--workdir', 'missing, for example --workdir=runs/'),
   'no config': (('--workdir=WORKDIR',), '--config', 'missing'),
   'empty workdir': ((QUICK, '--workdir='), '--workdir', 'missing'),
   'empty config': (('--config=', '--workdir=WORKDIR'), '--config'),

@@ -230,7 +230,7 @@ def test_the_page_is_whole_in_itself(collection, page):
       paper = tag == 'a' and value == 'https://arxiv.org/abs/2505.17010'
       assert paper or value.startswith(('data:', '#'))
   styles = re.findall(
-    r'<style>.*?</style>', (collection / 'report.html').open().read(), re.S
+    r'<style>.*?</style>', (collection / 'report.html').read_text(), re.S
   )
   assert not re.search(r'@import|url\(', ''.join(styles))
   ids = [value for _, name, value in page.attributes if name == 'id']
@@ -551,6 +551,24 @@ def test_help_needs_no_jax():
   assert '--workdir' in helped.out
   assert 'python -m launch.report' in helped.out
   assert not {'jax', 'xarray', 'plotly'} & test_launch.imported(helped)
+
+
+def test_a_damaged_run_is_left_out_and_named(collection, tmp_path, capsys):
+  root = shutil.copytree(collection, tmp_path / 'runs')
+  file = root / 'first' / 'results.nc'
+  data = bytearray(file.read_bytes())
+  data[len(data) // 2] ^= 1
+  file.write_bytes(data)
+  page = Page(report.write(root).read_text())
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith('warning: ') and str(file) in line
+  assert 'second <b>' in page.text
+  said = page.text.split('Damaged, and not shown:')[1].split('Not everything')[0]
+  assert said.startswith('first (results: ') and 'results.nc' in said
+  assert str(tmp_path) not in page.text
+  shutil.rmtree(root / 'second <b>')
+  with pytest.raises(errors.UserError, match=re.escape(str(file))):
+    report.write(root)
 
 
 @pytest.fixture(scope='module')
