@@ -12,7 +12,6 @@ import contextlib
 import functools
 import os
 import pathlib
-import re
 import shlex
 import sys
 import traceback
@@ -26,16 +25,10 @@ from ml_collections import config_flags
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import interruption
+from launch import mistakes
 
 _EXIT_CODE = 2
 _CLOSED_PIPE = 128 + 13
-# What parsers of flags say, and what they mean.
-_REASONS = {
-  'invalid literal for int()': 'a whole number',
-  'Exceeds the limit': 'a whole number, of fewer digits',
-  'could not convert string to float': 'a number',
-  "('Non-boolean argument": 'true or false',
-}
 _HELP = {'-?', '-help', '-helpfull', '-helpshort', '-helpxml'}
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -123,62 +116,6 @@ def checked(config: object) -> ml_collections.ConfigDict:
   return config
 
 
-def of_config(error: BaseException) -> str:
-  """Says in one line what config_flags or a configuration file raised."""
-  # config_flags gives a traceback as text; what the file raised is its context.
-  while 'Traceback' in str(error) and error.__context__ is not None:
-    error = error.__context__
-  if isinstance(error, flags.Error):
-    return _of_flag(error)
-  if isinstance(error, errors.UserError):
-    return f'--config: {error}'
-  if isinstance(error, OSError):
-    return f'--config: {_of_file(error)}'
-  if isinstance(error, AttributeError) and error.name == 'get_config':
-    file = getattr(error.obj, '__file__', 'the file')
-    return f'--config: {file} has no function get_config()'
-  # ml_collections quotes the name, lists all fields, and adds a hint on a line
-  # of its own.
-  text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-  text = re.sub(r'["\\\']', '', text.replace('\\n', '\n'))
-  text = re.sub(r' Other fields present: {.*}', '', text, flags=re.DOTALL)
-  text = '; '.join(line for line in text.splitlines() if line.strip())
-  frames = traceback.extract_tb(error.__traceback__)
-  loader = config_flags.config_flags.__file__
-  names = [(frame.filename, frame.name) for frame in frames]
-  if (loader, 'parse') not in names:
-    return f'--config: unknown field {text}'
-  place = ''
-  for frame in frames[names.index((loader, 'parse')) + 1 :]:
-    if frame.filename != loader and not frame.filename.startswith('<'):
-      place = f' ({frame.filename}, line {frame.lineno})'
-      break
-  return f'--config: {type(error).__name__}: {text}{place}'
-
-
-def _of_flag(error: flags.Error) -> str:
-  """Says what is wrong with a flag's value, in our words where we have some."""
-  found = re.fullmatch(r'flag (--[^=]*)=(.*?): (.*)', str(error), re.DOTALL)
-  if found is None:
-    return str(error)  # Names its flag.
-  flag, value, reason = found.groups()
-  for start, wanted in _REASONS.items():
-    if reason.startswith(start):
-      return f'{flag}: must be {wanted}, got {checks.show(value)}'
-  return f'{flag}: {reason}, got {checks.show(value)}'
-
-
-def _of_file(error: OSError) -> str:
-  """Says which file cannot be read."""
-  # config_flags tells what it raises of what it met, the last in words alone.
-  while error.filename is None and isinstance(error.__cause__, OSError):
-    error = error.__cause__
-  if error.filename is not None:
-    return f'cannot read {checks.show(error.filename)} ({error.strerror})'
-  missing = re.search(r'\]:\s*(.*?)\s*\[Errno', str(error), re.DOTALL)
-  return f'no file {missing[1]!r}' if missing else str(error)
-
-
 def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
   """Parses flags; what absl and config_flags raise becomes one line."""
   logging.set_verbosity(logging.ERROR)  # config_flags warns beside its errors.
@@ -194,7 +131,7 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
     raise  # Of --help.
   except Exception as error:
     # config_flags runs the configuration file and applies overrides in here.
-    fail(of_config(error))
+    fail(mistakes.of_config(error))
   if len(rest) > 1:
     fail(f'unknown argument {rest[1]!r}; flags start with --')
   if WORKDIR.value:

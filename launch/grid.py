@@ -16,6 +16,7 @@ from ml_collections import config_flags
 from bayes_prompting import errors
 from bayes_prompting import plain
 from launch import cli
+from launch import mistakes
 
 # What stands beside the runs' folders.
 RESERVED = ('networks', 'logs')
@@ -176,7 +177,7 @@ def load(run: Run) -> ml_collections.ConfigDict:
     return cli.checked(config.value)
   except Exception as error:
     # What a user's file raises can be anything.
-    line = cli.of_config(error).removeprefix('--config: ')
+    line = mistakes.of_config(error).removeprefix('--config: ')
     raise errors.UserError(f'{run.name}: {line}') from None
 
 

@@ -563,7 +563,9 @@ def test_a_damaged_run_is_left_out_and_named(collection, tmp_path, capsys):
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith('warning: ') and str(file) in line
   assert 'second <b>' in page.text
-  said = page.text.split('Damaged, and not shown:')[1].split('Not everything')[0]
+  said = page.text.split('Damaged, and not shown:')[1].split('Not everything')[
+    0
+  ]
   assert said.startswith('first (results: ') and 'results.nc' in said
   assert str(tmp_path) not in page.text
   shutil.rmtree(root / 'second <b>')
