@@ -54,9 +54,29 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+  _measure_one_example(items)
+  if hasattr(config, 'workerinput'):
+    _sort(items)
+
+
+def _measure_one_example(items):
+  """Measures the coverage of one example of a test, and of each extension.
+
+  Measuring takes a third of the time of all tests, on Python 3.11. What is not
+  measured can only be missing: the coverage is at least what is said.
+  """
+  measured = set()
+  for item in items:
+    parameters = item.callspec.params if hasattr(item, 'callspec') else {}
+    named = (parameters.get(f'{kind}_spec', {}) for kind in registry.KINDS)
+    test = item.path, item.originalname, *(spec.get('name') for spec in named)
+    if test in measured:
+      item.add_marker(pytest.mark.no_cover)
+    measured.add(test)
+
+
+def _sort(items):
   """Of several processes, has none left alone with a long file at the end."""
-  if not hasattr(config, 'workerinput'):
-    return
   weights = collections.Counter()
   for item in items:
     weights[item.path] += 100 if item.get_closest_marker('slow') else 1
