@@ -113,7 +113,9 @@ def test_curves_beside_each_other_are_apart(tmp_path):
 
 
 @pytest.mark.parametrize('losses', [None, [[34.65735, np.nan]], [[np.inf]]])
-def test_progress_is_shown_on_standard_error(capsys, losses):
+def test_progress_is_shown_on_standard_error(capsys, monkeypatch, losses):
+  for name in ('COLUMNS', 'LINES'):  # A narrow terminal cuts the loss off.
+    monkeypatch.setenv(name, '120')
   loss = None if losses is None else np.array(losses)
   with metrics.Progress('SoftPT-seed0', 10) as progress:
     progress(4, loss)
