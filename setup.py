@@ -12,7 +12,7 @@ import setuptools
 _ROOT = pathlib.Path(__file__).resolve().parent
 
 # One range for jax and for its accelerator extras. 0.10.2 is the last one made
-# for Python 3.11, and the first that loads a kept program on a CPU without lines
+# for Python 3.11, and the first that loads kept programs on a CPU without lines
 # of errors that are none.
 _JAX_RANGE = '>=0.10.2,<0.13'
 
