@@ -22,6 +22,7 @@ _ADDED = {
 # How deep sequences in sequences may be; how deep Python can go differs between
 # its versions.
 _DEEPEST = 32
+_SHOWN = 3  # Of fields that differ.
 # Sections that change no result: a run may go on with other values.
 _FREE = ('checkpoints', 'debug')
 
@@ -103,15 +104,23 @@ def fingerprint(values: Mapping[str, Any]) -> str:
 
 
 def difference(one: Any, other: Any, path: str = '') -> str | None:
-  """Returns the first field in which two plain values differ, with both."""
+  """Returns the fields in which two plain values differ, with both values.
+
+  Three at most, by name, and how many there are more; None if there are none.
+  """
+  found = list(_differences(one, other, path))
+  if len(found) > _SHOWN:
+    found[_SHOWN:] = [f'and {len(found) - _SHOWN} more']
+  return '; '.join(found) or None
+
+
+def _differences(one, other, path):
   if isinstance(one, Mapping) and isinstance(other, Mapping):
     for name in sorted(one.keys() | other.keys()):
       field = f'{path}.{name}' if path else name
-      if name not in one or name not in other:
-        where = 'one' if name in one else 'other'
-        return f'{field} is in the {where} alone'
-      found = difference(one[name], other[name], field)
-      if found:
-        return found
-    return None
-  return None if one == other else f'{path}: {one!r} and {other!r}'
+      if name in one and name in other:
+        yield from _differences(one[name], other[name], field)
+      else:
+        yield f'{field} is in the {"one" if name in one else "other"} alone'
+  elif one != other:
+    yield f'{path}: {one!r} and {other!r}'

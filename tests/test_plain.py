@@ -148,6 +148,16 @@ def test_a_difference_names_field_and_both_values(path, value):
   assert found == f'{".".join(path)}: {value!r} and {"something else"!r}'
 
 
+def test_differences_are_all_counted():
+  one = {'a': {'x': 1, 'y': 2}, 'b': 3}
+  assert plain.difference(one, {'a': {'x': 0, 'y': 2}, 'b': 4}) == (
+    'a.x: 1 and 0; b: 3 and 4'
+  )
+  many = dict.fromkeys('abcdef', 1)
+  found = plain.difference(many, dict.fromkeys('abcdef', 2))
+  assert found == 'a: 1 and 2; b: 1 and 2; c: 1 and 2; and 3 more'
+
+
 def test_a_difference_names_a_field_of_one_side():
   one, other = {'a': {'x': 1, 'y': 2}}, {'a': {'x': 1}}
   assert plain.difference(one, other) == 'a.y is in the one alone'
