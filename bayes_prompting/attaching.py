@@ -89,7 +89,7 @@ def _predictor(metadata, source):
   if found:
     raise errors.UserError(
       f'was tuned on another network (in run '
-      f'{portable.short(metadata["run"])} and in {here!r}, {found:.200})'
+      f'{portable.short(metadata["run"])} and in {here!r}, {found})'
     )
   networks = [loading.pretrained(lab, folder, s) for s in range(lab.num_seeds)]
   which = _check_network(metadata, lab.network, networks, here)
@@ -139,7 +139,7 @@ def _bayes(prior, source):
     raise errors.UserError(
       f'was tuned on exact Bayes of {portable.short(prior["name"])}, which no '
       f'task of {str(source)!r} is (there and in its {lab.pretraining_task!r}, '
-      f'{found:.200})'
+      f'{found})'
     )
   return predictor_lib.bayesian(lab.priors[names[0]])
 

@@ -123,4 +123,4 @@ def _differences(one, other, path):
       else:
         yield f'{field} is in the {"one" if name in one else "other"} alone'
   elif one != other:
-    yield f'{path}: {one!r} and {other!r}'
+    yield f'{path}: {checks.show(one)} and {checks.show(other)}'

@@ -58,7 +58,8 @@ METHODS = {  # What each tunes, by kind.
 def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
   """Writes `report.html` into a folder, under its name once it is whole.
 
-  The same files make the same page.
+  The same files make the same page. A run among others that cannot be read is
+  left out: the page names it, a warning says why.
 
   Args:
     workdir: A run's folder (`config.json`, `results.nc`), or one whose
@@ -66,9 +67,6 @@ def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
   Returns:
     The path of the page.
-
-  A run among others that cannot be read is left out, with a warning, and the
-  page says so.
 
   Raises:
     UserError: If the folder holds no run, or none that can be read, or cannot
@@ -88,7 +86,8 @@ def render(workdir: str | os.PathLike[str]) -> str:
   paths, unfinished = find(root)
   alone = paths == [root]
   runs, damaged = _runs(paths)
-  paths = [path for path in paths if path.name not in damaged]
+  # The claims were judged with all of them, whatever can be read now.
+  configs = [config for config in map(_config, paths) if config]
   claims = report_claims.read(root / 'claims.csv')
   settings = {run['name']: run['settings'] for run in runs}
   name = root.resolve().name
@@ -103,8 +102,8 @@ def render(workdir: str | os.PathLike[str]) -> str:
   return environment.get_template('report.html.jinja').render(
     name=name,
     workdir=shlex.quote(name),
-    flags=_flags(root, paths),
-    smaller=report_claims.smaller(map(workdir_lib.read_config, paths)),
+    flags=_flags(root, configs),
+    smaller=report_claims.smaller(configs),
     snippet_path=repr(f'{name}/{"" if alone else "RUN/"}config.json'),
     alone=alone,
     runs=runs,
@@ -120,7 +119,9 @@ def render(workdir: str | os.PathLike[str]) -> str:
   )
 
 
-def _flags(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> str | None:
+def _flags(
+  root: pathlib.Path, configs: Sequence[Mapping[str, Any]]
+) -> str | None:
   """Returns what more `launch.paper` was told, as far as the runs agree.
 
   None for runs that something else started: which they were is not known.
@@ -130,7 +131,6 @@ def _flags(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> str | None:
     return None
   common = files.read_json(record, 'workdir')
   flags = [f' --{name}' for name, value in common.items() if value]
-  configs = [workdir_lib.read_config(path) for path in paths]
   for section, name in (
     ('pretraining', 'num_seeds'),
     ('tuning', 'num_repetitions'),
@@ -160,10 +160,18 @@ def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
   )
 
 
+def _config(path: pathlib.Path) -> dict[str, Any] | None:
+  """Returns a run's configuration, None if it cannot be read."""
+  try:
+    return workdir_lib.read_config(path)
+  except errors.UserError:
+    return None
+
+
 def _runs(
   paths: Sequence[pathlib.Path],
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-  """Returns what the page says of each run, and what is wrong with others.
+) -> tuple[list[dict[str, Any]], list[str]]:
+  """Returns what the page says of each run, and names of those it cannot read.
 
   Raises:
     UserError: What is wrong with the first, if none can be read.
@@ -173,19 +181,18 @@ def _runs(
     try:
       runs.append(_run(path))
     except errors.UserError as error:
-      if len(paths) == 1:
-        raise
-      print(f'warning: {error}; not in the report', file=sys.stderr)
-      # Without the place, so that the page is the same wherever it is made.
-      damaged[path.name] = str(error).replace(str(path), path.name)
+      damaged[path.name] = error
   if not runs:
-    raise errors.UserError(next(iter(damaged.values())))
-  return runs, damaged
+    raise next(iter(damaged.values()))
+  for error in damaged.values():
+    print(f'warning: {error}; not in the report', file=sys.stderr)
+  return runs, list(damaged)
 
 
 def _run(path: pathlib.Path) -> dict[str, Any]:
   """Returns all that the page says of a run, as plain values."""
   record = workdir_lib.read_record(path)
+  workdir_lib.read_config(path)  # Has the sizes that the page tells of.
   try:
     dataset = results.load(path)
     return _parts(path, record, dataset)

@@ -59,9 +59,10 @@ def _check():
     for name in names:
       if mode != which and flags.FLAGS[name].present:
         cli.fail(f'--{name}: goes with --{mode}')
-  for name in ('workdir', 'method') if which == 'save' else ():
+  needed = {'workdir': 'runs/demo', 'method': 'SoftPT'}
+  for name, example in needed.items() if which == 'save' else ():
     if not flags.FLAGS[name].value:
-      cli.fail(f'--{name}: missing')
+      cli.fail_without(name, example)
   if _TASK.value and not cli.WORKDIR.value:
     cli.fail('--workdir: missing, which has the tasks')
 
@@ -112,7 +113,7 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=(), resumes=False)
+  cli.run(main, required={}, resumes=False)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ A script may be started many times, as the processes of one run: see
 `bayes_prompting.distributed`. Then process 0 alone prints what it did.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import functools
 import os
@@ -69,8 +69,8 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer(
   'process_id', None, 'Which of them this is, from 0.'
 )
-# For who left one out.
-_EXAMPLES = {'config': 'configs/quick.py', 'workdir': 'runs/demo'}
+# What most scripts cannot do without, and an example of each.
+REQUIRED = {'config': 'configs/quick.py', 'workdir': 'runs/demo'}
 # Defined by the scripts that build what a workdir's files describe.
 _ALLOW_PLUGINS = 'allow_plugins'
 
@@ -106,6 +106,11 @@ def fail(message: object) -> None:
   sys.exit(_EXIT_CODE)
 
 
+def fail_without(name: str, example: str) -> None:
+  """Says that a flag is missing, with an example of it."""
+  fail(f'--{name}: missing, for example --{name}={example}')
+
+
 def checked(config: object) -> ml_collections.ConfigDict:
   """Returns what a configuration file gave, if it is a configuration."""
   if not isinstance(config, ml_collections.ConfigDict):
@@ -116,7 +121,7 @@ def checked(config: object) -> ml_collections.ConfigDict:
   return config
 
 
-def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], required: Mapping[str, str]) -> list[str]:
   """Parses flags; what absl and config_flags raise becomes one line."""
   logging.set_verbosity(logging.ERROR)  # config_flags warns beside its errors.
   try:
@@ -140,11 +145,9 @@ def _parse(argv: Sequence[str], required: Sequence[str]) -> list[str]:
     except errors.UserError as error:
       fail(error)
   _check_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-  for name in required:
+  for name, example in required.items():
     if flags.FLAGS[name].value in (None, ''):
-      example = _EXAMPLES.get(name)
-      hint = f', for example --{name}={example}' if example else ''
-      fail(f'--{name}: missing{hint}')
+      fail_without(name, example)
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
 
@@ -230,6 +233,12 @@ def _joined():
     yield
 
 
+def _how_to_go_on() -> str:
+  again = 'overwrite' in flags.FLAGS and flags.FLAGS.overwrite
+  less = ' without --overwrite' if again else ''
+  return f'; the same command{less} goes on from here'
+
+
 def _alone() -> bool:
   """Returns whether this is the run's only process."""
   distributed = sys.modules.get('bayes_prompting.distributed')
@@ -247,7 +256,7 @@ def _leave(code: int) -> None:
 
 def run(
   main: Callable[[Sequence[str]], None],
-  required: Sequence[str] = ('config', 'workdir'),
+  required: Mapping[str, str] = REQUIRED,
   compiles: bool = True,
   resumes: bool = True,
 ) -> None:
@@ -255,7 +264,7 @@ def run(
 
   Args:
     main: Takes what `absl.app.run` gives it.
-    required: Names of flags that must be given.
+    required: Flags that must be given, and an example of each.
     compiles: Whether `main` computes, so that compiled programs are kept and
       counted.
     resumes: Whether `main`, interrupted and run again, goes on from there.
@@ -271,8 +280,8 @@ def run(
     except errors.UserError as error:
       fail(error)
     except KeyboardInterrupt as error:
-      then = '; the same command goes on from here' if resumes else ''
-      print(f'Interrupted{then}.', file=sys.stderr)
+      more = _how_to_go_on() if resumes else ''
+      print(f'Interrupted{more}.', file=sys.stderr)
       _leave(getattr(error, 'code', 130))
     except Exception:
       if _alone():

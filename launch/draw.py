@@ -38,7 +38,12 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=('what', 'workdir'), compiles=False, resumes=False)
+  cli.run(
+    main,
+    required={'what': 'diversity', 'workdir': 'runs/diversity'},
+    compiles=False,
+    resumes=False,
+  )
 
 
 if __name__ == '__main__':

@@ -115,7 +115,7 @@ def main(argv):
     print('\n'.join(names))
     return
   if not cli.WORKDIR.value:
-    cli.fail('--workdir: missing')
+    cli.fail_without('workdir', 'runs/paper')
   # Imported late, so that --help and mistakes in flags need no JAX.
   from bayes_prompting import claim_tables
   from bayes_prompting import collection
@@ -165,7 +165,7 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=())
+  cli.run(main, required={})
 
 
 if __name__ == '__main__':

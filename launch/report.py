@@ -27,7 +27,9 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=('workdir',), compiles=False, resumes=False)
+  cli.run(
+    main, required={'workdir': 'runs/demo'}, compiles=False, resumes=False
+  )
 
 
 if __name__ == '__main__':

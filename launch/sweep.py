@@ -132,7 +132,11 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required=('configs', 'workdir'), compiles=False)
+  cli.run(
+    main,
+    required={'configs': 'configs/quick.py', 'workdir': 'runs/sweep'},
+    compiles=False,
+  )
 
 
 if __name__ == '__main__':

@@ -54,7 +54,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-  _measure_one_example(items)
+  if config.pluginmanager.hasplugin('_cov'):  # With --cov.
+    _measure_one_example(items)
   if hasattr(config, 'workerinput'):
     _sort(items)
 
@@ -69,7 +70,8 @@ def _measure_one_example(items):
   for item in items:
     parameters = item.callspec.params if hasattr(item, 'callspec') else {}
     named = (parameters.get(f'{kind}_spec', {}) for kind in registry.KINDS)
-    test = item.path, item.originalname, *(spec.get('name') for spec in named)
+    function = item.nodeid.partition('[')[0]
+    test = function, *(spec.get('name') for spec in named)
     if test in measured:
       item.add_marker(pytest.mark.no_cover)
     measured.add(test)

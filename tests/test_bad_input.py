@@ -61,8 +61,9 @@ from tests import test_bad_input
 def get_config():
   return test_bad_input.GIVEN[0]
 """
+# Tests of this file that were run in this process.
+RAN = set()
 # What was tried: (group, field, kind of value) by outcome.
-RAN = set()  # Tests of this file, in this process.
 TRIED = {'refused': set(), 'accepted': set()}
 
 

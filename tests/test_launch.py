@@ -791,7 +791,7 @@ def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
     (['--num_seeds=0', '--workdir=x'], ['--num_seeds', '0']),
     (['--num_repetitions=two'], ['--num_repetitions', 'two']),
     (['--config=configs/quick.py', '--workdir=x'], ['--config']),
-    (['--quick'], ['--workdir: missing']),
+    (['--quick'], ['--workdir: missing, for example --workdir=runs/paper']),
     (['--experiments=', '--workdir=x'], ['--experiments: empty']),
   ],
 )

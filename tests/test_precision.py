@@ -14,7 +14,7 @@ def config():
   config = test_configs_small.tiny(prompts.get_config('coins,lstm,quick'))
   config.pretraining.num_seeds = 1
   config.tuning.num_sequences = 8  # A fixed sample draws numbers too.
-  config.tuning.methods = ('PreBayesPT', 'SoftPT')
+  config.tuning.methods = ('PreBayesPT', 'SoftPT', 'LoRAWT')
   return config
 
 

@@ -553,24 +553,70 @@ def test_help_needs_no_jax():
   assert not {'jax', 'xarray', 'plotly'} & test_launch.imported(helped)
 
 
-def test_a_damaged_run_is_left_out_and_named(collection, tmp_path, capsys):
-  root = shutil.copytree(collection, tmp_path / 'runs')
-  file = root / 'first' / 'results.nc'
+def _flip(folder):
+  file = folder / 'results.nc'
   data = bytearray(file.read_bytes())
   data[len(data) // 2] ^= 1
   file.write_bytes(data)
-  page = Page(report.write(root).read_text())
-  (line,) = capsys.readouterr().err.splitlines()
-  assert line.startswith('warning: ') and str(file) in line
-  assert 'second <b>' in page.text
-  said = page.text.split('Damaged, and not shown:')[1].split('Not everything')[
-    0
-  ]
-  assert said.startswith('first (results: ') and 'results.nc' in said
-  assert str(tmp_path) not in page.text
-  shutil.rmtree(root / 'second <b>')
-  with pytest.raises(errors.UserError, match=re.escape(str(file))):
+
+
+def _without_a_size(folder):
+  record = json.loads((folder / 'config.json').read_text())
+  del record['config']['tuning']['num_steps']
+  (folder / 'config.json').write_text(json.dumps(record))
+
+
+DAMAGE = {
+  'a flipped bit': _flip,
+  'without a size': _without_a_size,
+  **{
+    name: MISTAKES[name][0] for name in ('another file', 'no JSON', 'no image')
+  },
+}
+
+
+@pytest.mark.parametrize('name', DAMAGE)
+def test_a_damaged_run_is_left_out_and_named(
+  collection, tmp_path, capsys, name
+):
+  pages = []
+  for place in ('one', """bob's "other\""""):
+    root = shutil.copytree(collection, tmp_path / place / 'runs')
+    DAMAGE[name](root / 'first')
+    pages.append(report.write(root).read_text())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('warning: ') and line.endswith('not in the report')
+    assert 'first' in line
+  assert pages[0] == pages[1]
+  page = Page(pages[0])
+  assert 'second <b>' in page.text and 'may count what is missing' in page.text
+  assert 'Damaged, and not shown: first. ' in page.text
+  assert 'All runs that are shown have the same settings' in page.text
+
+
+def test_claims_on_small_runs_stay_so_where_one_cannot_be_read(
+  collection, tmp_path
+):
+  root = shutil.copytree(collection, tmp_path / 'runs')
+  path = root / 'first' / 'config.json'
+  record = json.loads(path.read_text())
+  record['config']['tuning']['num_steps'] = 3
+  path.write_text(json.dumps(record))
+  assert '3 updates of tuning, not' in Page(report.render(root)).text
+  _flip(root / 'first')
+  assert '3 updates of tuning, not' in Page(report.render(root)).text
+
+
+def test_where_all_runs_are_damaged_the_first_is_told(
+  collection, tmp_path, capsys
+):
+  root = shutil.copytree(collection, tmp_path / 'runs')
+  for run in ('first', 'second <b>'):
+    _flip(root / run)
+  file = re.escape(str(root / 'first' / 'results.nc'))
+  with pytest.raises(errors.UserError, match=file):
     report.write(root)
+  assert capsys.readouterr().err == ''
 
 
 @pytest.fixture(scope='module')

@@ -1,11 +1,13 @@
 """A run that is stopped, however, ends with the results it would have had."""
 
+import importlib
 import json
 import signal
 import subprocess
 import sys
 import time
 
+from absl.testing import flagsaver
 import jax
 import numpy as np
 import pytest
@@ -131,6 +133,38 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
   assert step > 0
   rows = curve.read_text().splitlines()
   assert len(rows) == json.loads(rows[-1])['step'] == step
+
+
+AGAIN = 'the same command goes on from here.'
+
+
+@pytest.mark.parametrize(
+  ('script', 'more', 'said'),
+  [
+    ('experiment', [], f'Interrupted; {AGAIN}'),
+    (
+      'experiment',
+      ['--overwrite'],
+      f'Interrupted; {AGAIN.replace("command", "command without --overwrite")}',
+    ),
+    ('report', [], 'Interrupted.'),
+  ],
+)
+def test_who_goes_on_says_how(
+  tmp_path, monkeypatch, capsys, script, more, said
+):
+  def interrupted(argv):
+    raise KeyboardInterrupt
+
+  launched = importlib.import_module(f'launch.{script}')
+  monkeypatch.setattr(launched, 'main', interrupted)
+  if script == 'experiment':
+    more = [f'--config={killing.ROOT}/configs/quick.py', *more]
+  monkeypatch.setattr(sys, 'argv', [script, f'--workdir={tmp_path}', *more])
+  with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+    launched.start()
+  assert ended.value.code == 130
+  assert capsys.readouterr().err == f'{said}\n'
 
 
 # Its main thread computes, and does not look at signals.

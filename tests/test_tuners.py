@@ -67,6 +67,16 @@ def test_random_says_whether_the_key_makes_a_difference(tuner):
     assert tuner.random
 
 
+def test_draws_are_the_same_with_64_bits(tuner):
+  predictor, params = testing.network('lstm')
+  with jax.enable_x64(True):
+    program = jax.make_jaxpr(lambda key: tuner.init(key, predictor, params))(
+      root_key()
+    )
+  named = 'bit_width=64' not in str(program)
+  assert named, 'a draw has no dtype by name, such as jnp.int32 or jnp.float32'
+
+
 def test_what_is_trainable_is_float_and_has_a_gradient(tuner):
   if not tuner.trainable:
     return
