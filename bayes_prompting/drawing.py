@@ -284,7 +284,8 @@ def write_all(
       # In memory first: what goes wrong while drawing is not the disk's.
       drawn = io.BytesIO()
       figure.savefig(drawn, format=suffix, dpi=150, metadata={dated: None})
-      files.write_bytes(path, drawn.getbuffer(), 'figures')
+      # No view of it, see `results.save`.
+      files.write_bytes(path, drawn.getvalue(), 'figures')
       paths.append(path)
   return paths
 

@@ -94,7 +94,7 @@ def write_text(
 
 def write_bytes(
   path: str | os.PathLike[str],
-  data: bytes | memoryview,
+  data: bytes,
   field: str = 'file',
   sealed: bool = False,
 ) -> None:

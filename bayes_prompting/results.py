@@ -173,7 +173,9 @@ def save(
     for name in dataset.data_vars
   }
   # In memory first: HDF5 may end the process where a write of its own failed.
-  data = dataset.to_netcdf(None, engine='h5netcdf', encoding=encoding)
+  # And a copy: the view of a BytesIO that this is must not stay in a traceback,
+  # since Python (3.12.1) may crash where its collector meets the two.
+  data = bytes(dataset.to_netcdf(None, engine='h5netcdf', encoding=encoding))
   files.write_bytes(path, data, field, sealed=True)
 
 

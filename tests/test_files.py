@@ -231,6 +231,20 @@ def test_what_is_written_is_all_that_is_there(name, tmp_path, runs):
     assert (tmp_path / path).stat().st_mode & 0o777 == 0o666 & ~umask
 
 
+@pytest.mark.parametrize('name', ['results', 'dynamics', 'figures'])
+def test_what_is_written_is_no_view(name, tmp_path, runs, monkeypatch):
+  # A view of a BytesIO in a traceback can crash Python: see `results.save`.
+  write, written = files.write_bytes, []
+
+  def watched(path, data, *args, **kwargs):
+    written.append(data)
+    write(path, data, *args, **kwargs)
+
+  monkeypatch.setattr(files, 'write_bytes', watched)
+  WRITERS[name](tmp_path, runs)
+  assert written and all(type(data) is bytes for data in written)
+
+
 def full_disk(descriptor):
   raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -631,7 +645,7 @@ from launch import cli
 def main(argv):
   from bayes_prompting import workdir
   workdir.claim(cli.WORKDIR.value, json.load(open('record')))
-cli.run(main, required=('workdir',), compiles=False)
+cli.run(main, required={'workdir': 'runs/demo'}, compiles=False)
 """
 
 
