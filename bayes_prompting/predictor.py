@@ -86,6 +86,11 @@ class _Network(nn.Module):
     return self.plain(self.prefill(empty), tokens)
 
 
+def _float32(rows):
+  # With JAX's 64 bits switched on, what users make has 64 unless they say so.
+  return jnp.asarray(rows, jnp.float32)
+
+
 @functools.lru_cache(maxsize=64)
 def network(
   torso: nn.Module, vocab_size: int, embedding_dim: int, plain: bool = False
@@ -112,7 +117,7 @@ def network(
     return module.init(key, jnp.zeros(2, jnp.int32))['params']
 
   def embed(params, rows):
-    return apply(params, rows, method='embed')
+    return apply(params, _float32(rows), method='embed')
 
   def prefill(params, prefix):
     if prefix.ndim != 2 or prefix.shape[1] != embedding_dim:
@@ -120,10 +125,10 @@ def network(
         f'prefix: must have shape [K, {embedding_dim}], the width of this '
         f'network, got {list(prefix.shape)}'
       )
-    return apply(params, prefix, method='prefill')
+    return apply(params, _float32(prefix), method='prefill')
 
   def trace(params, state, rows):
-    return apply(params, state, rows, method='trace')
+    return apply(params, state, _float32(rows), method='trace')
 
   def share(params, state, length):
     del length
@@ -168,7 +173,7 @@ def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
         f'prefix: must have shape [K, {task_prior.vocab_size}], rows over the '
         f'vocabulary, got {list(prefix.shape)}'
       )
-    return task_prior.prefill(prefix)
+    return task_prior.prefill(_float32(prefix))
 
   def read(state, tokens):
     return jax.vmap(task_prior.predict, in_axes=(None, 0))(state, tokens)
@@ -176,7 +181,7 @@ def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
   return types.Predictor(
     vocab_size=task_prior.vocab_size,
     init=lambda key: {},
-    embed=lambda params, rows: rows,
+    embed=lambda params, rows: _float32(rows),
     prefill=prefill,
     prepare=lambda params, state, length: state,
     read=read,

@@ -82,3 +82,23 @@ def test_bayes_refuses_a_prefix_of_another_width():
   predictor = predictor_lib.bayesian(testing.random_coins())
   with pytest.raises(errors.UserError, match=r'\[K, 2\].*got \[3, 5\]'):
     predictor.prefill({}, jnp.zeros((3, 5)))
+
+
+@pytest.mark.parametrize('torso', ['lstm', 'transformer', 'linear', None])
+def test_rows_of_64_bits_are_as_those_of_32(torso):
+  if torso is None:
+    predictor, params = predictor_lib.bayesian(testing.random_coins()), {}
+  else:
+    predictor, params = testing.network(torso)
+  rows = np.array([[0.3, 0.7], [1, 0], [0, 1]], np.float64)
+
+  def run(rows):
+    state = predictor.prefill(params, predictor.embed(params, rows))
+    return state, predictor.predict(params, state, np.array([[0, 1]], np.int32))
+
+  one = run(rows.astype(np.float32))
+  with jax.enable_x64(True):
+    other = run(jnp.asarray(rows))
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+    assert a.dtype == b.dtype
+    np.testing.assert_allclose(a, b, atol=1e-6)

@@ -25,7 +25,7 @@ def torso(torsos_spec):
 
 @pytest.fixture
 def x():
-  return jax.random.normal(jax.random.key(1), (LENGTH, WIDTH))
+  return jax.random.normal(jax.random.key(1), (LENGTH, WIDTH), jnp.float32)
 
 
 def initialised(torso, x):
@@ -144,9 +144,11 @@ def test_fast_path_reads_less_than_was_prepared(torso):
   if not hasattr(torso, 'prepare'):
     pytest.skip('has no fast path, which is optional')
   variables = torso.init(
-    jax.random.key(0), jnp.zeros((2, WIDTH)), torso.empty_state(WIDTH)
+    jax.random.key(0),
+    jnp.zeros((2, WIDTH), jnp.float32),
+    torso.empty_state(WIDTH),
   )
-  rows = jax.random.normal(jax.random.key(1), (2, WIDTH))
+  rows = jax.random.normal(jax.random.key(1), (2, WIDTH), jnp.float32)
   state = torso.empty_state(WIDTH)
 
   @jax.jit
