@@ -20,6 +20,7 @@ from bayes_prompting import identity
 from bayes_prompting import keeping
 from bayes_prompting import lab as lab_lib
 from bayes_prompting import metrics
+from bayes_prompting import plain
 from bayes_prompting import searching
 from bayes_prompting import sharding
 from bayes_prompting import types
@@ -31,7 +32,6 @@ def fit(
   settings: fitting.Settings,
   folder: workdir_lib.Workdir | None,
   mesh: jax.sharding.Mesh | None,
-  belongs: Mapping[str, Any],
   config: Mapping[str, Any],
   parts: Sequence[str] = ('',),
   resume: fitting.FitState | None = None,
@@ -46,7 +46,6 @@ def fit(
     settings: Of the fit.
     folder: Where curves and checkpoints are written; nowhere with None.
     mesh: Devices of the fit.
-    belongs: What checkpoints of it must say, see `identity`.
     config: Of the run; its sections `checkpoints` and `debug` hold.
     parts: What follows the title in the names of several curves, which have
       equally many of the runs, in their order.
@@ -68,7 +67,7 @@ def fit(
     return sharding.to_host(mesh, state.tunable), losses
   with contextlib.ExitStack() as stack:
     keeper = stack.enter_context(
-      _keeper(title, settings.num_steps, folder, belongs, config)
+      _keeper(title, settings.num_steps, folder, config)
     )
     state, before = _resumed(keeper, state)
     progress = stack.enter_context(
@@ -113,9 +112,12 @@ def _of_start(kwargs):
   return {name: kwargs[name] for name in names}
 
 
-def _keeper(title, total, folder, belongs, config):
+def _keeper(title, total, folder, config):
   """Keeps the states of one piece of work in a run's folder."""
   path = None if folder is None else folder.unfinished(title)
+  belongs = {'title': title, **identity.record(config)}
+  belongs['config'] = plain.comparable(belongs['config'])
+  del belongs['other']  # Says nothing of numbers.
   return keeping.Keeper(path, belongs, total, **config['checkpoints'])
 
 
@@ -202,7 +204,6 @@ def tune(
     lab.tuning,
     folder,
     lab.mesh(lab.tuning, math.prod(lab.shape(method))),
-    identity.of_tuning(lab, method, seed),
     lab.config,
     _names(lab, method),
     **common,
@@ -221,11 +222,8 @@ def tune(
 def _search(lab, method, seed, folder, title, **common):
   """Searches the candidates of a method, for all repetitions at once."""
   count = len(jax.tree.leaves(method.tuner.candidates(method.predictor))[0])
-  belongs = identity.of_tuning(lab, method, seed)
   with contextlib.ExitStack() as stack:
-    keeper = stack.enter_context(
-      _keeper(title, count, folder, belongs, lab.config)
-    )
+    keeper = stack.enter_context(_keeper(title, count, folder, lab.config))
     runs = lab.repetitions(method)
     found = keeper.restore(
       lambda step: {'losses': jax.ShapeDtypeStruct((runs, step), np.float32)}

@@ -12,6 +12,9 @@ import numpy as np
 
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 Losses = Callable[[types.PyTree, types.Array], types.Array]
 
 

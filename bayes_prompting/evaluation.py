@@ -13,6 +13,9 @@ from bayes_prompting import sharding
 from bayes_prompting import theory
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 class Task(NamedTuple):
   """An evaluation task: common sequences, and what the references say of them.

@@ -56,7 +56,7 @@ def _alone_in(folder, lab):
   def enter(stack):
     stack.enter_context(locks.lock(folder.path))
     # Another process may have moved the folder aside since it was claimed.
-    workdir_lib.check(folder.path, workdir_lib.record(lab.config))
+    workdir_lib.check(folder.path, identity.record(lab.config))
 
   with contextlib.ExitStack() as stack:
     if folder is not None:
@@ -165,13 +165,13 @@ def _open_workdir(lab, workdir, overwrite, pretrained):
   path = checks.path('workdir', workdir)
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
-  record = workdir_lib.record(lab.config)
+  record = identity.record(lab.config)
   return workdir_lib.claim(path, record, overwrite)
 
 
 def _check_pretrained(lab, folder):
   for seed in range(lab.num_seeds):
-    shared = folder.networks / identity.network_hash(lab, seed)
+    shared = folder.networks / identity.network_hash(lab.config, seed)
     if not checkpoints.exists(shared):
       raise errors.MissingNetwork(
         f'workdir: no run at {str(folder.path)!r}, and no network of this '
@@ -204,7 +204,7 @@ def meta_train(
 
 
 def _meta_train_seed(lab, seed, folder, require):
-  name = identity.network_hash(lab, seed)
+  name = identity.network_hash(lab.config, seed)
   metadata = {'hash': name, 'config': lab.config, 'pretrain_seed': seed}
   places = []
   if folder is not None:
@@ -238,7 +238,6 @@ def _meta_train_one(lab, seed, folder):
     lab.pretraining,
     folder,
     lab.mesh(lab.pretraining, 1),
-    identity.of_pretraining(lab, seed),
     lab.config,
     key=key,
     predictor=lab.network,

@@ -25,6 +25,9 @@ from bayes_prompting import sharding
 from bayes_prompting import types
 from bayes_prompting import updates
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 Settings = updates.Settings
 OnChunk = Callable[[int, np.ndarray], None]
 OnState = Callable[['FitState', np.ndarray], None]

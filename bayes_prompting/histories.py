@@ -12,6 +12,9 @@ import numpy as np
 
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 # More values than these, over all steps, are not summed over. To enumerate the
 # 3e5 of binary chains of order 1 over 100 tokens took 0.15 s of one core.
 _MAX_VALUES = 3_000_000

@@ -1,95 +1,105 @@
-"""What numbers depend on, hashed: code, configuration, versions."""
+"""What numbers depend on: configuration, versions, and modules' numerics.
 
-from collections.abc import Sequence
+Nothing here looks at the package's source: a module that computes numbers has
+a version of them, `NUMERICS` (see `registry.numerics`).
+"""
+
+from collections.abc import Mapping
 import types as python_types
 from typing import Any
 
 from bayes_prompting import blocks
+from bayes_prompting import evaluation
 from bayes_prompting import fitting
+from bayes_prompting import histories
 from bayes_prompting import keys
-from bayes_prompting import lab as lab_lib
 from bayes_prompting import plain
 from bayes_prompting import predictor
 from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import searching
 from bayes_prompting import sharding
-from bayes_prompting import trees
-from bayes_prompting import types
+from bayes_prompting import theory
 from bayes_prompting import updates
 from bayes_prompting import workdir
 
-# What every fit runs through.
-_COMMON = (
-  *(blocks, fitting, keys, predictor, regret, sharding),
-  *(trees, types, updates),
-)
+# What every fit runs through, and what else a whole run does.
+_FIT = (blocks, fitting, keys, predictor, regret, sharding, updates)
+_RUN = (*_FIT, evaluation, histories, searching, theory)
 
 
-def _code(
-  lab: lab_lib.Lab, task: str, tuner: str, more: Sequence[Any] = ()
-) -> str:
-  """Returns the hash of all code that training on a task runs through."""
-  modules: list[python_types.ModuleType] = [
-    *_COMMON,
-    *more,
-    *registry.modules('task_priors', lab.config['tasks'][task]),
-    registry.module('torsos', lab.config['network']['torso']['name']),
-    registry.module('tuners', tuner),
-  ]
-  return registry.code(modules)
+def _priors(
+  config: Mapping[str, Any], task: str
+) -> list[python_types.ModuleType]:
+  return registry.modules('task_priors', config['tasks'][task])
 
 
-def _numerical():
-  return workdir.provenance()['numerical']
+def _torso(config: Mapping[str, Any]) -> list[python_types.ModuleType]:
+  return registry.modules('torsos', config['network']['torso'])
 
 
-def network_hash(lab: lab_lib.Lab, seed: int) -> str:
-  """Returns the hash of everything that a pretrained network depends on."""
-  task = lab.pretraining_task
-  pretraining = dict(lab.config['pretraining'])
+def network_hash(config: Mapping[str, Any], seed: int) -> str:
+  """Returns the hash of everything that a pretrained network depends on.
+
+  Args:
+    config: Plain values.
+    seed: The pretraining seed.
+  """
+  task = config['pretraining']['task']
+  pretraining = dict(config['pretraining'])
   del pretraining['num_seeds']
+  modules = [
+    *_FIT,
+    *_priors(config, task),
+    *_torso(config),
+    registry.module('tuners', 'weights'),
+  ]
   return plain.fingerprint(
     {
-      'code': _code(lab, task, 'weights'),
-      'network': lab.config['network'],
-      'task': lab.config['tasks'][task],
+      'network': config['network'],
+      'task': config['tasks'][task],
       'pretraining': pretraining,
-      'seed': lab.config['seed'],
+      'seed': config['seed'],
       'pretrain_seed': seed,
       # Of how it is computed, all that touches the rounding of a single run.
       'compute': {
         name: value
-        for name, value in lab.config['compute'].items()
+        for name, value in config['compute'].items()
         if name != 'run_block'
       },
-      'numerical': _numerical(),
+      'numerics': registry.numerics(modules),
+      'numerical': workdir.provenance()['numerical'],
     }
   )
 
 
-def of_pretraining(lab: lab_lib.Lab, seed: int) -> dict[str, Any]:
-  """Returns what meta-training under way belongs to."""
-  return {
-    'pretrain_seed': seed,
-    'code': _code(lab, lab.pretraining_task, 'weights'),
-    'config': plain.comparable(lab.config),
-    'numerical': _numerical(),
+def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
+  """Returns the versions of all numerics that a run goes through, by module.
+
+  Args:
+    config: Plain values.
+  """
+  methods = [config['methods'][x] for x in config['tuning']['methods']]
+  tasks = {
+    config['pretraining']['task'],
+    config['tuning']['target'],
+    *config['evaluation']['tasks'],
+    *(x['task'] for x in methods if 'task' in x),
   }
+  modules = [
+    *_RUN,
+    *_torso(config),
+    *(x for task in sorted(tasks) for x in _priors(config, task)),
+    *(registry.module('tuners', x['name']) for x in methods),
+    registry.module('tuners', 'weights'),
+  ]
+  return dict(sorted(registry.numerics(modules).items()))
 
 
-def of_tuning(
-  lab: lab_lib.Lab, method: lab_lib.Method, seed: int
-) -> dict[str, Any]:
-  """Returns what tuning under way by a method on one network belongs to."""
-  spec = lab.config['methods'][method.name]
-  prior = lab.config['tasks'][spec.get('task', lab.pretraining_task)]
-  # Exact Bayes runs through its own prior too.
-  more = registry.modules('task_priors', prior) if method.is_bayes else []
-  return {
-    'method': method.name,
-    'pretrain_seed': seed,
-    'code': _code(lab, lab.target, spec['name'], [lab_lib, searching, *more]),
-    'config': plain.comparable(lab.config),
-    'numerical': _numerical(),
-  }
+def record(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what a run's `config.json` says, and what work under way is of.
+
+  Args:
+    config: Plain values.
+  """
+  return workdir.record(config, numerics(config))

@@ -37,9 +37,7 @@ class Keeper:
 
     Args:
       path: A folder of their own; nothing is kept with None.
-      belongs: Plain values that say what the work is. `code` among them may
-        have changed since: then the work starts anew, with a warning. All else
-        must be the same.
+      belongs: Plain values that say what the work is.
       total: Steps of the whole work: what is finished is kept elsewhere.
       every: Steps between two; with 0 nothing is kept.
       keep: How many of the newest stay.
@@ -74,11 +72,8 @@ class Keeper:
       step = checkpoints.newest(self._path)
       if step is None:
         return None
-      held = checkpoints.metadata(self._path, step)
-      if held.get('code') == self._belongs.get('code'):
-        tree = checkpoints.restore(self._path, template, self._belongs, step)
-        return step, tree
-      warn(f'{str(self._path)!r} was made by other code; starting anew')
+      tree = checkpoints.restore(self._path, template, self._belongs, step)
+      return step, tree
     except checkpoints.DamagedError as error:
       # Nothing is lost but time: the same numbers come again.
       warn(f'{error}; starting anew')

@@ -6,6 +6,9 @@ import jax
 
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 def stream(key: types.Key, *path: str | int | jax.Array) -> types.Key:
   """Returns the key at a path of names and numbers below `key`.

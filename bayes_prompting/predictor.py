@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from bayes_prompting import errors
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 class _Network(nn.Module):
   """Embedding, torso and unembedding for one sequence."""

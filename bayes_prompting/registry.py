@@ -11,11 +11,14 @@ who hold a configuration of the user's own, or the user's word. Whoever forgets
 it gets a refusal.
 """
 
+import ast
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import contextvars
+import functools
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import json
 import pathlib
@@ -127,6 +130,7 @@ def _plugin(kind, path, field):
       f'{field}: importing {path!r} failed ({line})'
     ) from error
   _ADMITTED.add((kind, path))
+  _syntax(found)
   return found
 
 
@@ -199,32 +203,85 @@ def _installed(kind, name):
   return (*names(kind), name) if own else names(kind)
 
 
-def code(modules: Iterable[python_types.ModuleType]) -> str:
-  """Returns a hash of the files of modules, and of what helps them.
+def numerics(
+  modules: Iterable[python_types.ModuleType],
+) -> dict[str, int | str]:
+  """Returns, by module, what the numbers of modules and their helpers are of.
 
-  Those are modules of the same package whose names start with `_`, as far as
-  they are imported by that name, and theirs.
+  A module of the package says so itself: `NUMERICS`, a version that whoever
+  changes its numbers raises. A user's own module has no such test, so it stands
+  for itself by a hash of its syntax tree without docstrings: a comment keeps
+  every network, a changed line keeps none.
+
+  Helpers are the modules that a module imports, as far as they have `NUMERICS`
+  or are the user's own: of the same package, or in the same folder.
   """
-  digest = hashlib.sha256()
-  for found in modules:
-    for part in _with_helpers(found):
-      digest.update(pathlib.Path(part.__file__).read_bytes())
-  return digest.hexdigest()
-
-
-def _with_helpers(found):
-  """Returns a module, its helpers, and theirs."""
-  parts, package = [found], found.__name__.rpartition('.')[0]
+  parts = list(modules)
   for part in parts:  # It grows.
-    parts += [
-      value
-      for name, value in sorted(vars(part).items())
-      if inspect.ismodule(value)
-      and value.__name__ == f'{package}.{name}'
-      and name.startswith('_')
-      and value not in parts
-    ]
-  return parts
+    parts += [x for x in _helpers(part) if x not in parts]
+  return {
+    part.__name__.removeprefix('bayes_prompting.'): (
+      part.NUMERICS if _has_version(part) else _syntax(part)
+    )
+    for part in parts
+  }
+
+
+def _has_version(part):
+  """Returns whether a module is of the package, and has tested numerics."""
+  ours = part.__name__.startswith('bayes_prompting.')
+  return ours and hasattr(part, 'NUMERICS')
+
+
+def _helpers(part):
+  """Returns the modules that a module imports and whose numbers are its own."""
+  tree = ast.parse(_source(part))
+  found = []
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      found += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      path = '.' * node.level + (node.module or '')
+      if node.level:
+        path = importlib.util.resolve_name(path, part.__package__ or '')
+      found += [path, *(f'{path}.{alias.name}' for alias in node.names)]
+  imported = (sys.modules.get(name) for name in dict.fromkeys(found))
+  return [x for x in imported if x is not None and _is_helper(x, part)]
+
+
+def _is_helper(one, of):
+  """Returns whether the numbers of a module depend on one that it imports."""
+  if _has_version(one):
+    return True
+  if one.__name__.startswith('bayes_prompting.') or not getattr(
+    one, '__file__', None
+  ):
+    return False
+  root = of.__name__.partition('.')[0]
+  beside = pathlib.Path(one.__file__).parent == pathlib.Path(of.__file__).parent
+  return root != 'bayes_prompting' and (
+    beside or one.__name__.partition('.')[0] == root
+  )
+
+
+def _source(part):
+  return pathlib.Path(part.__file__).read_text(encoding='utf-8')
+
+
+@functools.cache  # As it was imported, whatever becomes of the file.
+def _syntax(part):
+  """Returns a hash of a module's syntax tree, without docstrings."""
+  tree = ast.parse(_source(part))
+  documented = (
+    ast.Module,
+    ast.ClassDef,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+  )
+  for node in ast.walk(tree):
+    if isinstance(node, documented) and ast.get_docstring(node, clean=False):
+      del node.body[0]
+  return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
 
 
 def _plain(value):

@@ -23,6 +23,9 @@ import jax.numpy as jnp
 from bayes_prompting import axes
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 REFERENCES = ('oracle', 'bayes')
 ESTIMATORS = ('sampled', 'exact', 'paired')
 

@@ -20,6 +20,7 @@ from bayes_prompting import dynamics
 from bayes_prompting import errors
 from bayes_prompting import experiment
 from bayes_prompting import files
+from bayes_prompting import identity
 from bayes_prompting import locks
 from bayes_prompting import paper_claims
 from bayes_prompting import paper_figures
@@ -95,7 +96,7 @@ def _check(configs, folder, common):
   """Checks all configurations and folders, then writes what is common."""
   for name, config in configs.items():
     settings.validate(config)
-    record = workdir.record(plain.of(config))
+    record = identity.record(plain.of(config))
     workdir.check(folder / name, record)
   path = folder / _RECORD
   held = files.read_json(path, 'workdir') if path.is_file() else common

@@ -14,6 +14,9 @@ from bayes_prompting import regret
 from bayes_prompting import sharding
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 class Ranking(NamedTuple):
   """The outcome of a search.

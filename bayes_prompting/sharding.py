@@ -28,6 +28,9 @@ from bayes_prompting import blocks
 from bayes_prompting import errors
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 AXES = ('repetition', 'data')
 
 

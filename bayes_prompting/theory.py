@@ -16,6 +16,9 @@ from bayes_prompting import errors
 from bayes_prompting import histories
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 class Losses(NamedTuple):
   """Expected log losses on a target, in nats a step.

@@ -19,6 +19,9 @@ from bayes_prompting import settings as settings_lib
 from bayes_prompting import sharding
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 # Runs at once on a CPU: one after another each has the caches for itself.
 _RUN_BLOCK = 1
 # Elsewhere all at once, up to so many tokens: some 7 GiB of activations of the

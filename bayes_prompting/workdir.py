@@ -51,9 +51,21 @@ def provenance() -> dict[str, Any]:
   }
 
 
-def record(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what `config.json` says of a run with this configuration."""
-  return {'config': config, 'seed': config['seed'], **provenance()}
+def record(
+  config: Mapping[str, Any], numerics: Mapping[str, int | str]
+) -> dict[str, Any]:
+  """Returns what `config.json` says of a run.
+
+  Args:
+    config: Plain values.
+    numerics: Versions of the numerics that the run goes through, by module.
+  """
+  return {
+    'config': config,
+    'seed': config['seed'],
+    'numerics': dict(numerics),
+    **provenance(),
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,14 +239,15 @@ def _clean(folder):
 
 
 def _check_same(path, held, record):
-  for part in ('config', 'numerical'):
+  for part in ('config', 'numerics', 'numerical'):
     sides = held.get(part), record[part]
     if part == 'config':
       sides = map(plain.comparable, sides)
-    found = plain.difference(*sides)
+    found = plain.difference(*sides, part * (part == 'numerics'))
     if found:
+      kind = 'configuration' if part == 'config' else 'version'
       raise errors.UserError(
-        f'workdir: {str(path)!r} holds a run of another configuration '
+        f'workdir: {str(path)!r} holds a run of another {kind} '
         f'(there and here, {found}); choose another folder, or let '
         'launch.experiment --overwrite move the old one aside'
       )
@@ -268,7 +281,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
   record = files.read_json(path, 'workdir')
   if 'config' not in record:
     raise errors.UserError(f'workdir: {str(path)!r} is not one of a run')
-  for part in ('config', 'numerical', 'other'):
+  for part in ('config', 'numerics', 'numerical', 'other'):
     if not isinstance(record.get(part, {}), dict):
       raise errors.UserError(
         f'workdir: {str(path)!r} is not one of a run ({part} must be an '

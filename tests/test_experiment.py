@@ -504,7 +504,7 @@ def test_dice_and_a_user_s_own_method():
 
 def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
   def hashed(**overrides):
-    return identity.network_hash(lab_lib.build(tiny(**overrides)), 0)
+    return identity.network_hash(lab_lib.build(tiny(**overrides)).config, 0)
 
   first = hashed()
   assert hashed(**{'tuning.num_steps': 7, 'pretraining.num_seeds': 3}) == first
@@ -513,7 +513,7 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
     hashed(**{'pretraining.batch_size': 5}),
     hashed(**{'network.embedding_dim': 5}),
     hashed(**{'compute.matmul_precision': 'bfloat16'}),
-    identity.network_hash(lab_lib.build(tiny()), 1),
+    identity.network_hash(lab_lib.build(tiny()).config, 1),
   }
   # What it is computed at is the configuration's, whatever JAX's default.
   with jax.default_matmul_precision('bfloat16'):
@@ -521,7 +521,10 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
   # The source of a user's own torso, though its name and sizes are the same.
   monkeypatch.syspath_prepend(tmp_path)
   source = pathlib.Path(linear.__file__).read_text()
-  for text in (source, source.replace('(x), state', '(x) * 2, state')):
+  edited = source.replace('(x), state', '(x) * 2, state')
+  commented = edited.replace('import', '# Why.\nimport', 1)
+  assert edited != source and commented != edited
+  for text in (source, edited, commented):
     sys.modules.pop('lab_of.own_torso', None)
     (tmp_path / 'lab_of').mkdir(exist_ok=True)
     (tmp_path / 'lab_of' / '__init__.py').touch()
@@ -531,7 +534,7 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
     with config.unlocked():
       config.network.torso = settings.spec('lab_of.own_torso', width=4)
     own = lab_lib.build(config, allow_plugins=True)
-    others.add(identity.network_hash(own, 0))
+    others.add(identity.network_hash(own.config, 0))
   assert len(others - {first}) == 7
 
 

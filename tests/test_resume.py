@@ -242,7 +242,7 @@ SHAPES = {'a': jax.ShapeDtypeStruct((3,), np.float32)}
 
 
 def keeper(path, every=10, keep=2, total=100, **belongs):
-  belongs = {'code': 'abc', 'title': 'x', **belongs}
+  belongs = {'title': 'x', **belongs}
   return keeping.Keeper(path, belongs, total, every, keep)
 
 
@@ -306,16 +306,11 @@ def test_a_damaged_state_is_passed_over(tmp_path, capsys):
   assert not folder.exists()
 
 
-def test_other_code_starts_anew_and_other_work_is_refused(tmp_path, capsys):
+def test_what_belongs_to_other_work_is_refused(tmp_path):
   folder = kept(tmp_path)
-  assert keeper(folder, code='new').restore(lambda step: SHAPES) is None
-  assert 'other code; starting anew' in capsys.readouterr().err
-  # What comes is fewer steps, and what is kept all the same.
-  with keeper(folder, code='new') as one:
-    one.keep(10, TREE)
-  assert keeper(folder, code='new').restore(lambda step: SHAPES)[0] == 10
+  assert keeper(folder).restore(lambda step: SHAPES) is not None
   with pytest.raises(errors.UserError, match="title: 'x' and 'y'"):
-    keeper(folder, code='new', title='y').restore(lambda step: SHAPES)
+    keeper(folder, title='y').restore(lambda step: SHAPES)
 
 
 def test_what_cannot_be_written_is_said(tmp_path):

@@ -96,11 +96,11 @@ def check_work_under_way_goes_on(me, folder):
   path = folder / f'of-process-{me}' / 'under_way'
 
   def restore():
-    with keeping.Keeper(path, {'code': 'abc'}, 10, 2, 2) as keeper:
+    with keeping.Keeper(path, {'title': 'abc'}, 10, 2, 2) as keeper:
       return keeper.restore(lambda step: {'a': np.zeros(3)})
 
   assert restore() is None
-  with keeping.Keeper(path, {'code': 'abc'}, 10, 2, 2) as keeper:
+  with keeping.Keeper(path, {'title': 'abc'}, 10, 2, 2) as keeper:
     for step in (2, 4):
       assert not keeper.due(step - 1) and keeper.due(step)
       keeper.keep(step, {'a': np.full(3, float(step))})

@@ -15,6 +15,9 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 # Smaller concentrations are taken for this one: float32 has not many more.
 _LEAST = 1e-30
 # Where Stirling's series, with the terms below, is good to 1e-11.

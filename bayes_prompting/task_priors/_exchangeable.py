@@ -9,6 +9,9 @@ import numpy as np
 from bayes_prompting import types
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 def make(
   vocab_size: int,

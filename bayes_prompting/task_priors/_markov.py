@@ -19,6 +19,9 @@ from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 class Steps(NamedTuple):
   """A sequence of N tokens, each with its context.

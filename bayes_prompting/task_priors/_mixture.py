@@ -7,6 +7,9 @@ import numpy as np
 from bayes_prompting import axes
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 def log_joint(log_weights: np.ndarray, evidence: types.Array) -> types.Array:
   """Returns log P(component, history), [..., M].

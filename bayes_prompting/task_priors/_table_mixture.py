@@ -12,6 +12,9 @@ from bayes_prompting.task_priors import _markov
 from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 def make(mass: np.ndarray, probs: np.ndarray) -> types.TaskPrior:
   """Builds a mixture of M chains of order k, see `markov_mixture`.

@@ -14,6 +14,9 @@ import numpy as np
 from bayes_prompting import keys
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 # How far the probabilities of one source may be apart in two priors.
 _TOLERANCE = 1e-7
 

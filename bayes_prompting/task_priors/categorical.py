@@ -13,6 +13,9 @@ from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'probabilities': (0.2, 0.8)},
   {'probabilities': (0.5, 0.0, 0.5)},

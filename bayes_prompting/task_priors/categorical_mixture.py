@@ -15,6 +15,9 @@ from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'weights': (0.5, 0.5), 'probabilities': ((0.2, 0.8), (0.8, 0.2))},
   {

@@ -13,6 +13,9 @@ from bayes_prompting.task_priors import _checks
 from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'vocab_size': 2, 'depth': 2},
   {'vocab_size': 3, 'depth': 1, 'alpha': 0.8, 'split': 0.3},

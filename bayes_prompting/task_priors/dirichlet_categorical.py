@@ -12,6 +12,9 @@ from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'concentration': (1.0, 1.0)},
   {'concentration': (0.3, 0.0, 2.0)},

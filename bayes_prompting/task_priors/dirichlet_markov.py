@@ -14,6 +14,9 @@ from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _markov
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'order': 2, 'concentration': (0.5, 0.5)},
   {'order': 1, 'concentration': (0.3, 0.0, 2.0)},

@@ -14,6 +14,9 @@ from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'weights': (0.4, 0.6), 'concentrations': ((1.0, 1.0), (20.0, 5.0))},
   {

@@ -12,6 +12,9 @@ from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _table_mixture
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
 EXAMPLES = (
   {'base': _COINS, 'size': 3},

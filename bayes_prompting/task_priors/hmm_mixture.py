@@ -12,6 +12,9 @@ from bayes_prompting import keys as keys_lib
 from bayes_prompting import types
 from bayes_prompting.task_priors import _checks
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {
     'weights': (0.4, 0.6),

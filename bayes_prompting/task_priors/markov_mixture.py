@@ -8,6 +8,9 @@ from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.task_priors import _table_mixture
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {
     'weights': (0.5, 0.5),

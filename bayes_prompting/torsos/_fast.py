@@ -11,6 +11,9 @@ import numpy as np
 
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 def dot_general(lhs, rhs, dimension_numbers, precision=None, **kwargs):
   """Returns `x [..., D] @ w [D, F]`; for `nn.Dense(dot_general=...)`.

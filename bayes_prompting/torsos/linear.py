@@ -5,6 +5,9 @@ from flax import linen as nn
 from bayes_prompting import checks
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = ({'width': 5},)
 
 

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from bayes_prompting import checks
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = ({'width': 6}, {'width': 4, 'num_layers': 2})
 
 _GATES = 'ifgo'

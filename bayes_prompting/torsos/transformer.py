@@ -13,6 +13,9 @@ from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.torsos import _fast
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'num_heads': 2},
   {'num_heads': 1, 'num_layers': 2, 'widening': 2},

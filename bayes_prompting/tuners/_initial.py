@@ -6,6 +6,9 @@ import jax.numpy as jnp
 from bayes_prompting import checks
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 # A longer prefix, of which a Transformer attends from each row to each, is a
 # mistake.
 MOST_ROWS = 2**13

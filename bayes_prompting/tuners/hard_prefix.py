@@ -11,6 +11,9 @@ from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.tuners import _initial
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = ({'length': 2}, {'length': 3, 'choose': 'random'})
 
 

@@ -11,6 +11,9 @@ from bayes_prompting import keys
 from bayes_prompting import trees
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'rank': 2},
   {'rank': 1, 'patterns': ('unembedding',), 'alpha': 3.0},

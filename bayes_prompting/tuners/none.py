@@ -2,6 +2,9 @@
 
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = ({},)
 
 

@@ -12,6 +12,9 @@ from bayes_prompting import checks
 from bayes_prompting import types
 from bayes_prompting.tuners import _initial
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'form': 'soft', 'length': 3},
   {'form': 'real', 'length': 2, 'init': 'normal'},

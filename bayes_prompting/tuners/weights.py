@@ -6,6 +6,9 @@ from bayes_prompting import checks
 from bayes_prompting import trees
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 EXAMPLES = (
   {'patterns': ('*',)},
   {'patterns': ('embedding',)},
