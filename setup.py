@@ -52,7 +52,7 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=['bayes_prompting', 'bayes_prompting.*']
   ),
-  package_data={'bayes_prompting': ['templates/*']},
+  package_data={'bayes_prompting.reporting': ['templates/*']},
   install_requires=[
     'absl-py>=2.3.1',
     'chex>=0.1.91,<0.2',

@@ -20,7 +20,6 @@ than the history; the oracle itself sees the source, see `oracle_regrets`.
 
 import jax.numpy as jnp
 
-from bayes_prompting import axes
 from bayes_prompting import types
 
 # Raise it when numbers change: networks and results depend on it.
@@ -108,7 +107,8 @@ def regrets(
         [
           loss + token_log_probs(oracle_log_probs, tokens),
           kl(oracle_log_probs, log_probs),
-          axes.under(bayes_oracle_regret, exact_bayes) + exact_bayes,
+          jnp.broadcast_to(bayes_oracle_regret, exact_bayes.shape)
+          + exact_bayes,
         ]
       ),
       jnp.stack(

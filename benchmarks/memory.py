@@ -51,7 +51,7 @@ CASES = {
 
 def config(name: str):
   """Returns the configuration of a case, with few updates."""
-  found = settings.base()
+  found = settings.base_config()
   if name.startswith('transformer'):
     found.network.torso = settings.spec('transformer')
   found.pretraining.num_steps = found.tuning.num_steps = 2
@@ -62,13 +62,13 @@ def config(name: str):
 
 def measure(name: str) -> dict[str, int]:
   """Runs a case in this process; returns its bytes, and the estimate."""
-  from bayes_prompting import experiment
-  from bayes_prompting import lab
-  from bayes_prompting import memory
+  from bayes_prompting.experiment import build
+  from bayes_prompting.experiment import memory
+  from bayes_prompting.experiment import run
 
-  estimate = memory.estimate(lab.build(config(name)))
+  estimate = memory.estimate(build.build(config(name)))
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  experiment.run(config(name))
+  run.run(config(name))
   after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return {'measured': 1024 * (after - before), 'estimate': estimate}
 

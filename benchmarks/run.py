@@ -57,7 +57,7 @@ def main(argv):
   logging.set_verbosity(logging.WARNING)
   import jax
 
-  from bayes_prompting import workdir
+  from bayes_prompting.storage import workdir
   from benchmarks import suites
   from benchmarks import timing
 

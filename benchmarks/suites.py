@@ -7,13 +7,13 @@ from absl import logging
 import jax
 import jax.numpy as jnp
 
-from bayes_prompting import evaluation
-from bayes_prompting import fitting
-from bayes_prompting import lab as lab_lib
-from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import regret
-from bayes_prompting import searching
+from bayes_prompting.experiment import build
+from bayes_prompting.experiment import evaluation
+from bayes_prompting.training import fit as fit_lib
+from bayes_prompting.training import search as search_lib
 from benchmarks import arithmetic
 from benchmarks import timing
 from configs import paper
@@ -72,7 +72,7 @@ class Bench:
   """
 
   torso: str
-  lab: lab_lib.Lab
+  lab: build.Lab
   params: dict
   runs: int
   seconds: float
@@ -83,7 +83,7 @@ class Bench:
     config = paper.get_config(f'{torso},single_coin')
     for name, value in network.items():
       config.update_from_flattened_dict({name.replace('__', '.'): value})
-    lab = lab_lib.build(config)
+    lab = build.build(config)
     return cls(torso, lab, lab.network.init(lab.root), runs, seconds)
 
   @property
@@ -91,7 +91,7 @@ class Bench:
     """The same network with nothing shared between sequences."""
     network = self.lab.config['network']
     torso = registry.make('torsos', 'network.torso', network['torso'])
-    return predictor_lib.network(
+    return predictors.network(
       torso, self.lab.network.vocab_size, network['embedding_dim'], plain=True
     )
 
@@ -116,7 +116,7 @@ class Bench:
     def some(count):
       nonlocal state
       start = 0 if state is None else state.step
-      state, _ = fitting.fit(
+      state, _ = fit_lib.fit(
         *args, steps, runs, resume=state, stop=start + count
       )
       return state.tunable
@@ -199,7 +199,7 @@ def _search(bench):
   count = len(jax.tree.leaves(tuner.candidates(lab.network))[0])
 
   def search():
-    return searching.search(
+    return search_lib.search(
       lab.root,
       lab.network,
       bench.params,

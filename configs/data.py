@@ -12,8 +12,8 @@ are scored, too (on 2048 of it at most).
 `docs/experiments/data.md` has what was found. Expect minutes.
 """
 
-from bayes_prompting import presets
 from bayes_prompting import settings
+from bayes_prompting.settings import arguments as arguments_lib
 from configs import diversity
 from configs import paper
 
@@ -25,11 +25,11 @@ METHODS = ('PreBayesPT', 'NoTuning', 'HardPT', 'SoftPT', 'LoRAWT', 'FullWT')
 def get_config(arguments: str = '256,lstm'):
   """Returns the configuration for `SIZE,NETWORK` and what may follow."""
   parts = {'SIZE': (), 'NETWORK': paper.TORSOS}
-  (size, network), options = presets.split(
+  (size, network), options = arguments_lib.split(
     'data.py', arguments, parts, ('quick',)
   )
   size = diversity.number('data.py:SIZE,NETWORK: SIZE', size, 0)
-  config = settings.base()
+  config = settings.base_config()
   diversity.small(config, network)
   tuning = config.tuning
   tuning.methods = METHODS

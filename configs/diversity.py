@@ -15,8 +15,8 @@ exact Bayes for the pool and for the uniform prior.
 
 from bayes_prompting import checks
 from bayes_prompting import errors
-from bayes_prompting import presets
 from bayes_prompting import settings
+from bayes_prompting.settings import arguments as arguments_lib
 from configs import paper
 
 _MOST_DIGITS = 18
@@ -73,11 +73,11 @@ def quick(config) -> None:
 def get_config(arguments: str = '16,lstm'):
   """Returns the configuration for `M,NETWORK` and what may follow."""
   parts = {'M': (), 'NETWORK': paper.TORSOS}
-  (size, network), options = presets.split(
+  (size, network), options = arguments_lib.split(
     'diversity.py', arguments, parts, ('quick',)
   )
   size = number('diversity.py:M,NETWORK: M', size, 1)
-  config = settings.base()
+  config = settings.base_config()
   small(config, network)
   with config.unlocked():
     config.tasks.pool = settings.spec(

@@ -16,8 +16,8 @@ These networks are small, of width 32, not the paper's: a case takes minutes on
 two CPU cores. What to expect is in `docs/experiments/novel.md`.
 """
 
-from bayes_prompting import presets
 from bayes_prompting import settings
+from bayes_prompting.settings import arguments as arguments_lib
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
 _CHAINS = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
@@ -55,7 +55,7 @@ def get_config(arguments: str = 'chain,lstm'):
   """Returns the configuration for `CASE,NETWORK` and what may follow."""
   case, network, is_quick = split('novel.py', 'CASE', arguments, CASES)
   world, target = CASES[case]
-  config = settings.base()
+  config = settings.base_config()
   small(config, network, world, target)
   config.tuning.methods = (
     'PreBayes',
@@ -80,7 +80,9 @@ def split(file: str, name: str, arguments: str, cases) -> tuple[str, str, bool]:
     UserError: If one is missing or unknown.
   """
   parts = {name: cases, 'NETWORK': TORSOS}
-  (case, network), options = presets.split(file, arguments, parts, ('quick',))
+  (case, network), options = arguments_lib.split(
+    file, arguments, parts, ('quick',)
+  )
   return case, network, bool(options)
 
 

@@ -26,8 +26,8 @@ paired), for a pretrained LSTM:
 field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
 
-from bayes_prompting import presets
 from bayes_prompting import settings
+from bayes_prompting.settings import arguments as arguments_lib
 
 TORSOS = {
   'lstm': settings.spec('lstm', width=128, num_layers=1),
@@ -88,10 +88,10 @@ _SPARE_METHODS = ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT', 'Un+EmbedWT')
 def get_config(arguments: str = 'lstm,single_coin'):
   """Returns the configuration for `NETWORK,TARGET` and what may follow."""
   parts = {'NETWORK': NETWORKS, 'TARGET': TARGETS}
-  (network, target), options = presets.split(
+  (network, target), options = arguments_lib.split(
     'paper.py', arguments, parts, OPTIONS
   )
-  config = settings.base()
+  config = settings.base_config()
   torso = network.partition('_')[0]
   kind = network.removeprefix(torso)
   # A copy, so that an override does not reach the next configuration.

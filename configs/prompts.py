@@ -53,7 +53,7 @@ def get_config(arguments: str = 'coins,lstm'):
   world, network, is_quick = novel.split(
     'prompts.py', 'WORLD', arguments, WORLDS
   )
-  config = settings.base()
+  config = settings.base_config()
   novel.small(config, network, *WORLDS[world])
   config.tuning.methods = ('PreBayes', 'PreBayesPT', 'NoTuning', 'HardPT')
   config.tuning.num_repetitions = 2

@@ -13,7 +13,7 @@ from bayes_prompting import settings
 
 def get_config():
   """Returns the configuration."""
-  config = settings.base()
+  config = settings.base_config()
   config.network.embedding_dim = 32
   config.network.torso.width = 32
   config.pretraining.batch_size = 128

@@ -12,8 +12,8 @@ table is what the network loses to the exact predictor of its world (reference
 """
 
 from bayes_prompting import errors
-from bayes_prompting import presets
 from bayes_prompting import settings
+from bayes_prompting.settings import arguments as arguments_lib
 from configs import paper
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
@@ -75,14 +75,14 @@ _SIZES = {'quick': (300, 64, 32), 'small': (1500, 128, 64)}
 def get_config(arguments: str = 'switching,lstm'):
   """Returns the configuration for `WORLD,NETWORK` and what may follow."""
   parts = {'WORLD': WORLDS, 'NETWORK': NETWORKS}
-  (world, network), options = presets.split(
+  (world, network), options = arguments_lib.split(
     'worlds.py', arguments, parts, _SIZES
   )
   if len(options) > 1:
     raise errors.UserError(
       f'worlds.py:WORLD,NETWORK,...: one of {", ".join(_SIZES)}, not both'
     )
-  config = settings.base()
+  config = settings.base_config()
   with config.unlocked():
     config.tasks = {'world': WORLDS[world]}
   config.network.torso = NETWORKS[network].copy_and_resolve_references()

@@ -13,7 +13,7 @@ holds. The same from Python: `sharing.save` and `sharing.load`.
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
 _SAVE = flags.DEFINE_string('save', None, 'File to write.')
 _LOAD = flags.DEFINE_string('load', None, 'File to read.')
@@ -33,22 +33,22 @@ _TASK = flags.DEFINE_list(
   [],
   'Evaluation tasks of the workdir, with commas between; all without it.',
 )
-_OVERWRITE = cli.define_overwrite(
+_OVERWRITE = launch_flags.define_overwrite(
   'Move a file that has the name of --save aside, dated.'
 )
-cli.define_allow_plugins()
+launch_flags.define_allow_plugins()
 flags.declare_key_flag('workdir')
 flags.declare_key_flag('allow_plugins')
 
 
 def _check():
   """Checks that flags go together."""
-  if cli.CONFIG.present:
-    cli.fail('--config: none is needed, a workdir has its own')
+  if launch_flags.CONFIG.present:
+    launch_flags.fail('--config: none is needed, a workdir has its own')
   if _SAVE.value is None and _LOAD.value is None:
-    cli.fail('--save, --load: missing, one of the two')
+    launch_flags.fail('--save, --load: missing, one of the two')
   if _SAVE.value is not None and _LOAD.value is not None:
-    cli.fail('--save, --load: give one of the two')
+    launch_flags.fail('--save, --load: give one of the two')
   which = ('save', 'load')[_SAVE.value is None]
   only = {
     'save': ('method', 'seed', 'repetition', 'learning_rate', 'prefix_init')
@@ -58,21 +58,21 @@ def _check():
   for mode, names in only.items():
     for name in names:
       if mode != which and flags.FLAGS[name].present:
-        cli.fail(f'--{name}: goes with --{mode}')
+        launch_flags.fail(f'--{name}: goes with --{mode}')
   needed = {'workdir': 'runs/demo', 'method': 'SoftPT'}
   for name, example in needed.items() if which == 'save' else ():
     if not flags.FLAGS[name].value:
-      cli.fail_without(name, example)
-  if _TASK.value and not cli.WORKDIR.value:
-    cli.fail('--workdir: missing, which has the tasks')
+      launch_flags.fail_without(name, example)
+  if _TASK.value and not launch_flags.WORKDIR.value:
+    launch_flags.fail('--workdir: missing, which has the tasks')
 
 
 def _save():
-  from bayes_prompting import adapters
-  from bayes_prompting import sharing
+  from bayes_prompting.adapters import record
+  from bayes_prompting.adapters import sharing
 
   metadata = sharing.save(
-    cli.WORKDIR.value,
+    launch_flags.WORKDIR.value,
     _METHOD.value,
     _SAVE.value,
     _SEED.value,
@@ -81,19 +81,19 @@ def _save():
     _PREFIX_INIT.value,
     _OVERWRITE.value,
   )
-  print(adapters.text(metadata))
+  print(record.text(metadata))
   print(f'File     {_SAVE.value}')
 
 
 def _load():
-  from bayes_prompting import adapters
-  from bayes_prompting import sharing
+  from bayes_prompting.adapters import record
+  from bayes_prompting.adapters import sharing
 
-  _, metadata = adapters.read(_LOAD.value)
-  print(adapters.text(metadata))
-  if not cli.WORKDIR.value:
+  _, metadata = record.read(_LOAD.value)
+  print(record.text(metadata))
+  if not launch_flags.WORKDIR.value:
     return
-  table = sharing.regrets(_LOAD.value, cli.WORKDIR.value, _TASK.value)
+  table = sharing.regrets(_LOAD.value, launch_flags.WORKDIR.value, _TASK.value)
   print(f'\n{table.to_string(index=False)}\n')
   known = table[table.stored.notnull()]
   if known.empty:
@@ -113,7 +113,7 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required={}, resumes=False)
+  launch_flags.run(main, required={}, resumes=False)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ trained or evaluated. The same from Python: `experiment_figures.make`.
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
 _WHAT = flags.DEFINE_enum(
   'what', None, ['diversity', 'data'], 'Which experiment.'
@@ -17,28 +17,30 @@ _WHAT = flags.DEFINE_enum(
 _INTO = flags.DEFINE_string(
   'into', None, 'Folder for PNG and PDF; figures/ of the workdir without it.'
 )
-cli.define_allow_plugins()
+launch_flags.define_allow_plugins()
 flags.declare_key_flag('workdir')
 flags.declare_key_flag('allow_plugins')
 
 
 def main(argv):
   del argv
-  if cli.CONFIG.present:
-    cli.fail('--config: a figure needs none, it reads what the runs recorded')
-  folder = cli.path(cli.WORKDIR)
+  if launch_flags.CONFIG.present:
+    launch_flags.fail(
+      '--config: a figure needs none, it reads what the runs recorded'
+    )
+  folder = launch_flags.path(launch_flags.WORKDIR)
   if not folder.is_dir():
-    cli.fail(f'--workdir: no folder {str(folder)!r}')
+    launch_flags.fail(f'--workdir: no folder {str(folder)!r}')
   # Imported late, so that --help and mistakes in flags need no JAX.
-  from bayes_prompting import experiment_figures
+  from bayes_prompting.studies.diversity import figure as experiment_figures
 
-  into = cli.path(_INTO) if _INTO.value else folder / 'figures'
+  into = launch_flags.path(_INTO) if _INTO.value else folder / 'figures'
   for path in experiment_figures.make(_WHAT.value, folder, into):
     print(f'Figure   {path}')
 
 
 def start():
-  cli.run(
+  launch_flags.run(
     main,
     required={'what': 'diversity', 'workdir': 'runs/diversity'},
     compiles=False,

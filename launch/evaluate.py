@@ -7,24 +7,24 @@ Needs what `launch.pretrain` and `launch.tune` left in the same workdir.
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
-flags.adopt_module_key_flags(cli)
+flags.adopt_module_key_flags(launch_flags)
 
 
 def main(argv):
   del argv
-  from bayes_prompting import experiment
+  from bayes_prompting.experiment import run
 
-  lab, folder = experiment.open_run(
-    cli.CONFIG.value, cli.WORKDIR.value, pretrained=True
+  lab, folder = run.open_run(
+    launch_flags.CONFIG.value, launch_flags.WORKDIR.value, pretrained=True
   )
-  dataset = experiment.finish(lab, folder, require=True)
-  cli.show(dataset, cli.WORKDIR.value)
+  dataset = run.finish(lab, folder, require=True)
+  launch_flags.show(dataset, launch_flags.WORKDIR.value)
 
 
 def start():
-  cli.run(main)
+  launch_flags.run(main)
 
 
 if __name__ == '__main__':

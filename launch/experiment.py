@@ -8,25 +8,25 @@ found. The same from Python: `bayes_prompting.experiment.run(config, workdir)`.
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
-_OVERWRITE = cli.define_overwrite()
-flags.adopt_module_key_flags(cli)
+_OVERWRITE = launch_flags.define_overwrite()
+flags.adopt_module_key_flags(launch_flags)
 
 
 def main(argv):
   del argv
   # Imported late, so that --help and mistakes in flags need no JAX.
-  from bayes_prompting import experiment
+  from bayes_prompting.experiment import run
 
-  dataset = experiment.run(
-    cli.CONFIG.value, cli.WORKDIR.value, _OVERWRITE.value
+  dataset = run.run(
+    launch_flags.CONFIG.value, launch_flags.WORKDIR.value, _OVERWRITE.value
   )
-  cli.show(dataset, cli.WORKDIR.value)
+  launch_flags.show(dataset, launch_flags.WORKDIR.value)
 
 
 def start():
-  cli.run(main)
+  launch_flags.run(main)
 
 
 if __name__ == '__main__':

@@ -22,7 +22,7 @@ import sys
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
 # Networks, or tunings of each, of which there is memory enough.
 _USUAL = 10
@@ -54,7 +54,7 @@ _EXPORT = flags.DEFINE_string(
   None,
   'Also copy the small files (tables, figures, versions) to this folder.',
 )
-cli.define_allow_plugins()
+launch_flags.define_allow_plugins()
 flags.declare_key_flag('workdir')
 flags.declare_key_flag('allow_plugins')
 
@@ -62,10 +62,10 @@ flags.declare_key_flag('allow_plugins')
 def _chosen(names):
   """Returns the names that any pattern of `--experiments` matches."""
   if not _EXPERIMENTS.value:
-    cli.fail('--experiments: empty; leave it out for all of them')
+    launch_flags.fail('--experiments: empty; leave it out for all of them')
   for pattern in _EXPERIMENTS.value:
     if not fnmatch.filter(names, pattern):
-      cli.fail(
+      launch_flags.fail(
         f'--experiments: no experiment {pattern!r}; there are '
         f'{", ".join(names)}'
       )
@@ -91,20 +91,20 @@ def _check_sizes(configs):
   if max(asked) <= _USUAL:
     return  # To build all of them takes a minute.
   from bayes_prompting import errors
-  from bayes_prompting import lab
-  from bayes_prompting import memory
+  from bayes_prompting.experiment import build
+  from bayes_prompting.experiment import memory
 
   for name, config in configs.items():
     try:
-      memory.check(lab.build(config))
+      memory.check(build.build(config))
     except errors.UserError as error:
       raise errors.UserError(f'{name}: {error}') from None
 
 
 def main(argv):
   del argv
-  if cli.CONFIG.present:
-    cli.fail('--config: this script has configurations of its own')
+  if launch_flags.CONFIG.present:
+    launch_flags.fail('--config: this script has configurations of its own')
   from configs import paper
 
   arguments = {paper.name(x): x for x in paper.EXPERIMENTS}
@@ -114,36 +114,38 @@ def main(argv):
   if _LIST.value:
     print('\n'.join(names))
     return
-  if not cli.WORKDIR.value:
-    cli.fail_without('workdir', 'runs/paper')
+  if not launch_flags.WORKDIR.value:
+    launch_flags.fail_without('workdir', 'runs/paper')
   # Imported late, so that --help and mistakes in flags need no JAX.
-  from bayes_prompting import claim_tables
-  from bayes_prompting import collection
-  from bayes_prompting import report_claims
-  from bayes_prompting import reproduction
-  from bayes_prompting import workdir
+  from bayes_prompting.claims import tables
+  from bayes_prompting.reporting import page_claims
+  from bayes_prompting.results import runs
+  from bayes_prompting.storage import workdir
+  from bayes_prompting.studies.paper import reproduce
 
-  folder = cli.path(cli.WORKDIR)
-  export = cli.path(_EXPORT) if _EXPORT.value else None
+  folder = launch_flags.path(launch_flags.WORKDIR)
+  export = launch_flags.path(_EXPORT) if _EXPORT.value else None
   if export:
     # Before hours of training end in a folder that cannot be written.
-    collection.prepare_export(export)
+    runs.prepare_export(export)
   if _JUDGE_ONLY.value:
-    if not folder.is_dir() or not collection.runs(folder):
-      cli.fail(f'--workdir: {str(folder)!r} holds no finished run to judge')
-    table, failed = reproduction.collect(folder), []
+    if not folder.is_dir() or not runs.runs(folder):
+      launch_flags.fail(
+        f'--workdir: {str(folder)!r} holds no finished run to judge'
+      )
+    table, failed = reproduce.collect(folder), []
   else:
     configs = {name: _config(paper, arguments[name]) for name in names}
     _check_sizes(configs)
-    table, failed = reproduction.run(
+    table, failed = reproduce.run(
       configs,
       folder,
       inside=[name for name in names if arguments[name] in paper.MAIN],
       common={'quick': _QUICK.value},
     )
-  print(f'\n{claim_tables.text(table)}')
-  smaller = report_claims.smaller(
-    workdir.read_config(x.path) for x in collection.runs(folder).values()
+  print(f'\n{tables.text(table)}')
+  smaller = page_claims.smaller(
+    workdir.read_config(x.path) for x in runs.runs(folder).values()
   )
   if smaller:
     print(f"Not at the paper's settings, which bounds are made for: {smaller}.")
@@ -155,9 +157,9 @@ def main(argv):
     ('Figures ', 'figures'),
   ):
     if (folder / name).exists():
-      print(f'{title} {cli.WORKDIR.value}/{name}')
+      print(f'{title} {launch_flags.WORKDIR.value}/{name}')
   if export:
-    collection.export(folder, export)
+    runs.export(folder, export)
     print(f'Export   {_EXPORT.value}')
   if failed:
     print(f'Failed   {", ".join(failed)}', file=sys.stderr)
@@ -165,7 +167,7 @@ def main(argv):
 
 
 def start():
-  cli.run(main, required={})
+  launch_flags.run(main, required={})
 
 
 if __name__ == '__main__':

@@ -5,27 +5,27 @@ python -m launch.pretrain --config=configs/quick.py --workdir=runs/demo
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
-_OVERWRITE = cli.define_overwrite()
-flags.adopt_module_key_flags(cli)
+_OVERWRITE = launch_flags.define_overwrite()
+flags.adopt_module_key_flags(launch_flags)
 
 
 def main(argv):
   del argv
-  from bayes_prompting import experiment
+  from bayes_prompting.experiment import run
 
-  lab, folder = experiment.open_run(
-    cli.CONFIG.value, cli.WORKDIR.value, _OVERWRITE.value
+  lab, folder = run.open_run(
+    launch_flags.CONFIG.value, launch_flags.WORKDIR.value, _OVERWRITE.value
   )
-  for seed, network in enumerate(experiment.meta_train(lab, folder)):
+  for seed, network in enumerate(run.meta_train(lab, folder)):
     losses = network.get('losses', ())
     loss = f'loss {losses[-1]:.3f} nats' if len(losses) else 'untrained'
     print(f'Pretrained seed {seed}: {loss}, in {folder.pretrained(seed)}')
 
 
 def start():
-  cli.run(main)
+  launch_flags.run(main)
 
 
 if __name__ == '__main__':

@@ -10,24 +10,26 @@ and no other file. Nothing is trained or evaluated. The same from Python:
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
 flags.declare_key_flag('workdir')
 
 
 def main(argv):
   del argv
-  if cli.CONFIG.present:
-    cli.fail('--config: a report needs none, it reads what the runs recorded')
+  if launch_flags.CONFIG.present:
+    launch_flags.fail(
+      '--config: a report needs none, it reads what the runs recorded'
+    )
   # Imported late, so that --help and mistakes in flags need no JAX.
-  from bayes_prompting import report
+  from bayes_prompting.reporting import page
 
-  path = report.write(cli.path(cli.WORKDIR))
+  path = page.write(launch_flags.path(launch_flags.WORKDIR))
   print(f'Report   {path} ({path.stat().st_size / 1e6:.1f} MB)')
 
 
 def start():
-  cli.run(
+  launch_flags.run(
     main, required={'workdir': 'runs/demo'}, compiles=False, resumes=False
   )
 

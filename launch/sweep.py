@@ -32,9 +32,9 @@ import time
 
 from absl import flags
 
-from launch import cli
-from launch import grid
-from launch import jobs
+from launch import flags as launch_flags
+from launch import sweep_grid
+from launch import sweep_jobs
 
 _CONFIGS = flags.DEFINE_multi_string(
   'configs',
@@ -66,13 +66,13 @@ flags.declare_key_flag('workdir')
 
 def _where_they_stand(runs, root):
   """Checks every run, then returns each one's status."""
-  configs = grid.validate(runs)
-  found = {run: jobs.status(run, root, configs[run.name]) for run in runs}
+  configs = sweep_grid.validate(runs)
+  found = {run: sweep_jobs.status(run, root, configs[run.name]) for run in runs}
   for run, status in found.items():
-    if status.state == jobs.FINISHED:
-      found[run] = jobs.Status(jobs.SKIPPED, 'finished before')
-  left = [run for run in runs if found[run].state != jobs.SKIPPED]
-  for run, status in jobs.jobs(left, root).items():
+    if status.state == sweep_jobs.FINISHED:
+      found[run] = sweep_jobs.Status(sweep_jobs.SKIPPED, 'finished before')
+  left = [run for run in runs if found[run].state != sweep_jobs.SKIPPED]
+  for run, status in sweep_jobs.jobs(left, root).items():
     if status is not None:
       found[run] = status
   return found
@@ -81,10 +81,10 @@ def _where_they_stand(runs, root):
 def _run_local(runs, root):
   """Runs one after another; yields each one's status."""
   for number, run in enumerate(runs, 1):
-    log = jobs.log_path(run, root)
+    log = sweep_jobs.log_path(run, root)
     print(f'[{number}/{len(runs)}] {run.name}  (log: {log})', flush=True)
     started = time.monotonic()
-    status = jobs.execute(jobs.command(run, root), str(log))
+    status = sweep_jobs.execute(sweep_jobs.command(run, root), str(log))
     seconds = time.monotonic() - started
     print(f'  {status.state} after {seconds:.0f} s', flush=True)
     yield run, status
@@ -93,16 +93,16 @@ def _run_local(runs, root):
 def _run(runs, root):
   """Runs, or submits; returns each one's status."""
   if _CLUSTER.value == 'slurm':
-    executor = jobs.executor(root, _SLURM.value)
-    jobs.prepare(root)
-    return jobs.submit(runs, root, executor)
-  jobs.prepare(root)
+    executor = sweep_jobs.executor(root, _SLURM.value)
+    sweep_jobs.prepare(root)
+    return sweep_jobs.submit(runs, root, executor)
+  sweep_jobs.prepare(root)
   return dict(_run_local(runs, root))
 
 
 def _print_table(found):
   """Prints where results are, and every run with its state."""
-  print(f'\nResults  {cli.WORKDIR.value}/*/results.nc')
+  print(f'\nResults  {launch_flags.WORKDIR.value}/*/results.nc')
   width = max(len(run.name) for run in found)
   print(f'\n{"run":<{width}}  state')
   for run, status in found.items():
@@ -112,27 +112,27 @@ def _print_table(found):
 
 def main(argv):
   del argv
-  if cli.CONFIG.present:
-    cli.fail('--config: a sweep takes --configs, once for each')
-  root = cli.path(cli.WORKDIR)
+  if launch_flags.CONFIG.present:
+    launch_flags.fail('--config: a sweep takes --configs, once for each')
+  root = launch_flags.path(launch_flags.WORKDIR)
   if _SLURM.value and _CLUSTER.value != 'slurm':
-    cli.fail('--slurm: needs --cluster=slurm')
-  runs = grid.build(_CONFIGS.value, _SET.value)
+    launch_flags.fail('--slurm: needs --cluster=slurm')
+  runs = sweep_grid.build(_CONFIGS.value, _SET.value)
   found = _where_they_stand(runs, root)
-  leave = (jobs.SKIPPED, jobs.ACTIVE)
+  leave = (sweep_jobs.SKIPPED, sweep_jobs.ACTIVE)
   left = [run for run in runs if found[run].state not in leave]
   if _DRY_RUN.value:
     for run in left:
-      print(shlex.join(['python', *jobs.command(run, root)[1:]]))
+      print(shlex.join(['python', *sweep_jobs.command(run, root)[1:]]))
   elif left:
     found.update(_run(left, root))
   _print_table(found)
-  if any(status.state == jobs.FAILED for status in found.values()):
+  if any(status.state == sweep_jobs.FAILED for status in found.values()):
     sys.exit(1)
 
 
 def start():
-  cli.run(
+  launch_flags.run(
     main,
     required={'configs': 'configs/quick.py', 'workdir': 'runs/sweep'},
     compiles=False,

@@ -8,25 +8,25 @@ earlier run beside it with the same pretraining.
 
 from absl import flags
 
-from launch import cli
+from launch import flags as launch_flags
 
-flags.adopt_module_key_flags(cli)
+flags.adopt_module_key_flags(launch_flags)
 
 
 def main(argv):
   del argv
-  from bayes_prompting import experiment
+  from bayes_prompting.experiment import run
 
-  lab, folder = experiment.open_run(
-    cli.CONFIG.value, cli.WORKDIR.value, pretrained=True
+  lab, folder = run.open_run(
+    launch_flags.CONFIG.value, launch_flags.WORKDIR.value, pretrained=True
   )
-  networks = experiment.meta_train(lab, folder, require=True)
-  tuned = experiment.tune(lab, networks, folder)
+  networks = run.meta_train(lab, folder, require=True)
+  tuned = run.tune(lab, networks, folder)
   print(f'{len(tuned)} tuned methods (by seed) in {folder.path}/checkpoints')
 
 
 def start():
-  cli.run(main)
+  launch_flags.run(main)
 
 
 if __name__ == '__main__':

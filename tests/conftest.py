@@ -13,8 +13,8 @@ import jax
 import pytest
 
 from bayes_prompting import errors
-from bayes_prompting import figures
 from bayes_prompting import registry
+from bayes_prompting.reporting import figures
 
 # Compilation makes first calls slow, so no deadline; the same draws every time.
 hypothesis.settings.register_profile('package', deadline=None, derandomize=True)

@@ -8,11 +8,11 @@ import sys
 import pandas as pd
 import pytest
 
-from bayes_prompting import claim_tables
-from bayes_prompting import experiment
-from bayes_prompting import lab as lab_lib
 from bayes_prompting import settings
-from tests import test_experiment
+from bayes_prompting.claims import tables
+from bayes_prompting.experiment import build
+from bayes_prompting.experiment import run
+from tests.experiment import test_run
 
 ROOT = pathlib.Path(__file__).parent.parent
 BLOCKS = re.findall(
@@ -42,7 +42,7 @@ def test_own_modules_pass_the_contract_tests(own_modules, kind, name):
   found = subprocess.run(
     [
       *(sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
-      *(f'tests/test_{kind}.py', '-k', f'my_lab.{name}'),
+      *(f'tests/{kind}/test_{kind}.py', '-k', f'my_lab.{name}'),
       f'--{kind}=my_lab.{name}',
     ],
     cwd=ROOT,
@@ -56,14 +56,14 @@ def test_own_modules_pass_the_contract_tests(own_modules, kind, name):
 
 
 def test_own_modules_run_by_their_dotted_names(own_modules):
-  config = test_experiment.tiny()
+  config = test_run.tiny()
   with config.unlocked():
     config.tasks.sticky = settings.spec('my_lab.sticky_coin', stay=(0.2, 0.8))
     config.methods.BitFit = settings.spec('my_lab.biases')
     config.pretraining.task = 'sticky'
     config.evaluation.tasks = ('sticky', 'single_coin')
     config.tuning.methods = ('PreBayes', 'BitFit')
-  dataset = experiment.run(config)
+  dataset = run.run(config)
   regrets = dataset.cumulative_regret.sel(
     {'method': 'BitFit', 'pretrain_seed': 0}
   )
@@ -86,12 +86,12 @@ def test_a_file_in_the_package_is_found_without_another_edit(
   config = namespace['get_config']()
   assert config.tasks.sticky.name == 'sticky_coin'
   try:
-    small = test_experiment.tiny(**{'tuning.methods': ('PreBayes',)})
+    small = test_run.tiny(**{'tuning.methods': ('PreBayes',)})
     with small.unlocked():
       small.tasks.sticky = config.tasks.sticky
       small.pretraining.task = config.pretraining.task
       small.evaluation.tasks = config.evaluation.tasks
-    assert 'sticky' in experiment.run(small).eval_task
+    assert 'sticky' in run.run(small).eval_task
   finally:
     sys.modules.pop('bayes_prompting.task_priors.sticky_coin', None)
 
@@ -102,7 +102,7 @@ def test_the_readme_s_first_experiment_builds():
   (block,) = (block for block in blocks if 'def get_config' in block)
   namespace = {}
   exec(block, namespace)
-  lab = lab_lib.build(namespace['get_config']())
+  lab = build.build(namespace['get_config']())
   assert lab.pretraining_task == 'fair_coins'
   # And its snippet, in smaller still.
   (snippet,) = (block for block in blocks if 'experiment.run' in block)
@@ -127,9 +127,9 @@ def test_the_readme_s_first_experiment_builds():
 def test_the_claims_of_the_readme_are_those_of_the_results():
   table = pd.read_csv(ROOT / 'results' / 'paper' / 'claims.csv')
   shown = table[~table.network.str.endswith('_large')]
-  assert claim_tables.markdown(shown) in (ROOT / 'README.md').read_text()
+  assert tables.markdown(shown) in (ROOT / 'README.md').read_text()
   whole = (ROOT / 'results' / 'paper' / 'claims.md').read_text()
-  assert whole == claim_tables.markdown(table)
+  assert whole == tables.markdown(table)
 
 
 def test_a_claim_of_one_s_own_is_judged(tmp_path, capsys):

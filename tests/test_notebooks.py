@@ -118,7 +118,7 @@ def test_the_demo_teaches_what_theory_says(executed):
   target, none, best = _numbers(_text(demo, 'theory_mixture'))
   assert target == pytest.approx(np.log(2), abs=6e-4)
   assert none == pytest.approx(1.477, abs=6e-4) and best > none
-  # The entropy of a random coin is half a nat; 1.900: see test_theory.
+  # The entropy of a random coin is half a nat; 1.900: see test_expectation.
   floor, own, gap = _numbers(_text(demo, 'against_bayes'))
   assert (floor, own) == pytest.approx((51.9, 1.9), abs=6e-3) and gap > 0
 

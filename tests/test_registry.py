@@ -11,9 +11,9 @@ import pytest
 
 import bayes_prompting
 from bayes_prompting import errors
-from bayes_prompting import lab
 from bayes_prompting import registry
 from bayes_prompting import settings
+from bayes_prompting.experiment import build
 
 PACKAGE = pathlib.Path(bayes_prompting.__file__).parent
 
@@ -150,13 +150,13 @@ def test_a_dotted_name_reaches_the_package_too():
 
 def test_a_prior_of_a_user_is_reached_by_a_config(user_module):
   user_module('my_lab.echo', ECHO)
-  config = settings.base()
+  config = settings.base_config()
   with config.unlocked():
     config.tasks.echo = settings.spec('my_lab.echo', vocab_size=2)
   config.tuning.target = 'echo'
   config.tuning.methods = ('PreBayes',)
   config.evaluation.tasks = ('echo', 'random_coins')
-  built = lab.build(config, allow_plugins=True)
+  built = build.build(config, allow_plugins=True)
   prior = built.priors[built.target]
   tokens = np.asarray(prior.sample(jax.random.key(0), 8).tokens)
   assert len(set(tokens.tolist())) == 1
@@ -167,10 +167,10 @@ def test_a_prior_of_a_user_is_reached_by_a_config(user_module):
 
 def test_a_config_is_told_which_argument_of_a_users_prior(user_module):
   user_module('my_lab.echo', ECHO)
-  config = settings.base()
+  config = settings.base_config()
   with config.unlocked():
     config.tasks.echo = settings.spec('my_lab.echo', vocabsize=2)
-  message = refusal(lab.build, config)
+  message = refusal(build.build, config)
   assert 'tasks.echo' in message
   assert "'vocabsize'" in message
   assert 'vocab_size' in message

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bayes_prompting import errors
-from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import trees
 
@@ -198,7 +198,7 @@ def test_replace_exchanges_the_given_and_no_other(tree):
 def network_shapes(torso):
   """The parameter tree of a network, without its numbers."""
   module = registry.make('torsos', 'test', {'name': torso})
-  network = predictor_lib.network(module, 2, 8)
+  network = predictors.network(module, 2, 8)
   return jax.eval_shape(network.init, jax.random.key(0))
 
 

@@ -10,7 +10,7 @@ import itertools
 import jax
 import numpy as np
 
-from bayes_prompting import predictor as predictor_lib
+from bayes_prompting import predictors
 from bayes_prompting import registry
 
 
@@ -54,7 +54,7 @@ def network(torso='lstm', vocab_size=2, embedding_dim=4, seed=0, **kwargs):
   if torso == 'transformer':
     kwargs.setdefault('num_heads', 2)
   module = registry.make('torsos', 'test', {'name': torso, **kwargs})
-  predictor = predictor_lib.network(module, vocab_size, embedding_dim)
+  predictor = predictors.network(module, vocab_size, embedding_dim)
   return predictor, jax.jit(predictor.init)(jax.random.key(seed))
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax.scipy import special as jspecial
 import numpy as np
 
-from bayes_prompting import axes
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
+from bayes_prompting.task_priors import _axes
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -62,7 +62,7 @@ def log_sample(key: types.Key, alpha: types.Array) -> types.Array:
 
 def log_mean(alpha: np.ndarray, counts: types.Array) -> types.Array:
   """Returns log (b_v / sum(b)), b = alpha + counts: the log predictive."""
-  alpha = axes.under(alpha, counts)
+  alpha = _axes.under(alpha, counts)
   weight = alpha.astype(counts.dtype) + counts
   log_weight = jnp.log(jnp.where(alpha > 0, weight, 1.0))
   predictive = log_weight - jnp.log(weight.sum(-1, keepdims=True))
@@ -76,7 +76,7 @@ def mean_entropy(alpha: np.ndarray, counts: types.Array) -> types.Array:
   and B = sum(b) (Wolpert and Wolf, 1995, "Estimating functions of probability
   distributions from a finite set of samples").
   """
-  weight = axes.under(alpha, counts).astype(counts.dtype) + counts
+  weight = _axes.under(alpha, counts).astype(counts.dtype) + counts
   total = weight.sum(-1, keepdims=True)
   digamma = jspecial.digamma
   return jnp.sum(
@@ -92,7 +92,7 @@ def log_evidence(alpha: np.ndarray, counts: types.Array) -> types.Array:
   without the coefficient that counts the orders); -inf where a token that never
   occurs has been seen.
   """
-  alpha = axes.under(alpha, counts)
+  alpha = _axes.under(alpha, counts)
   occurs = alpha > 0
   some = np.where(occurs, alpha, 1.0).astype(counts.dtype)
   total = alpha.sum(-1, keepdims=True).astype(counts.dtype)
@@ -118,7 +118,7 @@ def _log_rise(a, c, unit):
   rise = c * jnp.log((b + c) / unit) - c + (b - 0.5) * jnp.log1p(c / b)
   rise += _stirling(b + c) - _stirling(b)
   a, c = a[..., None], c[..., None]
-  steps = axes.under(np.arange(_LARGE, dtype=c.dtype), a)
+  steps = _axes.under(np.arange(_LARGE, dtype=c.dtype), a)
   return rise - jnp.log1p(c / (a + steps)).sum(-1)
 
 

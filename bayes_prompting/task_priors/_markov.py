@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayes_prompting import axes
 from bayes_prompting import types
+from bayes_prompting.task_priors import _axes
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _tables
 
@@ -93,7 +93,7 @@ def make(
   def context(labels):
     labels = labels.astype(jnp.int32)
     known = labels[..., 0] >= 0  # The oldest: then all are.
-    places = axes.under(digits, labels)
+    places = _axes.under(digits, labels)
     number = jnp.sum(labels * places, axis=-1, dtype=jnp.int32)
     return jnp.where(known, number, 0), known
 

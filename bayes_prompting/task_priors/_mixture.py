@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayes_prompting import axes
 from bayes_prompting import types
+from bayes_prompting.task_priors import _axes
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -18,7 +18,7 @@ def log_joint(log_weights: np.ndarray, evidence: types.Array) -> types.Array:
     log_weights: [M].
     evidence: [..., M], log P(history | component).
   """
-  weights = axes.under(log_weights, evidence)
+  weights = _axes.under(log_weights, evidence)
   return weights.astype(evidence.dtype) + evidence
 
 
@@ -43,7 +43,7 @@ def log_predictive(joint: types.Array, log_probs: types.Array) -> types.Array:
     log_probs: [..., M, V] or [M, V], log predictive of each component.
   """
   weights = log_posterior(joint)[..., None]
-  return jax.nn.logsumexp(weights + axes.under(log_probs, weights), axis=-2)
+  return jax.nn.logsumexp(weights + _axes.under(log_probs, weights), axis=-2)
 
 
 def mean(joint: types.Array, values: types.Array) -> types.Array:
@@ -53,7 +53,7 @@ def mean(joint: types.Array, values: types.Array) -> types.Array:
     joint: [..., M], see `log_posterior`.
     values: [..., M] or [M].
   """
-  values = axes.under(values, joint)
+  values = _axes.under(values, joint)
   return jnp.sum(jnp.exp(log_posterior(joint)) * values, axis=-1)
 
 

@@ -7,9 +7,9 @@ from jax.scipy import special as jspecial
 import numpy as np
 from scipy import special
 
-from bayes_prompting import axes
 from bayes_prompting import checks
 from bayes_prompting import types
+from bayes_prompting.task_priors import _axes
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _tables
 
@@ -37,13 +37,13 @@ def make(probabilities: Sequence[float]) -> types.TaskPrior:
   entropy = special.entr(probs).sum()
 
   def log_predictive(counts):
-    never = axes.under(log_probs == -np.inf, counts)
+    never = _axes.under(log_probs == -np.inf, counts)
     impossible = jnp.any((counts > 0) & never, axis=-1)
     predictive = jnp.broadcast_to(log_probs.astype(counts.dtype), counts.shape)
     return jnp.where(impossible[..., None], -jnp.inf, predictive)
 
   def log_evidence(counts):
-    each = axes.under(probs, counts).astype(counts.dtype)
+    each = _axes.under(probs, counts).astype(counts.dtype)
     return jspecial.xlogy(counts, each).sum(-1)
 
   return _exchangeable.make(

@@ -8,9 +8,9 @@ from jax.scipy import special as jspecial
 import numpy as np
 from scipy import special
 
-from bayes_prompting import axes
 from bayes_prompting import checks
 from bayes_prompting import types
+from bayes_prompting.task_priors import _axes
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
@@ -56,7 +56,7 @@ def make(
   def log_joint(counts):
     # xlogy is 0 where the count is, so that 0 log 0 = 0.
     counts = counts[..., None, :]
-    of_components = axes.under(probs, counts).astype(counts.dtype)
+    of_components = _axes.under(probs, counts).astype(counts.dtype)
     likelihood = jspecial.xlogy(counts, of_components).sum(-1)
     return _mixture.log_joint(log_weights, likelihood)  # [..., M]
 

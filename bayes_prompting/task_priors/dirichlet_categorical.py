@@ -6,8 +6,8 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from bayes_prompting import axes
 from bayes_prompting import types
+from bayes_prompting.task_priors import _axes
 from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _tables
@@ -38,7 +38,7 @@ def make(concentration: Sequence[float]) -> types.TaskPrior:
   occurs = alpha > 0
 
   def log_predictive(counts):
-    never = axes.under(~occurs, counts)
+    never = _axes.under(~occurs, counts)
     impossible = jnp.any((counts > 0) & never, axis=-1, keepdims=True)
     return jnp.where(impossible, -jnp.inf, _dirichlet.log_mean(alpha, counts))
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayes_prompting import axes
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
+from bayes_prompting.task_priors import _axes
 from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _markov
 from bayes_prompting.task_priors import _tables
@@ -65,7 +65,7 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
     return jnp.where(impossible[..., None], -jnp.inf, predictive)
 
   def log_predictive(counts, contexts):
-    never = axes.under(~occurs, counts)
+    never = _axes.under(~occurs, counts)
     impossible = jnp.any((counts > 0) & never, axis=(-2, -1))
     return row_predictive(_markov.row(counts, contexts), impossible)
 

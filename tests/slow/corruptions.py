@@ -15,7 +15,7 @@ from absl import app
 from absl import logging
 import numpy as np
 
-from bayes_prompting import checkpoints
+from bayes_prompting.storage import checkpoints
 
 
 def _refused(path):

@@ -1,0 +1,96 @@
+"""Tables of claims that were judged: for a terminal, as Markdown and as CSV."""
+
+import io
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayes_prompting.claims import judge
+from bayes_prompting.system import files
+
+
+def interval(row: Any) -> str:
+  """Returns value and interval as text."""
+  if np.isnan(row.value):
+    return ''
+  if row.networks == 0:
+    return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
+  return f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]'
+
+
+def text(table: pd.DataFrame) -> str:
+  """Returns the table for a terminal: what was judged, and how much was not."""
+  ran = table[table.verdict != judge.NOT_RUN]
+  lines = [
+    f'{row.verdict:<14} {row.claim} ({row.network}): {interval(row)} '
+    f'{row.unit}, bound {row.bound}{_size(row)}'
+    for row in ran.itertuples()
+  ]
+  counts = table.verdict.value_counts()
+  said = [f'{counts[x]} {x}' for x in judge.VERDICTS if x in counts]
+  return '\n'.join([*lines, f'Claims: {", ".join(said)}.'])
+
+
+def markdown(table: pd.DataFrame) -> str:
+  """Returns the table as Markdown, torsos side by side, without reasons.
+
+  In brackets stand 95% intervals, networks x repetitions, and how many runs
+  were stopped, and are left out.
+  """
+  torsos = [x.split('_')[0] for x in table.network]
+  kinds = [
+    x.removeprefix(torso)
+    for x, torso in zip(table.network, torsos, strict=True)
+  ]
+  table = table.assign(torso=torsos, kind=kinds)
+  columns = list(dict.fromkeys(torsos))
+  lines = [
+    f'| claim | must be | {" | ".join(columns)} |',
+    '|---' * (2 + len(columns)) + '|',
+  ]
+  for (_, text, kind, bound), rows in table.groupby(
+    ['name', 'claim', 'kind', 'bound'], sort=False
+  ):
+    found = {row.torso: _cell(row) for row in rows.itertuples()}
+    cells = ' | '.join(found.get(torso, '') for torso in columns)
+    note = f' ({kind[1:]})' if kind and kind[1:] not in text.lower() else ''
+    lines.append(f'| {text}{note} | {bound} | {cells} |')
+  return '\n'.join(lines) + '\n'
+
+
+def _cell(row):
+  """Returns a verdict, and what it is made of, as Markdown."""
+  if row.verdict == judge.NOT_RUN:
+    return judge.NOT_RUN
+  unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
+  return f'**{row.verdict}**: {interval(row)}{unit}{_size(row)}'
+
+
+def _size(row):
+  """Returns networks x repetitions in brackets; none of what is exact."""
+  said = []
+  if row.networks:
+    said.append(f'{row.networks} x {row.repetitions}')
+  if row.networks == 1:
+    said.append('this network alone')
+  left_out = getattr(row, 'stopped', 0)  # Tables had no such column once.
+  if left_out > 0:
+    said.append(f'{int(left_out)} stopped')
+  return f' ({", ".join(said)})' if said else ''
+
+
+def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:
+  """Writes `claims.csv` and `claims.md`, each under its name once whole.
+
+  Raises:
+    UserError: If one cannot be written.
+  """
+  folder = pathlib.Path(folder)
+  rows = table.to_csv(index=False, float_format='%.6g')
+  # Of the same digits, so that the one can be made of the other.
+  rounded = pd.read_csv(io.StringIO(rows))
+  for name, text in (('claims.csv', rows), ('claims.md', markdown(rounded))):
+    files.write_text(folder / name, text, 'workdir')

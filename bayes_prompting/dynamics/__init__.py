@@ -1,0 +1,1 @@
+"""What a prompt does inside a network, and what it means."""

@@ -1,0 +1,1 @@
+"""A configuration, built and run: meta-train, tune, evaluate, load."""

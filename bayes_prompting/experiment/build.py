@@ -1,0 +1,354 @@
+"""What a configuration describes, built: priors, predictors, methods."""
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import keys
+from bayes_prompting import predictors
+from bayes_prompting import registry
+from bayes_prompting import settings
+from bayes_prompting import types
+from bayes_prompting.settings import plain
+from bayes_prompting.training import fit as fit_lib
+from bayes_prompting.training import mesh as mesh_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """One way to adapt one predictor.
+
+  Attributes:
+    name: As in the paper, and in everything a user sees.
+    tuners: What is adapted: one tuner for each initialisation that is tried,
+      which differ in nothing but where they start from.
+    predictor: The network, or the exact Bayesian predictor.
+    is_bayes: Which of the two; the latter has no pretraining seeds.
+  """
+
+  name: str
+  tuners: tuple[types.Tuner, ...]
+  predictor: types.Predictor
+  is_bayes: bool
+
+  @property
+  def tuner(self) -> types.Tuner:
+    """The first of them, for all that they share."""
+    return self.tuners[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lab:
+  """Everything that an experiment needs, built once.
+
+  Attributes:
+    config: Plain values.
+    priors: Task priors by name.
+    network: The neural predictor.
+    methods: Those that run, by name, in the order of reports.
+    pretraining: Settings of meta-training.
+    tuning: Settings of tuning, with the first learning rate of the grid.
+    report_steps: Steps of the summary, the headline's first.
+    root: The run's root key.
+  """
+
+  config: dict[str, Any]
+  priors: dict[str, types.TaskPrior]
+  network: types.Predictor
+  methods: dict[str, Method]
+  pretraining: fit_lib.Settings
+  tuning: fit_lib.Settings
+  report_steps: tuple[int, ...]
+  root: types.Key
+
+  @property
+  def num_seeds(self) -> int:
+    """Pretraining seeds."""
+    return self.config['pretraining']['num_seeds']
+
+  @property
+  def num_repetitions(self) -> int:
+    """Tuning repetitions of a method that uses randomness."""
+    return self.config['tuning']['num_repetitions']
+
+  @property
+  def pretraining_task(self) -> str:
+    """Name of the task that the network is meta-trained on."""
+    return self.config['pretraining']['task']
+
+  @property
+  def target(self) -> str:
+    """Name of the task that is tuned to."""
+    return self.config['tuning']['target']
+
+  @property
+  def learning_rates(self) -> tuple[float, ...]:
+    """The grid of learning rates of tuning."""
+    return tuple(map(float, self.config['tuning']['learning_rate']))
+
+  @property
+  def prefix_inits(self) -> tuple[str, ...]:
+    """The grid of initialisations of prefixes."""
+    return tuple(self.config['tuning']['prefix_init'])
+
+  def repetitions(self, method: Method) -> int:
+    """Returns R of a method: 1 if it uses no randomness."""
+    return self.num_repetitions if method.tuner.random else 1
+
+  def rates(self, method: Method) -> tuple[float, ...]:
+    """Returns the rates of a method: the first if it follows no gradient."""
+    follows = method.tuner.trainable and self.tuning.num_steps > 0
+    return self.learning_rates if follows else self.learning_rates[:1]
+
+  def shape(self, method: Method) -> tuple[int, int, int]:
+    """Returns the axes of a method's runs on one network.
+
+    They are L learning rates, P initialisations, R repetitions, the leading
+    axes [L, P, R] of all that it tunes. L or P is 1 for a method with nothing
+    to choose on that axis.
+    """
+    rates, inits = self.rates(method), method.tuners
+    return len(rates), len(inits), self.repetitions(method)
+
+  def seeds(self, method: Method) -> range:
+    """Returns the pretraining seeds that a method runs on."""
+    return range(1 if method.is_bayes else self.num_seeds)
+
+  def precision(self) -> contextlib.AbstractContextManager[None]:
+    """Returns a context that computes at the configured matmul precision.
+
+    The functions of `experiment` enter it themselves. Enter it to compute with
+    what they left as they did: elsewhere JAX's own default holds, which on a
+    GPU is TF32. Programs are compiled for each precision apart.
+    """
+    return jax.default_matmul_precision(
+      self.config['compute']['matmul_precision']
+    )
+
+  def mesh(self, fit: fit_lib.Settings, runs: int) -> jax.sharding.Mesh | None:
+    """Returns the devices of a fit of so many runs; None for a single one.
+
+    Raises:
+      UserError: See `sharding.choose`.
+    """
+    return mesh_lib.for_fit(self.config['compute'], runs, fit.batch_size)
+
+  def row_mesh(self) -> jax.sharding.Mesh | None:
+    """Returns the devices that evaluation and search split sequences over."""
+    return mesh_lib.for_rows(self.config['compute'])
+
+  def tuning_key(self, seed: int) -> types.Key:
+    """Returns the root of all streams of tuning on one network.
+
+    All methods share it: they start from the same random tokens and see the
+    same data, which pairs them.
+    """
+    return keys.stream(self.root, 'tuning', seed)
+
+
+def build(
+  config: ml_collections.ConfigDict, allow_plugins: bool = False
+) -> Lab:
+  """Checks a configuration and builds what it describes; touches no file.
+
+  Args:
+    config: See `settings.base`.
+    allow_plugins: Whether it may name modules outside the package, which are
+      then imported: one of the user's own may, one that was found in a file may
+      not, unless the user says so. See `registry.plugins`.
+
+  Raises:
+    UserError: One line that names the field, its value and what is allowed.
+  """
+  with registry.plugins(allow_plugins):
+    return _build(config)
+
+
+def _build(config):
+  settings.validate(config)
+  root = jax.random.key(config.seed)
+  values = plain.of(config)
+  specs = plain.to_config(values)
+  priors = {
+    name: registry.make('task_priors', f'tasks.{name}', task)
+    for name, task in specs.tasks.items()
+  }
+  used = (config.tuning.target, *config.evaluation.tasks)
+  pretraining_prior = priors[config.pretraining.task]
+  for name in used:
+    _check_vocabulary(name, priors[name], config, pretraining_prior)
+  torso = registry.make('torsos', 'network.torso', specs.network.torso)
+  network = predictors.network(
+    torso, pretraining_prior.vocab_size, config.network.embedding_dim
+  )
+  methods = {}
+  for name in config.tuning.methods:
+    fields = specs.methods[name].to_dict()
+    is_bayes = fields.pop('predictor', 'network') == 'bayes'
+    predictor = network
+    if is_bayes:
+      task = fields.pop('task', config.pretraining.task)
+      predictor = predictors.bayesian(priors[task])
+      _check_vocabulary(task, priors[task], config, pretraining_prior)
+    with _naming(values, name):
+      tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
+    methods[name] = Method(name, tuners, predictor, is_bayes)
+  lab = Lab(
+    config=values,
+    priors=priors,
+    network=network,
+    methods=methods,
+    pretraining=_fit_settings(
+      config.pretraining, config.pretraining.learning_rate, config.compute
+    ),
+    tuning=_fit_settings(
+      config.tuning, config.tuning.learning_rate[0], config.compute
+    ),
+    report_steps=settings.report_steps(config),
+    root=root,
+  )
+  _try_shapes(lab)
+  return lab
+
+
+def _check_vocabulary(name, prior, config, pretraining_prior):
+  if prior.vocab_size != pretraining_prior.vocab_size:
+    raise errors.UserError(
+      f'tasks.{name}: has a vocabulary of {prior.vocab_size}, pretraining on '
+      f'{config.pretraining.task!r} has {pretraining_prior.vocab_size}'
+    )
+
+
+@contextlib.contextmanager
+def _naming(values, method):
+  """Has an error name the field that a method's argument was taken from."""
+  try:
+    yield
+  except errors.UserError as error:
+    for argument, field in settings.SHARED.items():
+      own = f'methods.{method}.{argument}'
+      given = values['methods'][method].get(argument)
+      if str(error).startswith(f'{own}:') and given == values['tuning'][field]:
+        text = str(error).removeprefix(own)
+        raise errors.UserError(f'tuning.{field} ({own}){text}') from None
+    raise
+
+
+def _tuners(field, spec, grid):
+  """Builds a tuner for each initialisation of a method, one without any."""
+  inits = spec.get('init')
+  # Another kind of value is the business of a tuner of a user's own.
+  if not isinstance(inits, tuple) or not all(isinstance(x, str) for x in inits):
+    return (registry.make('tuners', field, spec),)
+  if inits != grid and len(inits) != 1:
+    raise errors.UserError(
+      f'{field}.init: must be one name, or follow '
+      f'tuning.prefix_init={checks.show(grid)}, got {checks.show(inits)}'
+    )
+  tuners = tuple(
+    registry.make('tuners', field, {**spec, 'init': init}) for init in inits
+  )
+  # A search starts nowhere.
+  return tuners if tuners[0].candidates is None else tuners[:1]
+
+
+def _fit_settings(section, learning_rate, compute) -> fit_lib.Settings:
+  return fit_lib.Settings(
+    num_steps=section.num_steps,
+    batch_size=section.batch_size,
+    length=section.length,
+    learning_rate=float(learning_rate),
+    num_sequences=section.get('num_sequences', 0),
+    schedule=section.schedule,
+    sequence_block=compute.sequence_block,
+    run_block=compute.run_block,
+  )
+
+
+def network_shapes(lab: Lab) -> types.PyTree:
+  """Returns shapes and dtypes of the network's weights."""
+  return jax.eval_shape(lab.network.init, lab.root)
+
+
+def pretrained_shapes(lab: Lab) -> dict[str, types.PyTree]:
+  """Returns shapes and dtypes of what meta-training gives for a seed."""
+  shapes = {'params': network_shapes(lab)}
+  if lab.pretraining.num_steps:
+    shapes['losses'] = _float32(lab.pretraining.num_steps)
+  return shapes
+
+
+def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
+  """Returns shapes and dtypes of what tuning by a method gives for a seed.
+
+  The leading axes of `tunable` are [L, P, R], see `Lab.shape`; `losses` is
+  [num_steps, L, P, R], and `candidate_losses` [R, M].
+  """
+  axes = lab.shape(method)
+  shapes = {
+    'tunable': jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((*axes, *x.shape), x.dtype),
+      _start_shapes(method, method.tuner, lab.root),
+    )
+  }
+  if method.tuner.candidates is not None:
+    candidates = jax.eval_shape(
+      lambda: method.tuner.candidates(method.predictor)
+    )
+    total = len(jax.tree.leaves(candidates)[0])
+    shapes['candidate_losses'] = _float32(lab.repetitions(method), total)
+  elif method.tuner.trainable and lab.tuning.num_steps:
+    shapes['losses'] = _float32(lab.tuning.num_steps, *axes)
+  return shapes
+
+
+def _start_shapes(method, tuner, key):
+  def start(key):
+    return tuner.init(key, method.predictor, method.predictor.init(key))
+
+  return jax.eval_shape(start, key)
+
+
+def _float32(*shape):
+  return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _try_shapes(lab):
+  """Traces every method once, so that what cannot work is said at once."""
+  try:
+    network_shapes(lab)
+  except errors.UserError as error:
+    raise errors.UserError(f'network.torso.{error}') from None
+  for method in lab.methods.values():
+
+    def bind(key, method=method):
+      params = method.predictor.init(key)
+      tunable = method.tuner.init(key, method.predictor, params)
+      if method.tuner.candidates is not None:
+        method.tuner.candidates(method.predictor)
+      return method.tuner.bind(method.predictor, params, tunable)
+
+    with _naming(lab.config, method.name):
+      try:
+        jax.eval_shape(bind, lab.root)
+        _check_starts(lab, method)
+      except errors.UserError as error:
+        raise errors.UserError(f'methods.{method.name}.{error}') from None
+
+
+def _check_starts(lab, method):
+  """Checks that all starts of a method can be fitted as one."""
+  if len(method.tuners) == 1:
+    return
+  starts = [_start_shapes(method, x, lab.root) for x in method.tuners]
+  if any(start != starts[0] for start in starts):
+    raise errors.UserError(
+      f'init: every one of {lab.prefix_inits} must start from a tunable of '
+      'the same shape'
+    )

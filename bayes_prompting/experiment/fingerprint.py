@@ -1,0 +1,105 @@
+"""What numbers depend on: configuration, versions, and modules' numerics.
+
+Nothing here looks at the package's source: a module that computes numbers has
+a version of them, `NUMERICS` (see `registry.numerics`).
+"""
+
+from collections.abc import Mapping
+import types as python_types
+from typing import Any
+
+from bayes_prompting import keys
+from bayes_prompting import predictors
+from bayes_prompting import registry
+from bayes_prompting import regret
+from bayes_prompting.experiment import evaluation
+from bayes_prompting.settings import plain
+from bayes_prompting.storage import workdir
+from bayes_prompting.theory import expectation
+from bayes_prompting.theory import histories
+from bayes_prompting.training import blocks
+from bayes_prompting.training import fit
+from bayes_prompting.training import mesh as mesh_lib
+from bayes_prompting.training import search
+from bayes_prompting.training import updates
+
+# What every fit runs through, and what else a whole run does.
+_FIT = (blocks, fit, keys, predictors, regret, mesh_lib, updates)
+_RUN = (*_FIT, evaluation, histories, search, expectation)
+
+
+def _priors(
+  config: Mapping[str, Any], task: str
+) -> list[python_types.ModuleType]:
+  return registry.modules('task_priors', config['tasks'][task])
+
+
+def _torso(config: Mapping[str, Any]) -> list[python_types.ModuleType]:
+  return registry.modules('torsos', config['network']['torso'])
+
+
+def network_hash(config: Mapping[str, Any], seed: int) -> str:
+  """Returns the hash of everything that a pretrained network depends on.
+
+  Args:
+    config: Plain values.
+    seed: The pretraining seed.
+  """
+  task = config['pretraining']['task']
+  pretraining = dict(config['pretraining'])
+  del pretraining['num_seeds']
+  modules = [
+    *_FIT,
+    *_priors(config, task),
+    *_torso(config),
+    registry.module('tuners', 'weights'),
+  ]
+  return plain.fingerprint(
+    {
+      'network': config['network'],
+      'task': config['tasks'][task],
+      'pretraining': pretraining,
+      'seed': config['seed'],
+      'pretrain_seed': seed,
+      # Of how it is computed, all that touches the rounding of a single run.
+      'compute': {
+        name: value
+        for name, value in config['compute'].items()
+        if name != 'run_block'
+      },
+      'numerics': registry.numerics(modules),
+      'numerical': workdir.provenance()['numerical'],
+    }
+  )
+
+
+def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
+  """Returns the versions of all numerics that a run goes through, by module.
+
+  Args:
+    config: Plain values.
+  """
+  methods = [config['methods'][x] for x in config['tuning']['methods']]
+  tasks = {
+    config['pretraining']['task'],
+    config['tuning']['target'],
+    *config['evaluation']['tasks'],
+    *(x['task'] for x in methods if 'task' in x),
+  }
+  modules = [
+    *_RUN,
+    *_torso(config),
+    *(x for task in sorted(tasks) for x in _priors(config, task)),
+    *(registry.module('tuners', x['name']) for x in methods),
+    registry.module('tuners', 'weights'),
+  ]
+  return dict(sorted(registry.numerics(modules).items()))
+
+
+def record(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what a run's `config.json` says, and what work under way is of.
+
+  Args:
+    config: Plain values.
+  """
+  return workdir.record(config, numerics(config))

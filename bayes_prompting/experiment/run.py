@@ -1,0 +1,315 @@
+"""The main job: meta-train, tune, evaluate; configuration in, results out."""
+
+import contextlib
+import functools
+import math
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import xarray as xr
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import keys
+from bayes_prompting import registry
+from bayes_prompting import results
+from bayes_prompting.experiment import build
+from bayes_prompting.experiment import fingerprint
+from bayes_prompting.experiment import judging
+from bayes_prompting.experiment import memory
+from bayes_prompting.experiment import tuning
+from bayes_prompting.reporting import figures
+from bayes_prompting.results import summary
+from bayes_prompting.settings import plain
+from bayes_prompting.storage import checkpoints
+from bayes_prompting.storage import resume
+from bayes_prompting.storage import workdir as workdir_lib
+from bayes_prompting.system import compilation
+from bayes_prompting.system import distributed
+from bayes_prompting.system import locks
+
+Lab = build.Lab
+Workdir = workdir_lib.Workdir
+
+
+def _as_configured(function):
+  """Has a function of a lab compute at its precision, and debug as it says."""
+
+  @functools.wraps(function)
+  def wrapped(lab, *args, **kwargs):
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(lab.precision())
+      if lab.config['debug']['nans']:
+        stack.enter_context(jax.debug_nans(True))
+      return function(lab, *args, **kwargs)
+
+  return wrapped
+
+
+@contextlib.contextmanager
+def _alone_in(folder, lab):
+  """Keeps other processes from writing to a run's folder."""
+
+  def enter(stack):
+    stack.enter_context(locks.lock(folder.path))
+    # Another process may have moved the folder aside since it was claimed.
+    workdir_lib.check(folder.path, fingerprint.record(lab.config))
+
+  with contextlib.ExitStack() as stack:
+    if folder is not None:
+      distributed.on_first(lambda: enter(stack))
+    yield
+
+
+def run(
+  config: ml_collections.ConfigDict,
+  workdir: str | os.PathLike[str] | None = None,
+  overwrite: bool = False,
+) -> xr.Dataset:
+  """Runs a whole experiment; what is finished in the workdir is not run again.
+
+  Compiled programs are kept between processes, see `compilation.use_cache`.
+
+  Args:
+    config: See `settings.base`.
+    workdir: Where everything is kept; with None nothing is written.
+    overwrite: Move an older run in the workdir aside, under a dated name.
+
+  Returns:
+    The results, see `bayes_prompting.results`.
+
+  Raises:
+    UserError: If the configuration or the workdir will not do; before anything
+      is written.
+  """
+  compilation.use_cache()
+  lab, folder = open_run(config, workdir, overwrite)
+  return finish(lab, folder)
+
+
+def finish(
+  lab: Lab, folder: Workdir | None, require: bool = False
+) -> xr.Dataset:
+  """Does what is left of a run, and writes results, summary and figures.
+
+  Args:
+    lab: What to do.
+    folder: Where everything is kept; nothing is written with None.
+    require: Raise UserError where something would have to be trained or tuned.
+  """
+  with _alone_in(folder, lab):
+    dataset = None
+    if folder is not None:
+      dataset = distributed.on_first(lambda: _load_results(folder))
+    if dataset is None:
+      networks = meta_train(lab, folder, require)
+      tuned = tune(lab, networks, folder, require)
+      dataset = evaluate(lab, networks, tuned)
+      if folder is not None:
+        distributed.on_first(lambda: results.save(dataset, folder.results))
+    if folder is not None:
+      checkpoints.remove(folder.under_way)
+      distributed.on_first(lambda: _report(dataset, folder))
+    return dataset
+
+
+def _load_results(folder):
+  """Returns the results of a run that is finished, else None."""
+  if not folder.results.exists():
+    return None
+  dataset = results.load(folder.results)
+  print(f'Finished already: {folder.path}')
+  return dataset
+
+
+def _report(dataset, folder):
+  summary.save(summary.summarize(dataset), folder.summary)
+  figures.make_all(dataset, folder.figures)
+
+
+def open_run(
+  config: ml_collections.ConfigDict,
+  workdir: str | os.PathLike[str] | None,
+  overwrite: bool = False,
+  pretrained: bool = False,
+) -> tuple[Lab, Workdir | None]:
+  """Builds what a configuration describes, then claims its workdir.
+
+  With `pretrained` it raises UserError, before anything is written, where a
+  network would have to be trained.
+  """
+  lab = distributed.together(lambda: _build(config))
+  distributed.agree('configuration', plain.fingerprint(lab.config))
+  if workdir is None:
+    return lab, None
+  return lab, distributed.on_first(
+    lambda: _open_workdir(lab, workdir, overwrite, pretrained)
+  )
+
+
+def _build(config):
+  """Builds the lab, and checks that it suits the machine."""
+  lab = build.build(config, allow_plugins=True)
+  memory.check(lab)
+  lab.mesh(lab.pretraining, 1)
+  for method in lab.methods.values():
+    lab.mesh(lab.tuning, math.prod(lab.shape(method)))
+  lab.row_mesh()
+  return lab
+
+
+def _open_workdir(lab, workdir, overwrite, pretrained):
+  path = checks.path('workdir', workdir)
+  if pretrained and not (path / 'config.json').exists():
+    _check_pretrained(lab, Workdir(path))
+  record = fingerprint.record(lab.config)
+  return workdir_lib.claim(path, record, overwrite)
+
+
+def _check_pretrained(lab, folder):
+  for seed in range(lab.num_seeds):
+    shared = folder.networks / fingerprint.network_hash(lab.config, seed)
+    if not checkpoints.exists(shared):
+      raise errors.MissingNetwork(
+        f'workdir: no run at {str(folder.path)!r}, and no network of this '
+        f'configuration beside it ({str(shared)!r}); pretrain first'
+      )
+
+
+@_as_configured
+def meta_train(
+  lab: Lab, folder: Workdir | None = None, require: bool = False
+) -> list[dict[str, Any]]:
+  """Meta-trains a network for each seed, or takes it from an earlier run.
+
+  Networks are kept beside the workdir, in `networks/`, under a hash of
+  everything that they depend on, and copied into the workdir.
+
+  Args:
+    lab: What to do.
+    folder: Where to keep it; nowhere with None.
+    require: Raise UserError where a network would have to be trained.
+
+  Returns:
+    For each seed `params` and `losses` [num_steps], in nats a sequence.
+  """
+  with _alone_in(folder, lab):
+    return [
+      _meta_train_seed(lab, seed, folder, require)
+      for seed in range(lab.num_seeds)
+    ]
+
+
+def _meta_train_seed(lab, seed, folder, require):
+  name = fingerprint.network_hash(lab.config, seed)
+  metadata = {'hash': name, 'config': lab.config, 'pretrain_seed': seed}
+  places = []
+  if folder is not None:
+    own = {'config': lab.config, 'pretrain_seed': seed}
+    places = [
+      (folder.pretrained(seed), own),
+      (folder.networks / name, {'hash': name}),
+    ]
+  return resume.restore_or_make(
+    places,
+    build.pretrained_shapes(lab),
+    metadata,
+    lambda: _meta_train_one(lab, seed, folder),
+    require,
+    None if folder is None else folder.unfinished(f'pretraining-seed{seed}'),
+  )
+
+
+def _meta_train_one(lab, seed, folder):
+  """Runs `fit` with the tuner "all weights" from a random start."""
+  key = keys.stream(lab.root, 'pretraining')
+  tuner = registry.make(
+    'tuners', 'pretraining', {'name': 'weights', 'start': 'random'}
+  )
+  # Only its structure is used: the tuner brings new weights.
+  template = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, x.dtype), build.network_shapes(lab)
+  )
+  tunable, losses = tuning.fit(
+    f'pretraining-seed{seed}',
+    lab.pretraining,
+    folder,
+    lab.mesh(lab.pretraining, 1),
+    lab.config,
+    key=key,
+    predictor=lab.network,
+    params=template,
+    tuner=tuner,
+    task_prior=lab.priors[lab.pretraining_task],
+    repetitions=[seed],
+  )
+  tunable = jax.tree.map(lambda x: x[0], tunable)
+  params, _ = tuner.bind(lab.network, template, tunable)
+  found = {'params': params}
+  if len(losses):
+    found['losses'] = losses[:, 0]
+  return found
+
+
+@_as_configured
+def tune(
+  lab: Lab,
+  networks: list[dict[str, Any]],
+  folder: Workdir | None = None,
+  require: bool = False,
+) -> dict[tuple[str, int], dict[str, Any]]:
+  """Adapts every network to the target by every method.
+
+  Args:
+    lab: What to do.
+    networks: What `meta_train` returns.
+    folder: Where to keep it, and where finished methods are taken from.
+    require: Raise UserError where something would have to be tuned.
+
+  Returns:
+    By method and pretraining seed, `tunable` with leading axes [L, P, R] (see
+    `lab.Lab.shape`), and where there are any `losses` [num_steps, L, P, R] of
+    tuning, or `candidate_losses` [R, M] of a search, in nats a sequence.
+  """
+  tuned = {}
+  with _alone_in(folder, lab):
+    for method in lab.methods.values():
+      for seed in lab.seeds(method):
+        params = {} if method.is_bayes else networks[seed]['params']
+        tuned[method.name, seed] = _tune_one(
+          lab, method, seed, params, folder, require
+        )
+  return tuned
+
+
+def _tune_one(lab, method, seed, params, folder, require):
+  metadata = {
+    'method': method.name,
+    'pretrain_seed': seed,
+    'config': lab.config,
+  }
+  places, unfinished = [], None
+  if folder is not None:
+    places = [(folder.tuned(method.name, seed), metadata)]
+    unfinished = folder.unfinished(f'{method.name}-seed{seed}')
+  return resume.restore_or_make(
+    places,
+    build.tuned_shapes(lab, method),
+    metadata,
+    lambda: tuning.tune(lab, method, seed, params, folder),
+    require,
+    unfinished,
+  )
+
+
+@_as_configured
+def evaluate(
+  lab: Lab,
+  networks: list[dict[str, Any]],
+  tuned: dict[tuple[str, int], dict[str, Any]],
+) -> xr.Dataset:
+  """Judges every method on every evaluation task, see `judging.judge`."""
+  return judging.judge(lab, networks, tuned)

@@ -1,0 +1,1 @@
+"""Figures and the report page, made of results files alone."""

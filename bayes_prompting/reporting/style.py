@@ -1,0 +1,303 @@
+"""What figures share: how a method looks, medians with bands, panels."""
+
+from collections.abc import Callable, Iterable, Mapping
+import io
+import math
+import os
+import pathlib
+import textwrap
+import zlib
+
+import matplotlib
+from matplotlib import figure as mpl_figure
+import numpy as np
+
+from bayes_prompting.results import stopped
+from bayes_prompting.system import files
+
+SOLID, DASH, DASHDOT, DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
+# Colour, line and marker of the package's methods, in the order of legends:
+# references and untuned predictors black to grey, prefix tuners blue, StatePT
+# green, weight tuners yellow to brown, apart for colour-blind readers too.
+_LOOKS = {
+  'Oracle': ('#000000', DOT, ''),
+  'TargetBayes': ('#000000', DASH, ''),
+  'EvalBayes': ('#000000', DASHDOT, ''),
+  'PreBayes': ('#4d4d4d', DASH, ''),
+  'PreBayesPT': ('#6a6a6a', DASHDOT, 'P'),
+  'NoTuning': ('#a3a3a3', SOLID, 'X'),
+  'RandomPF': ('#7cc4ea', DASHDOT, 'v'),
+  'HardPT': ('#4a9fe0', SOLID, 's'),
+  'SimplexPT': ('#1f77c4', DASH, '^'),
+  'RealPT': ('#2b4fb0', SOLID, 'D'),
+  'SoftPT': ('#16206e', SOLID, 'o'),
+  'StatePT': ('#009e73', SOLID, '*'),
+  'EmbedWT': ('#f2b134', DASHDOT, 'v'),
+  'UnembedWT': ('#ee8a00', DASH, '^'),
+  'Un+EmbedWT': ('#d55e00', SOLID, 'D'),
+  'LoRAWT': ('#a33515', SOLID, 's'),
+  'FullWT': ('#5c1a06', SOLID, 'o'),
+}
+_LINES = (SOLID, DASH, DASHDOT, SOLID, DASH, DASHDOT)
+_FURTHER = [  # For methods of your own.
+  (color, line, marker)
+  for line, marker in zip(_LINES, 'hp8<>d', strict=True)
+  for color in ('#cc79a7', '#882255', '#7b4fb5', '#d64b8f')
+]
+FONT = 7
+INFINITY = r'$\infty$'
+styled = matplotlib.rc_context(
+  {
+    'font.size': FONT,
+    'axes.labelsize': 8,
+    'axes.titlesize': 8,
+    'axes.linewidth': 0.7,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'legend.frameon': False,
+    'legend.handlelength': 3.5,
+    'legend.labelspacing': 0.3,
+    'lines.linewidth': 1.2,
+    'lines.markersize': 3.5,
+    'hatch.linewidth': 0.8,
+    'pdf.fonttype': 42,  # Text stays text.
+  }
+)
+
+
+def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
+  """Returns how a line of each method is drawn, in the order of legends.
+
+  Methods of your own come last, with a look that depends on their name (and,
+  where two would look the same, on their order).
+  """
+  methods = list(methods)
+  found = {name: _LOOKS[name] for name in _LOOKS if name in methods}
+  for name in methods:
+    first = zlib.crc32(name.encode()) % len(_FURTHER)
+    nearest = _FURTHER[first:] + _FURTHER[:first]
+    free = [look for look in nearest if look not in found.values()]
+    found.setdefault(name, (free or nearest)[0])
+  fields = ('color', 'linestyle', 'marker')
+  return {n: dict(zip(fields, x, strict=True)) for n, x in found.items()}
+
+
+def holds(dataset, variable):
+  """Returns whether a variable is there and holds anything."""
+  return variable in dataset and bool(dataset[variable].notnull().any())
+
+
+def held(array):
+  """Returns the methods of which an array holds anything."""
+  ran = array.notnull().any([dim for dim in array.dims if dim != 'method'])
+  return array.method.values[ran.values].tolist()
+
+
+def by_method(array, counted=None):
+  """Returns the values of every method that was run, in the order of legends.
+
+  Args:
+    array: DataArray with a method; its last dimension is X.
+    counted: DataArray of the dimensions before it, true where a run counts, see
+      `counting`; without it, those count that hold a number.
+
+  Returns:
+    {method: float64 [runs, X]}.
+  """
+  found = {}
+  for method in looks(array.method.values.tolist()):
+    # `sel(method=...)` would be an option of xarray.
+    runs = array.sel({'method': method}).values
+    if counted is None:
+      ran = ~np.isnan(runs).all(-1)
+    else:
+      ran = counted.sel({'method': method}).values
+    runs = runs[ran].astype(np.float64)
+    if len(runs):
+      found[method] = np.where(np.isnan(runs), np.inf, runs)
+  return found
+
+
+def regret_by_task(dataset, quantity):
+  """Returns {task: {method: [runs, step]}} of all runs that count."""
+  counted = stopped.counted(dataset)
+  labels = {'reference': 'oracle', 'estimator': 'paired'}
+  return {
+    task: by_method(
+      dataset[quantity].sel(labels | {'eval_task': task}),
+      counted.sel(eval_task=task),
+    )
+    for task in dataset.eval_task.values.tolist()
+  }
+
+
+def legend_methods(by_task, left_out=()):
+  """Returns the looks of all methods that were run on any task.
+
+  Args:
+    by_task: What `regret_by_task` returns.
+    left_out: Methods that are named, too, though none of their runs may count.
+  """
+  shown = [method for found in by_task.values() for method in found]
+  return looks(dict.fromkeys([*shown, *left_out]))
+
+
+def quartiles(runs):
+  """Quartiles [3, X] of [runs, X]; where some are infinite, the nearest run."""
+  levels = (0.25, 0.5, 0.75)
+  finite = np.isfinite(runs).all(0)
+  linear = np.quantile(np.where(finite, runs, 0.0), levels, axis=0)
+  nearest = np.quantile(runs, levels, axis=0, method='nearest')
+  return np.where(finite, linear, nearest)
+
+
+def limit(values):
+  """Returns where an axis from 0 ends, so that few outliers do not rule it."""
+  values = np.asarray(values)[np.isfinite(values)]
+  if not values.max(initial=0.0) > 0:
+    return 1.0
+  usual = values[values <= 5 * np.quantile(values, 0.75)]
+  return usual.max(initial=0.0) or values.max()
+
+
+def panels(count, height=2.6, columns=3, **kwargs):
+  """Makes a figure of `count` panels, so many in a row at most."""
+  columns = min(count, columns)
+  rows = math.ceil(count / columns)
+  size = (2.0 * columns + 1.6 + 0.8 * (columns == 1), height * rows)
+  figure = mpl_figure.Figure(figsize=size, layout='constrained')
+  axes = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel()
+  for ax in axes[count:]:
+    ax.remove()
+  for ax in axes:
+    ax.tick_params(labelsize=FONT)
+  return figure, axes[:count]
+
+
+def legend(figure, handles):
+  """Puts a legend right of all panels, with room for every entry."""
+  need = 0.145 * len(handles) + 0.2
+  figure.set_figheight(max(figure.get_figheight(), need))
+  figure.legend(handles=handles, loc='outside right center')
+
+
+def legend_below(figure, handles):
+  """Puts a legend in a row below all panels; returns it."""
+  place = {'loc': 'outside lower center', 'ncols': len(handles)}
+  return figure.legend(handles=handles, **place)
+
+
+def footnote(figure, text, key='', legend=None):
+  """Writes a text below all panels, for which the figure grows.
+
+  Args:
+    figure: Which.
+    text: Of any length; '' for none.
+    key: What stands above it, in room that there is.
+    legend: One that is below the panels; the text comes above it.
+  """
+  width = int(17 * figure.get_figwidth())
+  lines = textwrap.wrap(text, width, break_on_hyphens=False)
+  figure.set_figheight(figure.get_figheight() + 0.13 * len(lines))
+  lines = [*textwrap.wrap(key, width), *lines]
+  if lines and legend is None:
+    figure.supxlabel('\n'.join(lines), fontsize=FONT)
+  elif lines:
+    legend.set_title('\n'.join(lines), {'size': FONT})
+
+
+def title(dataset, task):
+  """Returns the title of a task's panel."""
+  return f'{task} (target)' if dataset.attrs.get('target') == task else task
+
+
+def symlog(ax, values, noise=0.0):
+  """Scales an axis so that all values show; returns what its label must say.
+
+  Args:
+    ax: Whose vertical axis it is.
+    values: What is drawn.
+    noise: The axis is linear at least up to here.
+  """
+  finite = values[np.isfinite(values)]
+  top = finite.max(initial=0.0)
+  if not top > 0:
+    return ''
+  small = max(np.quantile(finite[finite > 0], 0.05), top / 1e4)
+  linear = 10.0 ** np.floor(np.log10(small))
+  if noise > 0:
+    digit = 10.0 ** np.floor(np.log10(noise))
+    linear = max(linear, np.ceil(noise / digit) * digit)
+  if linear >= top:
+    return ''
+  ax.set_yscale('symlog', linthresh=linear, linscale=0.5)
+  ax.set_ylim(min(finite.min(), -0.1 * linear), 2 * top)
+  return f',\nlog scale, linear below {linear:g}'
+
+
+def curve(ax, x, quartiles, label, look, every=0.15):
+  """Draws a median and its quartile band, and where it becomes infinite."""
+  low, median, high = quartiles
+  finite, color = np.isfinite(median), look['color']
+  if finite.any():
+    median = np.where(finite, median, np.nan)
+    # Broken lines on top: where two coincide, both are seen.
+    order = 2 if look['linestyle'] == SOLID else 3
+    ax.plot(x, median, label=label, markevery=every, zorder=order, **look)
+  # An infinite quartile is drawn as one beyond any axis.
+  high, band = np.minimum(high, 1e12), {'alpha': 0.15, 'lw': 0}
+  ax.fill_between(x, low, high, where=finite, color=color, **band)
+  if not finite.all():
+    above = sum(line.get_marker() == INFINITY for line in ax.lines)
+    look = {'color': color, 'marker': INFINITY, 'markersize': 8}
+    across = ax.get_xaxis_transform()
+    ax.plot(x[~finite][0], 0.97 - 0.05 * above, transform=across, **look)
+
+
+@styled
+def write_all(
+  makers: Mapping[str, Callable[[], mpl_figure.Figure]],
+  folder: str | os.PathLike[str],
+) -> list[pathlib.Path]:
+  """Makes figures one after another, and writes each as PNG and as PDF.
+
+  Each file gets its name once it is whole. The same figure makes the same
+  bytes.
+
+  Args:
+    makers: What makes each, by the name of its files.
+    folder: Where they go; made if missing.
+
+  Returns:
+    The paths that were written.
+
+  Raises:
+    UserError: If one cannot be written.
+  """
+  folder = pathlib.Path(folder)
+  files.make_folder(folder, 'figures')
+  paths = []
+  for name, make in makers.items():
+    figure = make()
+    for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
+      path = folder / f'{name}.{suffix}'
+      # In memory first: what goes wrong while drawing is not the disk's.
+      drawn = io.BytesIO()
+      figure.savefig(drawn, format=suffix, dpi=150, metadata={dated: None})
+      # No view of it, see `results.save`.
+      files.write_bytes(path, drawn.getvalue(), 'figures')
+      paths.append(path)
+  return paths
+
+
+def smooth(runs):
+  """Running median of [runs, T] over the updates within 10%.
+
+  Returns:
+    Indices [P], evenly spread over a log axis, and the medians [runs, P].
+  """
+  total = runs.shape[-1]
+  updates = np.geomspace(1, total, min(total, 300)).round().astype(int)
+  updates = np.unique(updates)
+  windows = [runs[:, u - 1 - u // 10 : u + u // 10] for u in updates]
+  return updates - 1, np.stack([np.median(w, -1) for w in windows], -1)

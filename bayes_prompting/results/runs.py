@@ -1,0 +1,172 @@
+"""A folder of runs: which are finished, and their tables as one."""
+
+from collections.abc import Iterable
+import io
+import json
+import os
+import pathlib
+import re
+
+import pandas as pd
+import xarray as xr
+
+from bayes_prompting import errors
+from bayes_prompting import results
+from bayes_prompting.results import selection
+from bayes_prompting.results import summary
+from bayes_prompting.settings import plain
+from bayes_prompting.storage import workdir
+from bayes_prompting.system import files
+
+# An older run that was moved aside, see `workdir.claim`.
+_ASIDE = re.compile(r'.*\.\d{4}-\d{2}-\d{2}-\d{6}-\d+')
+
+
+def folders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+  """Returns the folders of all runs in a folder, finished or not, sorted.
+
+  Raises:
+    UserError: If the folder cannot be read.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    found = [*folder.iterdir()]
+  except OSError as error:
+    raise errors.UserError(
+      f'workdir: cannot read the folder {str(folder)!r} ({files.why(error)}); '
+      'give that of a run, or of several'
+    ) from None
+  return sorted(
+    path
+    for path in found
+    if (path / 'config.json').is_file() and not _ASIDE.fullmatch(path.name)
+  )
+
+
+def runs(folder: str | os.PathLike[str]) -> dict[str, workdir.Workdir]:
+  """Returns the finished runs in a folder, by name, sorted."""
+  found = [workdir.Workdir(path.absolute()) for path in folders(folder)]
+  return {run.path.name: run for run in found if run.results.is_file()}
+
+
+def load(folder: str | os.PathLike[str], name: str) -> xr.Dataset | None:
+  """Returns the results of one run; None if it is not finished.
+
+  Raises:
+    UserError: If there is no such folder of runs, or if what is in it cannot be
+      read.
+  """
+  if not pathlib.Path(folder).is_dir():
+    raise errors.UserError(f'workdir: there is no folder {str(folder)!r}')
+  path = pathlib.Path(folder) / name / 'results.nc'
+  return results.load(path) if path.is_file() else None
+
+
+def load_kind(
+  folder: str | os.PathLike[str],
+  kind: str,
+  cases: Iterable[str],
+  torsos: Iterable[str],
+) -> dict[str, xr.Dataset]:
+  """Returns the finished runs `KIND-CASE-TORSO` in a folder, by CASE-TORSO."""
+  names = {
+    f'{kind}-{case}-{torso}': f'{case}-{torso}'
+    for case in cases
+    for torso in torsos
+  }
+  return {names[x]: load(folder, x) for x in runs(folder) if x in names}
+
+
+def summaries(folder: str | os.PathLike[str]) -> pd.DataFrame:
+  """Returns the summaries of all finished runs, with their name in front.
+
+  Raises:
+    UserError: If one cannot be read.
+  """
+  tables = [
+    _summary(run.summary).assign(run=name)
+    for name, run in runs(folder).items()
+    if run.summary.is_file()
+  ]
+  if not tables:
+    return pd.DataFrame(columns=['run', *summary.COLUMNS])
+  joined = pd.concat(tables, ignore_index=True)
+  return joined[['run', *(name for name in joined if name != 'run')]]
+
+
+def _summary(path):
+  """Reads a summary; older ones have no columns of the grid."""
+  text = io.StringIO(files.read_text(path, 'summary'))
+  try:
+    table = pd.read_csv(text, keep_default_na=False, na_values=[''])
+  except ValueError as error:  # Of pandas' own, too.
+    raise errors.UserError(
+      f'summary: cannot read {str(path)!r} ({files.why(error)}); delete it and '
+      'run the same command again, which makes it anew'
+    ) from None
+  lacks = [x for x in summary.COLUMNS if x not in (*table, *selection.AXES)]
+  if lacks:
+    raise errors.UserError(
+      f'summary: {str(path)!r} is not a summary of this package (no column '
+      f'{lacks[0]})'
+    )
+  return table
+
+
+def export(
+  folder: str | os.PathLike[str], into: str | os.PathLike[str]
+) -> pathlib.Path:
+  """Copies what is small of a folder of runs, to travel with a repository.
+
+  That is all tables and figures (PNG) of the folder itself, figures of runs
+  that were looked into (`dynamics`), of the joined summary the two estimates
+  that are reported (paired against the oracle, exact against Bayes), and
+  `runs.json`: each run's size, versions and device.
+  """
+  folder, into = pathlib.Path(folder), prepare_export(into)
+  copies = {
+    path: into / path.relative_to(folder)
+    for path in (*folder.glob('claims.*'), *folder.glob('figures/*.png'))
+  }
+  for name, run in runs(folder).items():
+    for path in run.figures.glob('dynamics_*.png'):
+      copies[path] = into / 'figures' / f'{name}-{path.name}'
+  for path, copy in copies.items():
+    files.copy(path, copy, 'export')
+  table = summaries(folder)
+  reported = (table.reference == 'oracle') & (table.estimator == 'paired')
+  reported |= (table.reference == 'bayes') & (table.estimator == 'exact')
+  text = table[reported].to_csv(index=False, float_format='%.5g')
+  files.write_text(into / 'summary.csv', text, 'export')
+  records = {name: _record(run) for name, run in runs(folder).items()}
+  text = json.dumps(records, indent=1) + '\n'
+  files.write_text(into / 'runs.json', text, 'export')
+  return into
+
+
+def prepare_export(into: str | os.PathLike[str]) -> pathlib.Path:
+  """Makes the folder that `export` writes to.
+
+  Raises:
+    UserError: If it cannot be made, or written to.
+  """
+  into = pathlib.Path(into).expanduser()
+  files.make_folder(into / 'figures', 'export')
+  for path in (into, into / 'figures'):
+    files.check_writable(path, 'export')
+  return into
+
+
+def _record(run):
+  """Returns what says how large a run was, and what it was made with."""
+  record, config = workdir.read_record(run.path), workdir.read_config(run.path)
+  return {
+    'networks': config['pretraining']['num_seeds'],
+    'repetitions': config['tuning']['num_repetitions'],
+    'pretraining_updates': config['pretraining']['num_steps'],
+    'tuning_updates': config['tuning']['num_steps'],
+    'evaluation_sequences': config['evaluation']['num_sequences'],
+    'config': plain.fingerprint(config),
+    **record.get('numerical', {}),
+    **record.get('other', {}),
+  }

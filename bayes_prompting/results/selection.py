@@ -1,0 +1,236 @@
+"""Which settings of a grid a report shows: the best, by their tuning loss.
+
+A run may tune every method at several learning rates and from several
+initialisations of prefixes, axes `learning_rate` and `prefix_init` of the
+results; a method with nothing to choose on an axis stands at its first
+position. A report shows one position for each method: that with the smallest
+*tuning loss*, never that with the smallest regret. The regrets are the test. To
+choose by them would tune on the test, and report luck on its sequences as
+skill, more of it for a method with more settings; the losses come from other
+sequences.
+
+A run that diverged (`counting`) says little of its settings but that others are
+safer. So positions are ranked by how many of their runs did, fewest first, then
+by the mean loss of those that did not.
+"""
+
+from collections.abc import Sequence
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from bayes_prompting import errors
+from bayes_prompting.results import stopped as stopped_lib
+
+AXES = ('learning_rate', 'prefix_init')
+# Variables of results that have no such axes.
+_WITHOUT = ('pretraining_loss', 'pretraining_stopped', 'candidate_loss')
+
+
+class Choice(NamedTuple):
+  """A position of the grid.
+
+  Attributes:
+    learning_rate: Its rate; NaN for a method that follows no gradient.
+    prefix_init: Its initialisation; '' for a method that has none.
+    index: The position itself, on the axes learning rate and initialisation.
+  """
+
+  learning_rate: float
+  prefix_init: str
+  index: tuple[int, int]
+
+
+def final_loss(losses: np.ndarray) -> np.ndarray:
+  """Returns the mean of losses [..., T] over the last tenth of the updates.
+
+  NaN of a run that diverged, at whatever update.
+  """
+  losses = np.asarray(losses)
+  count = max(losses.shape[-1] // 10, 1)
+  sound = np.isfinite(losses).all(-1)
+  last = np.where(sound[..., None], losses[..., -count:], np.nan)
+  return last.astype(np.float64).mean(-1)
+
+
+def first_best(
+  losses: np.ndarray, ran: np.ndarray, stopped: Sequence[bool] = ()
+) -> tuple[int, int]:
+  """Returns the best position: the fewest diverged, then the smallest loss.
+
+  Args:
+    losses: [S, L, P, R], final losses on each seed, at each rate, from each
+      initialisation, of each repetition. Those that are not finite diverged. A
+      position is as good as the mean of the others.
+    ran: bool [S, L, P, R], what was run.
+    stopped: [S], networks whose pretraining was stopped: what ran on them has
+      no say, unless there is nothing else. None of them by default.
+
+  Returns:
+    The position, of equals the first; (0, 0) where nothing was run.
+  """
+  if len(stopped):
+    sound = ran & ~np.asarray(stopped, bool)[:, None, None, None]
+    ran = sound if sound.any() else ran
+  diverged = ran & ~np.isfinite(losses)
+  count, lost = ran.sum((0, 3)), diverged.sum((0, 3))
+  total = np.where(ran & ~diverged, losses, 0.0).sum((0, 3))
+  mean = np.where(count > lost, total / np.maximum(count - lost, 1), np.inf)
+  positions = [*map(tuple, np.argwhere(count > 0).tolist())]
+  return min(positions, key=lambda i: (lost[i], mean[i]), default=(0, 0))
+
+
+def restrict(
+  ran: np.ndarray,
+  method: str,
+  labels: Sequence[Sequence[Any]],
+  wanted: Sequence[Any],
+) -> np.ndarray:
+  """Leaves of what was run that with the wanted settings.
+
+  Args:
+    ran: bool [S, L, P, R].
+    method: For messages.
+    labels: Of the axes L and P.
+    wanted: A label for each of these two axes, or None for any.
+
+  Raises:
+    UserError: If nothing was run with a label.
+  """
+  for axis, label in enumerate(wanted, 1):
+    if label is None:
+      continue
+    others = tuple({0, 1, 2, 3} - {axis})
+    known = np.asarray(labels[axis - 1])
+    tried = known[ran.any(others)].tolist()
+    if label not in tried:
+      raise errors.UserError(
+        f'{AXES[axis - 1]}: {method} ran with {", ".join(map(str, tried))}; '
+        f'got {label!r}'
+      )
+    ran = ran & np.expand_dims(known == label, others)
+  return ran
+
+
+def whole(dataset: xr.Dataset) -> xr.Dataset:
+  """Returns a results file with both axes, also after `sel` of a setting."""
+  scalars = [
+    axis for axis in AXES if axis in dataset.coords and not dataset[axis].ndim
+  ]
+  if not scalars:
+    return dataset
+  without = dataset[[name for name in _WITHOUT if name in dataset]]
+  return dataset.expand_dims(scalars).assign(without.drop_vars(scalars))
+
+
+def size(dataset: xr.Dataset) -> int:
+  """Returns how many positions the grid of a results file has."""
+  return int(np.prod([dataset.sizes.get(axis, 1) for axis in AXES]))
+
+
+def position(
+  dataset: xr.Dataset,
+  method: str,
+  learning_rate: float | None = None,
+  prefix_init: str | None = None,
+) -> tuple[int, int]:
+  """Returns the best position of one method, of those with the given labels.
+
+  Raises:
+    UserError: If the method was not run with these labels.
+  """
+  one = dataset.sel({'method': method})
+  dims = ('pretrain_seed', *AXES, 'repetition')
+  ran = (one.judged == 1).any('eval_task').transpose(*dims).values
+  labels = [one[axis].values for axis in AXES]
+  ran = restrict(ran, method, labels, (learning_rate, prefix_init))
+  losses = np.zeros(ran.shape)
+  if 'tuning_loss' in one:
+    losses = final_loss(one.tuning_loss.transpose(*dims, 'tuning_step').values)
+  stopped = dataset.pretraining_stopped.notnull().values
+  if not stopped_lib.uses_network(one):
+    stopped = ()
+  return first_best(losses, ran, stopped)
+
+
+def best(dataset: xr.Dataset) -> dict[str, Choice]:
+  """Returns the best settings of every method of a results file.
+
+  They are those with the smallest tuning loss: its mean over the last tenth of
+  the updates, all repetitions and all pretraining seeds. Settings at which
+  runs diverged come after those at which none did, see `first_best`.
+  """
+  found = {}
+  for name in dataset.method.values.tolist():
+    index = position(dataset, name)
+    found[name] = Choice(*_labels(dataset, name, index), index)
+  return found
+
+
+def _labels(dataset, method, index):
+  """The labels of a position, of those axes that mean something to a method."""
+  one = dataset.sel({'method': method})
+  rate, init = (
+    one[axis].values.tolist()[i] for axis, i in zip(AXES, index, strict=True)
+  )
+  tried = [
+    (one.judged == 1).any(set(one.judged.dims) - {axis}).sum() for axis in AXES
+  ]
+  trained = one.stopped.notnull().any()  # At once, it has no loss at all.
+  if 'tuning_loss' in one:
+    trained |= one.tuning_loss.notnull().any()
+  if not trained and tried[0] < 2:
+    rate = np.nan
+  if tried[1] > 1:
+    return rate, init
+  # It has one initialisation, which may be its own, or none at all.
+  config = json.loads(dataset.attrs.get('config', '{}'))
+  own = config.get('methods', {}).get(method, {}).get('init')
+  own = own[0] if isinstance(own, list) and own else own
+  return rate, own if isinstance(own, str) else ''
+
+
+def choose(dataset: xr.Dataset) -> xr.Dataset:
+  """Returns a results file with every method at its best settings alone.
+
+  The axes of the grid are gone; coordinates of the same names say for each
+  method what was chosen. What has no such axes is returned as it is.
+
+  Raises:
+    UserError: If it is a part of a results file.
+  """
+  if not isinstance(dataset, xr.Dataset):
+    raise errors.UserError(
+      'dataset: must be a whole results file, whose losses say what is best, '
+      f'got a {type(dataset).__name__}; choose first, then select a variable'
+    )
+  dataset = whole(dataset)
+  if not set(AXES) <= set(dataset.dims):
+    return dataset
+  choices = best(dataset)
+  coords = {
+    axis: ('method', [getattr(choice, axis) for choice in choices.values()])
+    for axis in AXES
+  }
+  if size(dataset) == 1:
+    chosen = dataset.isel(dict.fromkeys(AXES, 0))
+  else:
+    chosen = xr.concat(
+      [
+        dataset.isel({'method': [i], **at(choice.index)}).drop_vars(AXES)
+        for i, choice in enumerate(choices.values())
+      ],
+      'method',
+      data_vars='minimal',
+      coords='minimal',
+      compat='override',
+      join='override',
+    )
+  return chosen.drop_vars(AXES, errors='ignore').assign_coords(coords)
+
+
+def at(index: Sequence[int]) -> dict[str, Any]:
+  """Returns a position as xarray's `isel` takes it."""
+  return dict(zip(AXES, index, strict=True))

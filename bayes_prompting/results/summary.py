@@ -1,0 +1,222 @@
+"""Summaries of a results file: the table, its CSV, and paired comparisons."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayes_prompting import results
+from bayes_prompting.results import selection
+from bayes_prompting.results import stopped
+from bayes_prompting.system import files
+
+COLUMNS = (
+  'method',
+  'eval_task',
+  'step',
+  'reference',
+  'estimator',
+  'median',
+  'q25',
+  'q75',
+  'mean',
+  'sem_sequences',
+  'runs',
+  'stopped',
+  'learning_rate',
+  'prefix_init',
+)
+FLOAT_FORMAT = '%.6g'  # Of the CSV file.
+
+
+def _mean_and_sem(runs: np.ndarray) -> tuple[float, float]:
+  """Mean over all, and its standard error over sequences, of [runs, S]."""
+  mean = runs.mean(0)
+  with np.errstate(invalid='ignore'):  # The error of an infinite mean is NaN.
+    sem = mean.std(ddof=1) / np.sqrt(len(mean)) if len(mean) > 1 else np.nan
+  return float(mean.mean()), float(sem)
+
+
+def compare(
+  dataset: xr.Dataset,
+  method: str,
+  other: str,
+  eval_task: str,
+  step: int,
+  reference: str = 'oracle',
+  estimator: str = 'paired',
+) -> tuple[float, float]:
+  """Compares two methods on the same sequences, each at its best settings.
+
+  Args:
+    dataset: As loaded.
+    method: A name.
+    other: The name of what it is compared with.
+    eval_task: A name.
+    step: A report step.
+    reference: `oracle` or `bayes`.
+    estimator: `sampled`, `exact` or `paired`.
+
+  Returns:
+    Mean difference in cumulative regret, `method` minus `other`, in nats, each
+    averaged over its repetitions first, and its standard error over sequences:
+    of these networks and repetitions, not of others.
+  """
+  args = (eval_task, step, reference, estimator)
+  first = results.sequence_regret(dataset, method, *args).mean(0)
+  second = results.sequence_regret(dataset, other, *args).mean(0)
+  with np.errstate(invalid='ignore'):  # Of two infinities, NaN.
+    return _mean_and_sem((first - second)[None])
+
+
+def summarize(dataset: xr.Dataset) -> pd.DataFrame:
+  """Returns the summary, one row for each method, task, step and estimate.
+
+  Median and quartiles are over the `runs`, repetitions of all pretraining
+  seeds, of the mean over sequences. `sem_sequences` is the standard error, over
+  sequences, of the mean over these runs: it says nothing of other networks, and
+  of an infinite mean there is none. So many runs as `stopped` says are left
+  out, see `counting`; statistics are NaN where no other is left. NaN beside
+  runs that count is a fault, see `notes`.
+  Each method is at the best settings of the grid, see `grid.best`; the last
+  columns say which, where they mean anything to it.
+  """
+  dataset, rows = selection.choose(dataset), []
+  estimates = ('report_step', 'reference', 'estimator')
+  regrets = dataset.sequence_regret.transpose(
+    'method', 'eval_task', *estimates, 'pretrain_seed', 'repetition', 'sequence'
+  )
+  dims = (*regrets.dims[:2], *regrets.dims[5:7])
+  judged = dataset.judged.transpose(*dims).values == 1
+  counted = stopped.counted(dataset).transpose(*dims).values
+  for i, j in np.ndindex(*judged.shape[:2]):
+    if not judged[i, j].any():
+      continue
+    ran = counted[i, j]
+    left_out = int((judged[i, j] & ~ran).sum())
+    here = [dataset.method.values[i].item(), dataset.eval_task.values[j].item()]
+    settings = [dataset[axis].values[i].item() for axis in selection.AXES]
+    # One method on one task at once: what is not read need not be converted.
+    found = regrets.values[i, j].astype(np.float64)
+    for values in np.ndindex(*found.shape[:3]):
+      runs = found[values][ran]
+      labels = [
+        dataset[dim].values[k].item()
+        for dim, k in zip(estimates, values, strict=True)
+      ]
+      sizes = len(runs), left_out
+      row = (*here, *labels, *_statistics(runs), *sizes, *settings)
+      rows.append(dict(zip(COLUMNS, row, strict=True)))
+  return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _statistics(runs: np.ndarray) -> tuple[float, ...]:
+  """Median, quartiles, mean and its standard error, of [runs, S]."""
+  if not len(runs):
+    return (np.nan,) * 5
+  q25, median, q75 = _quartiles(runs.mean(-1))
+  return median, q25, q75, *_mean_and_sem(runs)
+
+
+def _quartiles(values: np.ndarray) -> np.ndarray:
+  """Quartiles over repetitions; with infinite ones, the nearest repetition."""
+  finite = np.isfinite(values).all()
+  method = 'linear' if finite else 'nearest'
+  return np.quantile(values, (0.25, 0.5, 0.75), method=method)
+
+
+def _shown(setting: object) -> str:
+  """Returns a setting as text, none for a method without."""
+  return str(setting) if isinstance(setting, str) or setting > 0 else ''
+
+
+def save(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+  """Writes a summary as CSV, under its name once it is whole.
+
+  Raises:
+    UserError: If it cannot be written.
+  """
+  text = summary.to_csv(index=False, float_format=FLOAT_FORMAT)
+  files.write_text(path, text, 'summary')
+
+
+def table(dataset: xr.Dataset, step: int | None = None) -> str:
+  """Returns the headline as text: paired regret against the oracle.
+
+  Args:
+    dataset: As built or loaded.
+    step: A report step; the first of them, the tuning length, by default.
+  """
+  step = int(dataset.report_step[0]) if step is None else step
+  chosen = selection.choose(dataset)
+  summary = headline(chosen)
+  summary = summary[summary.step == step].copy()
+  summary['text'] = [cell(row) for row in summary.itertuples()]
+  tasks = dataset.eval_task.values.tolist()
+  wide = summary.pivot(index='method', columns='eval_task', values='text')
+  note = ''
+  for axis in selection.AXES:
+    if dataset.sizes.get(axis, 1) > 1:
+      wide[axis] = summary.groupby('method')[axis].first()
+      wide[axis] = [_shown(value) for value in wide[axis]]
+      tasks.append(axis)
+      note = 'Settings are the best of the grid by the tuning loss.\n'
+  order = [m for m in dataset.method.values if m in wide.index]
+  wide = wide.reindex(index=order, columns=tasks).fillna('')
+  wide.index.name = wide.columns.name = None
+  return '\n'.join(
+    [
+      f'Cumulative regret against the oracle after {step} steps, in nats '
+      '(paired; lower is better).',
+      f'Target: {dataset.attrs.get("target", "not said")}. Median [quartiles] '
+      'over repetitions; of a single run',
+      f'mean +- standard error over sequences.\n{note}{wide.to_string()}',
+      *notes(dataset, chosen),
+    ]
+  )
+
+
+def headline(chosen: xr.Dataset) -> pd.DataFrame:
+  """Returns of the summary the paired regret against the oracle."""
+  return summarize(chosen.sel(reference=['oracle'], estimator=['paired']))
+
+
+def cell(row: Any) -> str:
+  """Returns a row of the summary as text, for a table of regrets."""
+  if not row.runs:
+    return 'stopped'
+  if row.runs > 1:
+    return f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
+  if not np.isfinite(row.mean):
+    return f'{row.mean:.3f}'
+  return f'{row.mean:.3f} +- {row.sem_sequences:.3f}'
+
+
+def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
+  """Returns what must be said under a table: what it leaves out, and faults.
+
+  Args:
+    dataset: As loaded, with its grid.
+    chosen: What `grid.choose` left of it.
+
+  Returns:
+    Sentences; none if nothing was stopped, and no regret is NaN.
+  """
+  found = stopped.notes(chosen)
+  others = stopped.elsewhere(dataset, chosen)
+  if others:
+    each = ', '.join(f'{method} ({runs})' for method, runs in others.items())
+    found.append(
+      f'At settings that are not shown runs were stopped, too: {each}.'
+    )
+  wrong = chosen.sequence_regret.isnull().any('sequence')
+  wrong &= stopped.counted(chosen)
+  wrong = wrong.any(set(wrong.dims) - {'method'})
+  for method in chosen.method.values[wrong.values].tolist():
+    found.append(
+      f'{method}: regrets are not numbers though its runs were not stopped. '
+      'This is a fault of the program, or of the task; nothing was left out.'
+    )
+  return found

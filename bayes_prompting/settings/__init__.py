@@ -1,0 +1,27 @@
+"""The configuration: its fields with the paper's values, and their checks.
+
+Light on purpose: neither JAX nor Flax is imported here, so that a launch script
+can answer `--help` at once.
+"""
+
+from bayes_prompting.settings.base import MATMUL_PRECISIONS
+from bayes_prompting.settings.base import PREDICTORS
+from bayes_prompting.settings.base import REFERENCES
+from bayes_prompting.settings.base import SCHEDULES
+from bayes_prompting.settings.base import SHARED
+from bayes_prompting.settings.base import base_config
+from bayes_prompting.settings.base import report_steps
+from bayes_prompting.settings.base import spec
+from bayes_prompting.settings.validation import validate
+
+__all__ = [
+  'MATMUL_PRECISIONS',
+  'PREDICTORS',
+  'REFERENCES',
+  'SCHEDULES',
+  'SHARED',
+  'base_config',
+  'report_steps',
+  'spec',
+  'validate',
+]

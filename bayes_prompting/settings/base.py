@@ -1,0 +1,213 @@
+"""The fields of a configuration, with the paper's values."""
+
+from typing import Any
+
+import ml_collections
+
+# Methods that need no entry of their own: they come with every evaluation.
+REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
+# Arguments of methods that follow a field of tuning, and that field.
+SHARED = {
+  'length': 'prefix_length',
+  'init': 'prefix_init',
+  'rank': 'lora_rank',
+  'max_candidates': 'max_candidates',
+}
+PREDICTORS = ('network', 'bayes')
+SCHEDULES = ('constant', 'cosine')
+MATMUL_PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
+
+
+class OneOrMore(ml_collections.FieldReference):
+  """A tuple, to which a single value may be assigned.
+
+  ConfigDict would refuse it, as of another type; here `= 1e-2` is `= (1e-2,)`,
+  in Python as on the command line. References to it are alike.
+  """
+
+  def __init__(self, value: Any):
+    """Makes a field of a value, a tuple of them, or what another field has."""
+    super().__init__(value, field_type=tuple)
+
+  def set(self, value: Any, type_safe: bool = True) -> None:
+    """Assigns a value, a tuple of them, or what another field has."""
+    if hasattr(value, 'tolist'):  # NumPy's arrays and numbers.
+      value = value.tolist()
+    if isinstance(value, list | range):
+      value = tuple(value)
+    if not isinstance(value, tuple | ml_collections.FieldReference | None):
+      value = (value,)
+    super().set(value, type_safe)
+
+  def identity(self) -> 'OneOrMore':
+    """Returns a field that follows this one until something is assigned to it.
+
+    It is what ConfigDict makes of this field for `get_oneway_ref`.
+    """
+    return OneOrMore(self)
+
+
+def spec(name: str, **kwargs: Any) -> ml_collections.ConfigDict:
+  """Returns the spec of an extension: its module's name and `make`'s arguments.
+
+  Args:
+    name: A module of the package (`dirichlet_categorical`), or a dotted path to
+      your own (`my_lab.priors.bursty`).
+    **kwargs: Arguments of its `make`; plain values, sequences as tuples.
+  """
+  return ml_collections.ConfigDict({'name': name, **kwargs})
+
+
+def base_config() -> ml_collections.ConfigDict:
+  """Returns a locked configuration with the values of arXiv 2505.17010.
+
+  It meta-trains an LSTM on random coins and tunes it to a single coin.
+  """
+  c = ml_collections.ConfigDict()
+  # Root of all randomness.
+  c.seed = 0
+
+  # The worlds, by the names that the fields below and the results use.
+  c.tasks = ml_collections.ConfigDict()
+  c.tasks.random_coins = spec('dirichlet_categorical', concentration=(1.0, 1.0))
+  c.tasks.single_coin = spec('categorical', probabilities=(0.2, 0.8))
+  c.tasks.two_coin_mixture = spec(
+    'categorical_mixture',
+    weights=(0.5, 0.5),
+    probabilities=((0.2, 0.8), (0.8, 0.2)),
+  )
+
+  c.network = ml_collections.ConfigDict()
+  c.network.embedding_dim = 128
+  c.network.torso = spec('lstm', width=128, num_layers=1)
+
+  # Meta-training. 0 steps leave the network as initialised.
+  c.pretraining = ml_collections.ConfigDict()
+  c.pretraining.task = 'random_coins'
+  c.pretraining.num_steps = 1000
+  c.pretraining.batch_size = 256
+  c.pretraining.length = 100
+  c.pretraining.learning_rate = 1e-3
+  c.pretraining.schedule = 'constant'  # Or 'cosine', down to zero.
+  c.pretraining.num_seeds = 1  # Networks; an axis of the results.
+
+  # Adapting it to a target.
+  c.tuning = ml_collections.ConfigDict()
+  c.tuning.target = 'single_coin'
+  c.tuning.num_steps = 1000
+  c.tuning.batch_size = 256
+  c.tuning.length = 50
+  # A fixed sample of so many sequences of the target, each repetition its own:
+  # batches are drawn from it, with replacement, and a search scores prefixes on
+  # it. 0: fresh ones for every update. Of a grid of settings a small sample
+  # chooses those that fit it best, not those that generalise.
+  c.tuning.num_sequences = 0
+  # One rate, or a grid of them: an axis of the results, of which the report
+  # shows the best by its tuning loss, method by method.
+  c.tuning.learning_rate = OneOrMore((5e-3,))
+  c.tuning.schedule = 'constant'
+  c.tuning.num_repetitions = 10
+  c.tuning.prefix_length = 6
+  # 'random_token', 'zeros', 'normal' or 'uniform'. From normal numbers SoftPT
+  # and StatePT converge within the paper's 1000 updates; from random tokens,
+  # where the network's state is already far out, often not. Several are an
+  # axis, as rates are; a method's own `init` is one, and no axis.
+  c.tuning.prefix_init = OneOrMore(('normal',))
+  c.tuning.lora_rank = 4
+  # A search over all hard prefixes: the sequences that all are scored on, and
+  # the most prefixes that it may score.
+  c.tuning.search_draws = 2048
+  c.tuning.max_candidates = 4096
+
+  # Every method that can be named: a tuner's spec, and which predictor it
+  # adapts ('network', or 'bayes' for the exact one of the pretraining task or
+  # of the `task` that the method names).
+  # A method's own argument overrides what several share, e.g.
+  # --config.methods.SoftPT.length=25.
+  c.methods = ml_collections.ConfigDict()
+
+  names = []
+
+  def method(name, tuner, predictor='network', **kwargs):
+    names.append(name)
+    c.methods[name] = spec(tuner, predictor=predictor, **kwargs)
+
+  def prefix():
+    return {
+      'length': c.tuning.get_oneway_ref('prefix_length'),
+      'init': c.tuning.get_oneway_ref('prefix_init'),
+    }
+
+  def hard(**kwargs):
+    return {
+      'length': c.tuning.get_oneway_ref('prefix_length'),
+      'max_candidates': c.tuning.get_oneway_ref('max_candidates'),
+      **kwargs,
+    }
+
+  method('PreBayes', 'none', predictor='bayes')
+  method('PreBayesPT', 'hard_prefix', predictor='bayes', **hard())
+  method('NoTuning', 'none')
+  method('RandomPF', 'hard_prefix', **hard(choose='random'))
+  method('HardPT', 'hard_prefix', **hard())
+  method('SimplexPT', 'prefix', form='simplex', **prefix())
+  method('RealPT', 'prefix', form='real', **prefix())
+  method('SoftPT', 'prefix', form='soft', **prefix())
+  method('StatePT', 'state', **prefix())
+  method('EmbedWT', 'weights', patterns=('embedding',))
+  method('UnembedWT', 'weights', patterns=('unembedding',))
+  method('Un+EmbedWT', 'weights', patterns=('embedding', 'unembedding'))
+  method('LoRAWT', 'lora', rank=c.tuning.get_oneway_ref('lora_rank'))
+  method('FullWT', 'weights', patterns=('*',))
+  # Which of them are run, in the order of reports. Oracle and the Bayes
+  # predictor of every evaluation task always are.
+  c.tuning.methods = tuple(names)
+
+  c.evaluation = ml_collections.ConfigDict()
+  c.evaluation.tasks = ('single_coin', 'two_coin_mixture', 'random_coins')
+  c.evaluation.num_sequences = 2048
+  c.evaluation.length = 200
+
+  # How it is computed; none of it changes a result by more than the rounding
+  # of the precision that it is computed in.
+  c.compute = ml_collections.ConfigDict()
+  # Sequences that are predicted, and whose gradient is taken, at once, and runs
+  # (repetitions, and settings of a grid) that are trained as one vmapped
+  # program. 0: automatic.
+  c.compute.sequence_block = 0
+  c.compute.run_block = 0
+  # Precision of matrix products: 'float32', 'tensorfloat32' or 'bfloat16'. On a
+  # GPU with TF32 the last two are the same, and faster than float32: TF32 has
+  # 10 bits of mantissa, so compare regrets with float32 before trusting it. On
+  # a TPU they take three passes of bfloat16, and one. On a CPU all are float32.
+  c.compute.matmul_precision = 'float32'
+  # Devices that the runs, and the sequences of a batch, are split over. 0:
+  # automatic, all that divide them, the runs first (see `sharding.choose`).
+  c.compute.repetition_devices = 0
+  c.compute.data_devices = 0
+
+  # Of pretraining and tuning on the way, so that a run which is interrupted
+  # goes on. They change no result.
+  c.checkpoints = ml_collections.ConfigDict()
+  c.checkpoints.every = 100  # Updates between two; 0: only what is finished.
+  c.checkpoints.keep = 2  # The last few are kept, for when one is damaged.
+
+  # A run (a repetition at a rate, from a start) whose loss or gradient is not
+  # finite is stopped and marked; the others go on. To look closer: end with the
+  # first such loss, or at the very operation that gave a NaN (JAX's debug_nans,
+  # slow, with a traceback). They change no result.
+  c.debug = ml_collections.ConfigDict()
+  c.debug.check_finite = False
+  c.debug.nans = False
+  return c.lock()
+
+
+def report_steps(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+  """Returns the steps of the summary: tuning, pretraining, evaluation length.
+
+  The tuning length comes first; a pretraining length that is never reached in
+  the evaluation is left out.
+  """
+  tuning, last = config.tuning.length, config.evaluation.length
+  steps = dict.fromkeys((tuning, config.pretraining.length, last))
+  return tuple(step for step in steps if step <= last)

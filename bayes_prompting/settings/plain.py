@@ -1,0 +1,109 @@
+"""Plain values of a configuration, as JSON holds them, and their comparison.
+
+Light on purpose, as `settings` is.
+"""
+
+from collections.abc import Mapping
+import hashlib
+import json
+from typing import Any
+
+import ml_collections
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+
+# How deep sequences in sequences may be; how deep Python can go differs between
+# its versions.
+_DEEPEST = 32
+_SHOWN = 3  # Of fields that differ.
+# Sections that change no result: a run may go on with other values.
+_FREE = ('checkpoints', 'debug')
+
+
+def of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns the configuration as JSON would: dicts, lists and plain values.
+
+  Raises:
+    UserError: If it holds something that JSON cannot, such as an array.
+  """
+  values = config.to_dict()
+  # What methods take from elsewhere is found there first.
+  for name in sorted(values, key=lambda name: name == 'methods'):
+    _check_plain(values[name], name)
+  return json.loads(json.dumps(values, allow_nan=False))
+
+
+def _check_plain(value, field):
+  """Checks that JSON can hold a value; else says which field."""
+  if isinstance(value, Mapping):
+    for name, item in value.items():
+      _check_plain(item, f'{field}.{name}')
+    return
+  if _is_deeper(value, _DEEPEST):
+    raise errors.UserError(
+      f'{field}: must be a plain value of at most {_DEEPEST} levels, got '
+      f'{checks.show(value)}'
+    )
+  try:
+    json.dumps(value, allow_nan=False)
+  except (RecursionError, TypeError, ValueError) as error:
+    raise errors.UserError(
+      f'{field}: must be a plain value, got {checks.show(value)} ({error})'
+    ) from None
+
+
+def _is_deeper(value, levels):
+  """Returns whether sequences and mappings are nested deeper than that."""
+  if not isinstance(value, list | tuple | Mapping):
+    return False
+  items = value.values() if isinstance(value, Mapping) else value
+  return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
+
+
+def to_config(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """Returns the locked configuration that `of` made them of."""
+  return ml_collections.ConfigDict(tuples(values)).lock()
+
+
+def tuples(value: Any) -> Any:
+  """Returns plain values with tuples for lists, as configurations have them."""
+  if isinstance(value, list):
+    return tuple(map(tuples, value))
+  if isinstance(value, Mapping):
+    return {name: tuples(item) for name, item in value.items()}
+  return value
+
+
+def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns plain values without those that change no result."""
+  return {name: value for name, value in values.items() if name not in _FREE}
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+  """Returns a short hash of plain values, whatever their order."""
+  text = json.dumps(values, sort_keys=True, allow_nan=False)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def difference(one: Any, other: Any, path: str = '') -> str | None:
+  """Returns the fields in which two plain values differ, with both values.
+
+  Three at most, by name, and how many there are more; None if there are none.
+  """
+  found = list(_differences(one, other, path))
+  if len(found) > _SHOWN:
+    found[_SHOWN:] = [f'and {len(found) - _SHOWN} more']
+  return '; '.join(found) or None
+
+
+def _differences(one, other, path):
+  if isinstance(one, Mapping) and isinstance(other, Mapping):
+    for name in sorted(one.keys() | other.keys()):
+      field = f'{path}.{name}' if path else name
+      if name in one and name in other:
+        yield from _differences(one[name], other[name], field)
+      else:
+        yield f'{field} is in the {"one" if name in one else "other"} alone'
+  elif one != other:
+    yield f'{path}: {checks.show(one)} and {checks.show(other)}'

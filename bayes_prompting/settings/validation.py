@@ -1,0 +1,141 @@
+"""Checks of a configuration that need nothing built."""
+
+from collections.abc import Mapping
+
+import ml_collections
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting.settings import base
+from bayes_prompting.settings import plain
+
+# A method's name is that of files, beside those of pretraining.
+_RESERVED = (*base.REFERENCES, 'pretrained', 'pretraining')
+
+
+def _check_fields(config, wanted, path=''):
+  """Checks that the fields of the fixed sections are there, and no others."""
+  for name in config:
+    if name not in wanted:
+      checks.one_of(path or 'configuration', name, wanted)
+  for name, value in wanted.items():
+    field = f'{path}.{name}' if path else name
+    if name not in config:
+      raise errors.UserError(f'{field}: missing from the configuration')
+    if not isinstance(value, Mapping | ml_collections.ConfigDict):
+      continue
+    if not isinstance(config[name], Mapping | ml_collections.ConfigDict):
+      raise errors.UserError(
+        f'{field}: must be a section, got {checks.show(config[name])}'
+      )
+    if field not in ('tasks', 'methods', 'network.torso'):
+      _check_fields(config[name], value, field)
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+  """Checks all that can be checked without building anything.
+
+  Raises:
+    UserError: One line that names the field, its value and what is allowed.
+  """
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise errors.UserError(
+      'configuration: must be a ConfigDict as base_config() returns, got '
+      f'{checks.show(config)}'
+    )
+  _check_fields(config, base.base_config())
+  checks.integer('seed', config.seed, 0, 2**63 - 1)
+  checks.integer(
+    'network.embedding_dim',
+    config.network.embedding_dim,
+    1,
+    checks.MOST_CHANNELS,
+  )
+  for section in ('pretraining', 'tuning'):
+    part = config[section]
+    checks.integer(f'{section}.num_steps', part.num_steps, 0)
+    checks.integer(f'{section}.batch_size', part.batch_size, 1)
+    checks.integer(f'{section}.length', part.length, 1)
+    checks.one_of(f'{section}.schedule', part.schedule, base.SCHEDULES)
+  pretraining = config.pretraining
+  checks.positive('pretraining.learning_rate', pretraining.learning_rate)
+  checks.integer('pretraining.num_seeds', pretraining.num_seeds, 1)
+  tuning, evaluation = config.tuning, config.evaluation
+  checks.positives('tuning.learning_rate', tuning.learning_rate)
+  for init in checks.strings('tuning.prefix_init', tuning.prefix_init):
+    checks.label('tuning.prefix_init', init)
+  checks.integer('tuning.num_sequences', tuning.num_sequences, 0)
+  for field in (
+    'num_repetitions',
+    'prefix_length',
+    'lora_rank',
+    'search_draws',
+    'max_candidates',
+  ):
+    checks.integer(f'tuning.{field}', tuning[field], 1)
+  checks.integer('evaluation.num_sequences', evaluation.num_sequences, 2)
+  checks.integer('evaluation.length', evaluation.length, 1)
+  if evaluation.length < tuning.length:
+    raise errors.UserError(
+      f'evaluation.length: must be at least tuning.length={tuning.length}, '
+      f'got {evaluation.length}'
+    )
+  for field in (
+    'sequence_block',
+    'run_block',
+    'repetition_devices',
+    'data_devices',
+  ):
+    checks.integer(f'compute.{field}', config.compute[field], 0)
+  checks.integer('checkpoints.every', config.checkpoints.every, 0)
+  checks.integer('checkpoints.keep', config.checkpoints.keep, 1)
+  for field in ('check_finite', 'nans'):
+    checks.one_of_two(f'debug.{field}', config.debug[field])
+  precision = config.compute.matmul_precision
+  if not isinstance(precision, str) or precision not in base.MATMUL_PRECISIONS:
+    # All of them: the nearest by its letters to tf32 would be float32.
+    raise errors.UserError(
+      f'compute.matmul_precision: unknown {checks.show(precision)}; allowed: '
+      f'{", ".join(base.MATMUL_PRECISIONS)}'
+    )
+  _check_names(config)
+  plain.of(config)
+
+
+def _check_names(config):
+  """Checks the names of tasks and methods against those that are described."""
+  for kind in ('tasks', 'methods'):
+    for name in config[kind]:
+      checks.label(kind, name)
+  tasks = tuple(config.tasks)
+  checks.one_of('pretraining.task', config.pretraining.task, tasks)
+  checks.one_of('tuning.target', config.tuning.target, tasks)
+  for task in checks.strings('evaluation.tasks', config.evaluation.tasks):
+    checks.one_of('evaluation.tasks', task, tasks)
+  if config.tuning.target not in config.evaluation.tasks:
+    raise errors.UserError(
+      f'evaluation.tasks: must hold the target {config.tuning.target!r}, got '
+      f'{checks.show(config.evaluation.tasks)}'
+    )
+  for name in checks.strings('tuning.methods', config.tuning.methods):
+    if name in base.REFERENCES:
+      raise errors.UserError(
+        f'tuning.methods: {name} always runs; leave it out of the tuple'
+      )
+    checks.one_of('tuning.methods', name, tuple(config.methods))
+  for kind in ('tasks', 'methods'):
+    for name, value in config[kind].items():
+      if not isinstance(value, Mapping | ml_collections.ConfigDict):
+        raise errors.UserError(
+          f'{kind}.{name}: must be a spec with a name, got {checks.show(value)}'
+        )
+  for name, value in config.methods.items():
+    predictor = value.get('predictor', 'network')
+    checks.one_of(f'methods.{name}.predictor', predictor, base.PREDICTORS)
+    if predictor == 'bayes' and 'task' in value:
+      checks.one_of(f'methods.{name}.task', value['task'], tuple(config.tasks))
+    if name in _RESERVED:
+      raise errors.UserError(
+        f'methods: a method cannot be called {name!r}, as a reference or '
+        'what pretraining leaves is'
+      )

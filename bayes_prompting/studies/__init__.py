@@ -1,0 +1,1 @@
+"""One folder a study: the paper, and our own experiments."""

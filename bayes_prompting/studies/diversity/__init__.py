@@ -1,0 +1,1 @@
+"""How many sources make a network learn the prior?"""

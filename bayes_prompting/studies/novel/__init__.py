@@ -1,0 +1,1 @@
+"""What if the prior rules the target out?"""

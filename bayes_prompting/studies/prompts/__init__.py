@@ -1,0 +1,1 @@
+"""Which prompts are best, and by whom?"""

@@ -1,0 +1,1 @@
+"""Files, locks, signals, processes and compiled programs."""

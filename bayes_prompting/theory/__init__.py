@@ -1,0 +1,1 @@
+"""Exact answers that need no network."""

@@ -1,0 +1,147 @@
+"""Choosing the best of finitely many candidates, as all hard prefixes."""
+
+from collections.abc import Callable, Sequence
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_prompting import keys
+from bayes_prompting import regret
+from bayes_prompting import types
+from bayes_prompting.training import blocks
+from bayes_prompting.training import mesh as mesh_lib
+
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
+
+class Ranking(NamedTuple):
+  """The outcome of a search.
+
+  Attributes:
+    tunable: The best candidate of each repetition, leading axis [R].
+    losses: float32 [R, M], mean log loss of every candidate in nats, summed
+      over the N positions; inf for one that rules out what was drawn.
+  """
+
+  tunable: types.Tunable
+  losses: np.ndarray
+
+
+@functools.partial(
+  jax.jit, static_argnames=('task_prior', 'num', 'length', 'fixed')
+)
+def _draw(key, task_prior, num, length, repetitions, fixed=False):
+  """Draws int32 [R, num, length] tokens."""
+  sample = functools.partial(task_prior.sample, length=length)
+
+  def one(repetition):
+    stream = keys.stream(key, 'search', repetition)
+    each = jax.random.split(stream, num)
+    if fixed:
+      each = keys.sample(key, repetition, jnp.arange(num))
+    return jax.vmap(lambda k: sample(k).tokens)(each)
+
+  return jax.vmap(one)(repetitions)
+
+
+@functools.partial(
+  jax.jit, static_argnames=('predictor', 'tuner', 'sequence_block', 'mesh')
+)
+def _score(
+  predictor, params, tuner, candidates, tokens, sequence_block, mesh=None
+):
+  """Scores [C] candidates on tokens [R, D, N]: mean losses [C, R]."""
+
+  def candidate_losses(candidate):
+    bound, state = tuner.bind(predictor, params, candidate)
+    context = predictor.prepare(bound, state, tokens.shape[-1])
+
+    def losses(context, draws):
+      return regret.log_loss(predictor.read(context, draws), draws)
+
+    # The draws of all repetitions in blocks: activations stay in the cache.
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    found = mesh_lib.map_rows(mesh, losses, context, rows, sequence_block)
+    return found.reshape(tokens.shape[:2]).mean(-1)
+
+  return mesh_lib.replicate(mesh, jax.lax.map(candidate_losses, candidates))
+
+
+def search(
+  key: types.Key,
+  predictor: types.Predictor,
+  params: types.Params,
+  tuner: types.Tuner,
+  task_prior: types.TaskPrior,
+  length: int,
+  repetitions: int | Sequence[int],
+  *,
+  num_draws: int = 2048,
+  num_sequences: int = 0,
+  candidate_block: int = 8,
+  sequence_block: int = 0,
+  resume: np.ndarray | None = None,
+  on_block: Callable[[np.ndarray], None] | None = None,
+  mesh: jax.sharding.Mesh | None = None,
+) -> Ranking:
+  """Scores all candidates of a tuner on one common set of independent draws.
+
+  Args:
+    key: Root of the streams; repetition r draws from (key, 'search', r), so
+      that searches that share it score on the same draws.
+    predictor: What is adapted.
+    params: Its weights.
+    tuner: Has `candidates`.
+    task_prior: The target that the draws come from.
+    length: N.
+    repetitions: Their number, or their indices.
+    num_draws: Independent sequences, the same for all candidates.
+    num_sequences: Of the fixed sample that fits draw their batches from; then
+      the draws are the first of these instead. 0 if there is none.
+    candidate_block: Candidates that are scored between two looks at the host.
+    sequence_block: Sequences that are predicted at once; 0 is automatic.
+    resume: The losses [R, C] of the first candidates, if the same search has
+      scored them before.
+    on_block: Called with the losses [R, C] of all that are scored. What it
+      raises ends the search.
+    mesh: Devices to split the draws over, for no more than rounding.
+
+  Returns:
+    For each repetition the candidate with the smallest loss (the first of
+    equals), and the losses of all.
+  """
+  if isinstance(repetitions, int):
+    repetitions = range(repetitions)
+  repetitions = jnp.asarray(list(repetitions), jnp.uint32)
+  candidates = tuner.candidates(predictor)
+  total = len(jax.tree.leaves(candidates)[0])
+  num_draws = min(num_draws, num_sequences or num_draws)
+  tokens = _draw(
+    key, task_prior, num_draws, length, repetitions, num_sequences > 0
+  )
+  sequence_block = blocks.size(
+    sequence_block, predictor.sequence_block(length), num_draws
+  )
+  params, tokens = mesh_lib.put(mesh, (params, tokens))
+  losses = [np.zeros((0, len(repetitions)), np.float32)]
+  if resume is not None:
+    losses.append(np.asarray(resume).T)
+  for first in range(len(losses[-1]), total, candidate_block):
+    # The last block is filled up with its first candidate: one program.
+    index = np.arange(first, first + candidate_block)
+    index = np.where(index < total, index, first)
+    some = jax.tree.map(lambda leaf, i=index: leaf[i], candidates)
+    scored = _score(
+      predictor, params, tuner, some, tokens, sequence_block, mesh
+    )
+    losses.append(np.asarray(scored)[: total - first])
+    if on_block is not None:
+      on_block(np.concatenate(losses).T)
+  losses = np.concatenate(losses).T
+  # What cannot be scored ranks last.
+  best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=-1)
+  return Ranking(jax.tree.map(lambda leaf: leaf[best], candidates), losses)

@@ -1,0 +1,212 @@
+"""The runs of a sweep: configurations times axes, each under its own name."""
+
+import ast
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import pathlib
+import re
+import sys
+from typing import Any
+
+from absl import flags
+import ml_collections
+from ml_collections import config_flags
+
+from bayes_prompting import errors
+from bayes_prompting.settings import plain
+from launch import flags as launch_flags
+from launch import mistakes
+
+# What stands beside the runs' folders.
+RESERVED = ('networks', 'logs')
+# File systems allow 255 bytes, and a figure's or checkpoint's is added below.
+_LONGEST = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One run of a sweep.
+
+  Attributes:
+    name: Of its folder.
+    flags: What says its configuration to `launch.experiment`.
+  """
+
+  name: str
+  flags: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+  """A field of the configuration, and the values that it takes.
+
+  Attributes:
+    field: By its dots, as `tuning.learning_rate`.
+    values: As they are written on a command line.
+  """
+
+  field: str
+  values: tuple[str, ...]
+
+
+def axis(text: str) -> Axis:
+  """Reads `FIELD=VALUE,VALUE,...`.
+
+  Values are Python literals; a plain word needs no quotes. A comma within
+  brackets or quotes belongs to the value.
+  """
+  field, equals, rest = text.partition('=')
+  field = field.strip().removeprefix('config.')
+  if not equals or not re.fullmatch(r'[^\s,=]+', field):
+    raise errors.UserError(
+      f'--set: must be FIELD=VALUE,VALUE,... as in seed=0,1,2; got {text!r}'
+    )
+  values = tuple(_value(field, part) for part in _split(rest))
+  for value in values:
+    if values.count(value) > 1:
+      raise errors.UserError(f'--set={field}: has the value {value} twice')
+  return Axis(field, values)
+
+
+def _split(text):
+  """Splits at the commas that are in no brackets and no quotes."""
+  pattern = r"""'[^']*' | "[^"]*" | [([{] | [)\]}] | , | ."""
+  parts, depth = [''], 0
+  for token in re.findall(pattern, text, re.VERBOSE | re.DOTALL):
+    if token == ',' and not depth:
+      parts.append('')
+      continue
+    depth += (token in '([{') - (token in ')]}')
+    parts[-1] += token
+  return [part.strip() for part in parts]
+
+
+def literal(text: str) -> Any:
+  """Returns what a Python literal stands for; other text as it is."""
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
+
+
+def _value(field, text):
+  """Returns a value as a flag takes it: 1e-3 and 0.001 are the same."""
+  value = literal(text)
+  if value is text and not re.fullmatch(r'[\w.+-]+', text):
+    raise errors.UserError(
+      f'--set={field}: must be Python literals or plain words with commas '
+      f'between, got {text!r}'
+    )
+  return value if isinstance(value, str) else repr(value)
+
+
+def build(configs: Sequence[str], axes: Sequence[str]) -> list[Run]:
+  """Returns the runs: every configuration at every combination of values.
+
+  A run's name depends on its own configuration and values alone, so that it is
+  found again by a sweep of others.
+
+  Args:
+    configs: As `--config` of the other scripts takes them.
+    axes: As `axis` reads them; the last varies fastest.
+
+  Raises:
+    UserError: If an axis cannot be read, or two runs would share a folder.
+  """
+  found = [axis(text) for text in axes]
+  for one, other in itertools.combinations(found, 2):
+    if one.field == other.field:
+      raise errors.UserError(
+        f'--set={one.field}: given twice; give all of its values at once'
+      )
+  runs, taken = [], dict.fromkeys(RESERVED, 'what runs share')
+  for config, *values in itertools.product(
+    configs, *(axis.values for axis in found)
+  ):
+    pairs = list(zip((axis.field for axis in found), values, strict=True))
+    run = Run(
+      _name(config, pairs),
+      (f'--config={config}', *(f'--config.{f}={v}' for f, v in pairs)),
+    )
+    # Some file systems do not tell upper from lower case.
+    key, said = run.name.lower(), ' '.join(run.flags)
+    if key in taken:
+      raise errors.UserError(
+        f'--configs: {taken[key]} and {said} would both be kept in '
+        f'{run.name!r}; leave one out, or rename a file'
+      )
+    taken[key] = said
+    runs.append(run)
+  return runs
+
+
+def _name(config, pairs):
+  """Returns a folder's name, of letters that every file system has."""
+  path, _, argument = config.partition(':')
+  start = '-'.join(filter(None, (_safe(pathlib.Path(path).stem), argument)))
+  parts = [start, *(f'{field}={value}' for field, value in pairs)]
+  name = ','.join(map(_safe, parts)).strip('.-')
+  if len(name) > _LONGEST:
+    digest = plain.fingerprint({'name': parts})
+    name = f'{name[: _LONGEST - len(digest) - 1]}-{digest}'
+  return name
+
+
+def _safe(text):
+  text = re.sub(r'[\s()\[\]{}\'"]', '', text)
+  return re.sub(r'[^A-Za-z0-9_.+=-]+', '-', text).rstrip('-')
+
+
+def load(run: Run) -> ml_collections.ConfigDict:
+  """Loads a run's configuration, just as `launch.experiment` does.
+
+  Raises:
+    UserError: For whatever is wrong with the file or a value.
+  """
+  argv = ['sweep', *run.flags]
+  # By config_flags' own name for it: a file that has no get_config() would
+  # find that of the file before.
+  sys.modules.pop('config_config', None)
+  values = flags.FlagValues()
+  config = config_flags.DEFINE_config_file(
+    'config', lock_config=True, flag_values=values, sys_argv=argv
+  )
+  try:
+    values(argv)
+    return launch_flags.checked(config.value)
+  except Exception as error:
+    # What a user's file raises can be anything.
+    line = mistakes.of_config(error).removeprefix('--config: ')
+    raise errors.UserError(f'{run.name}: {line}') from None
+
+
+def validate(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+  """Builds what every run describes, so that mistakes are found before any.
+
+  Returns:
+    Each run's configuration, in plain values, by its name.
+
+  Raises:
+    UserError: For the first mistake, or for two runs that are the same.
+  """
+  configs = {run.name: load(run) for run in runs}
+  import jax
+
+  # A GPU is the runs' own: this process would hold its memory, and a cluster's
+  # login node has none.
+  jax.config.update('jax_platforms', 'cpu')
+  from bayes_prompting.experiment import build as build_lib
+
+  found, names = {}, {}
+  for name, config in configs.items():
+    try:
+      found[name] = build_lib.build(config, allow_plugins=True).config
+    except errors.UserError as error:
+      raise errors.UserError(f'{name}: {error}') from None
+    same = names.setdefault(plain.fingerprint(found[name]), name)
+    if same != name:
+      raise errors.UserError(
+        f'--configs: {same!r} and {name!r} are the same configuration'
+      )
+  return found

@@ -1,0 +1,155 @@
+"""The configurations that come with the package can be built."""
+
+import itertools
+
+import jax
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting import settings
+from bayes_prompting.experiment import build
+from bayes_prompting.settings import plain
+from configs import paper
+from configs import quick
+
+TASKS = ('single_coin', 'two_coin_mixture', 'random_coins')
+TORSOS = ('lstm', 'transformer', 'lstm_untrained', 'transformer_untrained')
+PAIRS = list(itertools.product(TORSOS, TASKS))
+
+
+@pytest.mark.parametrize('torso, target', PAIRS)
+def test_every_paper_configuration_can_be_built(torso, target):
+  config = paper.get_config(f'{torso},{target}')
+  if target != TASKS[0]:
+    # A few of the methods: what they trace does not depend on the target.
+    config.tuning.methods = ('PreBayesPT', 'SoftPT', 'FullWT')
+  built = build.build(config)
+  assert tuple(built.methods) == config.tuning.methods
+  assert built.target == target
+  assert built.pretraining_task == 'random_coins'
+  assert built.config['evaluation']['tasks'] == list(TASKS)
+  assert built.report_steps == (50, 100, 200)
+  assert built.num_repetitions == 10
+  assert (built.tuning.num_steps, built.tuning.length) == (1000, 50)
+
+
+@pytest.mark.parametrize('torso, target', PAIRS)
+def test_a_paper_configuration_differs_in_what_it_says(torso, target):
+  found = plain.of(paper.get_config(f'{torso},{target}'))
+  wanted = plain.of(settings.base_config())
+  wanted['tuning']['target'] = target
+  if torso.endswith('_untrained'):
+    wanted['pretraining']['num_steps'] = 0
+    wanted['tuning']['methods'] = found['tuning']['methods']
+    assert {'NoTuning', 'SoftPT', 'FullWT'} <= {*wanted['tuning']['methods']}
+  if torso.startswith('transformer'):
+    wanted['network']['torso'] = {
+      'name': 'transformer',
+      'num_layers': 1,
+      'num_heads': 4,
+      'widening': 4,
+    }
+  assert plain.difference(found, wanted) is None
+
+
+@pytest.mark.parametrize('torso', ['lstm', 'transformer'])
+def test_other_networks_differ_in_what_their_name_says(torso):
+  base = plain.of(paper.get_config(f'{torso},single_coin'))
+  narrow, large = (
+    plain.of(paper.get_config(f'{torso}_{kind},single_coin'))
+    for kind in ('narrow', 'large')
+  )
+  for config in (narrow, large):
+    config['tuning']['methods'] = base['tuning']['methods']
+  assert narrow['network']['embedding_dim'] == 4
+  assert large['network']['embedding_dim'] == 256
+  assert large['network']['torso']['num_layers'] == 2
+  built = build.build(plain.to_config(large))
+  leaves = jax.tree.leaves(build.network_shapes(built))
+  assert max(max(leaf.shape) for leaf in leaves) >= 256
+  for config in (narrow, large):
+    config['network'] = base['network']
+    assert plain.difference(config, base) is None
+
+
+def test_prefix_lengths_are_methods_of_their_own():
+  built = build.build(paper.get_config('lstm,single_coin,prefix_lengths'))
+  tuned = [
+    method for method in built.methods.values() if method.tuner.trainable
+  ]
+  lengths = [
+    build.tuned_shapes(built, method)['tunable'].shape for method in tuned
+  ]
+  assert lengths == [(1, 1, 10, k, 128) for k in (1, 2, 4, 6, 12, 25)]
+
+
+def test_every_experiment_of_the_paper_can_be_built_in_small():
+  names = [paper.name(arguments) for arguments in paper.EXPERIMENTS]
+  assert len(set(names)) == len(names)
+  for arguments in paper.EXPERIMENTS:
+    full = paper.get_config(arguments)
+    small = paper.get_config(f'{arguments},quick')
+    settings.validate(full)
+    settings.validate(small)
+    assert {*small.tuning.methods} <= {*full.tuning.methods}
+    assert small.tasks == full.tasks
+    assert small.tuning.num_steps < full.tuning.num_steps
+    assert small.tuning.length == full.tuning.length
+    untrained = '_untrained' in arguments
+    assert (small.pretraining.num_steps == 0) == untrained
+
+
+def test_paper_without_argument_is_an_lstm_on_a_single_coin():
+  found = plain.of(paper.get_config())
+  wanted = plain.of(paper.get_config('lstm,single_coin'))
+  assert found == wanted
+
+
+def test_quick_can_be_built():
+  built = build.build(quick.get_config())
+  base = settings.base_config()
+  assert tuple(built.methods) == base.tuning.methods
+  assert built.config['evaluation']['tasks'] == list(TASKS)
+  assert built.report_steps == (50, 100, 200)
+
+
+@pytest.mark.parametrize('get_config', [paper.get_config, quick.get_config])
+def test_an_override_does_not_reach_the_next_configuration(get_config):
+  before = plain.of(get_config())
+  config = get_config()
+  config.network.torso.width = 3
+  config.tuning.prefix_length = 2
+  config.tasks.single_coin.probabilities = (0.5, 0.5)
+  assert plain.of(get_config()) == before
+
+
+@pytest.mark.parametrize('get_config', [paper.get_config, quick.get_config])
+def test_configurations_are_locked(get_config):
+  with pytest.raises(AttributeError):
+    get_config().tuning.nun_steps = 3
+
+
+@pytest.mark.parametrize(
+  'argument, bad, hint',
+  [
+    ('lst,single_coin', "'lst'", 'lstm'),
+    ('lstm,single_con', "'single_con'", 'single_coin'),
+    ('lstm', 'TARGET is missing', 'two_coin_mixture'),
+    ('', "''", 'transformer'),
+    (',single_coin', 'NETWORK is missing', 'transformer'),
+    ('single_coin,lstm', "'single_coin'", 'transformer'),
+    ('lstm, single_coin', "' single_coin'", 'single_coin'),
+    ('lstm,single_coin,3', "'3'", 'quick'),
+    ('lstm,single_coin,', "''", 'prefix_lengths'),
+    ('lstm_narow,single_coin', "'lstm_narow'", 'lstm_narrow'),
+    ('untrained,single_coin', "'untrained'", 'lstm_untrained'),
+    ('linear,single_coin', "'linear'", ''),
+  ],
+)
+def test_a_bad_argument_is_refused(argument, bad, hint):
+  with pytest.raises(errors.UserError) as caught:
+    paper.get_config(argument)
+  message = str(caught.value)
+  assert '\n' not in message
+  assert bad in message
+  assert hint in message

@@ -1,0 +1,292 @@
+"""Every tuner is held to its contract, and each to what it promises."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting import predictors
+from bayes_prompting import registry
+from bayes_prompting import settings
+from bayes_prompting import trees
+from tests import testing
+
+# Made anew for every use: no key is used twice.
+root_key = functools.partial(jax.random.key, 3)
+TOKENS = testing.all_sequences(2, 3)
+
+
+@pytest.fixture
+def tuner(tuners_spec):
+  return registry.make('tuners', 'test', tuners_spec)
+
+
+@pytest.mark.parametrize('torso', ['lstm', 'transformer', 'linear'])
+def test_bind_gives_what_the_predictor_runs_with(tuner, torso):
+  predictor, params = testing.network(torso)
+
+  @jax.jit
+  def run(key, params):
+    tunable = tuner.init(key, predictor, params)
+    bound, state = tuner.bind(predictor, params, tunable)
+    return bound, predictor.predict(bound, state, TOKENS)
+
+  bound, log_probs = run(root_key(), params)
+  assert jax.tree.structure(bound) == jax.tree.structure(params)
+  assert jax.tree.map(jnp.shape, bound) == jax.tree.map(jnp.shape, params)
+  np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1.0, atol=1e-5)
+
+
+def test_works_under_jit_and_vmap(tuner):
+  predictor, params = testing.network('lstm')
+
+  def run(key):
+    tunable = tuner.init(key, predictor, params)
+    return predictor.predict(*tuner.bind(predictor, params, tunable), TOKENS)
+
+  together = jax.jit(jax.vmap(run))(jax.random.split(root_key(), 3))
+  alone = run(jax.random.split(root_key(), 3)[1])
+  np.testing.assert_allclose(alone, together[1], atol=1e-5)
+
+
+def test_random_says_whether_the_key_makes_a_difference(tuner):
+  predictor, params = testing.network('lstm')
+  starts = [
+    jax.tree.leaves(tuner.init(jax.random.key(seed), predictor, params))
+    for seed in range(8)
+  ]
+  differ = any(
+    not np.array_equal(a, b)
+    for start in starts
+    for a, b in zip(start, starts[0], strict=True)
+  )
+  if differ:
+    assert tuner.random
+
+
+def test_draws_are_the_same_with_64_bits(tuner):
+  predictor, params = testing.network('lstm')
+  with jax.enable_x64(True):
+    program = jax.make_jaxpr(lambda key: tuner.init(key, predictor, params))(
+      root_key()
+    )
+  named = 'bit_width=64' not in str(program)
+  assert named, 'a draw has no dtype by name, such as jnp.int32 or jnp.float32'
+
+
+def test_what_is_trainable_is_float_and_has_a_gradient(tuner):
+  if not tuner.trainable:
+    return
+  predictor, params = testing.network('lstm')
+  tunable = tuner.init(root_key(), predictor, params)
+
+  def loss(tunable):
+    bound, state = tuner.bind(predictor, params, tunable)
+    return -predictor.predict(bound, state, TOKENS)[..., 0].sum()
+
+  gradient = jax.jit(jax.grad(loss))(tunable)
+  leaves = jax.tree.leaves(gradient)
+  assert leaves
+  assert all(leaf.dtype == jnp.float32 for leaf in leaves)
+  assert any(np.any(leaf != 0) for leaf in leaves)
+  assert all(np.all(np.isfinite(leaf)) for leaf in leaves)
+
+
+def test_prefix_forms_are_what_they_say():
+  predictor, params = testing.network('lstm', vocab_size=3)
+  kernel, bias = params['embedding']['kernel'], params['embedding']['bias']
+  z = jnp.array([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0]], jnp.float32)
+  expected = {
+    'real': z @ kernel + bias[None],
+    'simplex': jax.nn.softmax(z) @ kernel + bias[None],
+  }
+  for form, prefix in expected.items():
+    tuner = testing.tuner('prefix', form=form, length=2)
+    _, state = tuner.bind(predictor, params, z)
+    wanted = predictor.prefill(params, prefix)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, wanted
+    )
+  soft = testing.tuner('prefix', form='soft', length=2)
+  _, state = soft.bind(predictor, params, expected['real'])
+  testing.assert_trees_identical(
+    state, predictor.prefill(params, expected['real'])
+  )
+
+
+@pytest.mark.parametrize('form', ['soft', 'real'])
+def test_random_tokens_start_at_a_hard_prefix(form):
+  predictor, params = testing.network('lstm', vocab_size=3)
+  tuner = testing.tuner('prefix', form=form, length=4)
+  _, state = tuner.bind(
+    predictor, params, tuner.init(root_key(), predictor, params)
+  )
+  hard = testing.tuner('hard_prefix', length=4)
+
+  @jax.vmap
+  def distance(candidate):
+    _, other = hard.bind(predictor, params, candidate)
+    return jnp.abs(state['output'] - other['output']).max()
+
+  distances = jax.jit(distance)(hard.candidates(predictor))
+  assert min(distances) < 1e-6
+  assert np.sort(distances)[1] > 1e-4  # And at just one of them.
+
+
+def test_simplex_tokens_start_at_nine_tenths():
+  predictor, params = testing.network('lstm', vocab_size=3)
+  tuner = testing.tuner('prefix', form='simplex', length=50)
+  mixtures = jax.nn.softmax(tuner.init(root_key(), predictor, params))
+  expected = np.tile([0.05, 0.05, 0.9], (50, 1))
+  np.testing.assert_allclose(np.sort(mixtures), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('form', ['soft', 'real', 'simplex'])
+def test_prefix_initialisations(form):
+  predictor, params = testing.network('lstm')
+
+  def start(init):
+    tuner = testing.tuner(
+      'prefix', form=form, length=500, init=init, init_scale=0.5
+    )
+    return np.asarray(tuner.init(root_key(), predictor, params))
+
+  assert not start('zeros').any()
+  assert abs(start('normal').std() - 0.5) < 0.05
+  uniform = start('uniform')
+  assert uniform.min() < -0.48 and 0.48 < uniform.max()
+  assert np.abs(uniform).max() <= 0.5
+
+
+def test_weights_match_whole_names_only():
+  predictor, params = testing.network('lstm')
+  for pattern in ('embedding', 'unembedding'):
+    tunable = testing.tuner('weights', patterns=(pattern,)).init(
+      root_key(), predictor, params
+    )
+    assert set(tunable) == {f'{pattern}/kernel', f'{pattern}/bias'}
+
+
+def test_full_weights_start_where_the_network_is():
+  predictor, params = testing.network('transformer')
+  tuner = testing.tuner('weights')
+  bound, state = tuner.bind(
+    predictor, params, tuner.init(root_key(), predictor, params)
+  )
+  testing.assert_trees_identical(bound, params)
+  testing.assert_trees_identical(state, predictor.start(params))
+
+
+@pytest.mark.parametrize('torso', ['lstm', 'transformer', 'linear'])
+def test_lora_is_the_identity_at_its_start(torso):
+  predictor, params = testing.network(torso)
+  tuner = testing.tuner('lora', rank=2)
+  tunable = tuner.init(root_key(), predictor, params)
+  bound, _ = tuner.bind(predictor, params, tunable)
+  testing.assert_trees_identical(bound, params)
+  assert tunable and all(factor['a'].any() for factor in tunable.values())
+
+
+def test_lora_adds_a_scaled_update_of_its_rank():
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner('lora', rank=2, alpha=6.0)
+  tunable = tuner.init(root_key(), predictor, params)
+  tunable = jax.tree.map(lambda x: x + 1.0 + jnp.cos(9 * x), tunable)
+  bound, _ = tuner.bind(predictor, params, tunable)
+  before, after = trees.by_path(params), trees.by_path(bound)
+  for path, factor in tunable.items():
+    update = np.asarray(after[path] - before[path], np.float64)
+    expected = 3.0 * factor['a'] @ factor['b']
+    np.testing.assert_allclose(update, expected, atol=1e-4)
+    assert np.linalg.matrix_rank(update, tol=1e-3) <= 2
+  for path in before.keys() - tunable.keys():
+    np.testing.assert_array_equal(before[path], after[path])
+
+
+def test_state_tuning_starts_at_the_state_of_random_tokens():
+  predictor, params = testing.network('transformer')
+  state = testing.tuner('state', length=3).init(root_key(), predictor, params)
+  # Keys and values at BOS and three tokens.
+  assert state['torso'][0]['key'].shape[0] == 4
+  prefix = testing.tuner('prefix', form='real', length=3)
+  wanted = prefix.bind(
+    predictor, params, prefix.init(root_key(), predictor, params)
+  )
+  testing.assert_trees_identical(state, wanted[1])
+
+
+def test_state_tuning_of_bayes_tunes_its_counts():
+  predictor = predictors.bayesian(testing.random_coins())
+  tuner = testing.tuner('state', length=5)
+  counts = tuner.init(root_key(), predictor, {})
+  assert counts.shape == (2,) and counts.sum() == 5
+
+
+def test_hard_candidates_are_all_prefixes_once():
+  predictor, _ = testing.network('linear', vocab_size=3)
+  found = testing.tuner('hard_prefix', length=3).candidates(predictor)
+  np.testing.assert_array_equal(found, testing.all_sequences(3, 3))
+
+
+def test_too_many_candidates_are_counted():
+  predictor, _ = testing.network('linear')
+  tuner = testing.tuner('hard_prefix', length=5, max_candidates=31)
+  with pytest.raises(errors.UserError, match=r'2\^5 candidates.*31'):
+    tuner.candidates(predictor)
+
+
+def test_no_tuning_is_the_predictor_itself():
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner('none')
+  bound, state = tuner.bind(
+    predictor, params, tuner.init(root_key(), predictor, params)
+  )
+  assert bound is params
+  testing.assert_trees_identical(state, predictor.start(params))
+
+
+@pytest.mark.parametrize(
+  ('name', 'kwargs', 'field'),
+  [
+    ('prefix', {'form': 'sof'}, 'form.*soft'),
+    ('prefix', {'length': 0}, 'length'),
+    ('prefix', {'init': 'random'}, 'init.*random_token'),
+    ('prefix', {'init_scale': float('nan')}, 'init_scale'),
+    ('state', {'length': -2}, 'length'),
+    ('lora', {'rank': 0}, 'rank'),
+    ('lora', {'alpha': -1.0}, 'alpha'),
+    ('weights', {'patterns': 'embedding'}, 'patterns'),
+    ('weights', {'patterns': ()}, 'patterns'),
+    ('hard_prefix', {'choose': 'worst'}, 'choose'),
+  ],
+)
+def test_refuses_what_makes_no_sense(name, kwargs, field):
+  with pytest.raises(errors.UserError, match=field):
+    testing.tuner(name, **kwargs)
+
+
+@pytest.mark.parametrize('name', ['weights', 'lora'])
+def test_a_pattern_that_matches_nothing_is_refused(name):
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner(name, patterns=('embeding',))
+  with pytest.raises(errors.UserError, match='embeding.*embedding'):
+    tuner.init(root_key(), predictor, params)
+
+
+def test_lora_of_biases_only_is_refused():
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner('lora', patterns=('bias',))
+  with pytest.raises(errors.UserError, match='two-dimensional'):
+    tuner.init(root_key(), predictor, params)
+
+
+def test_the_papers_methods_are_these():
+  methods = settings.base_config().methods
+  assert set(methods) == {
+    *('PreBayes', 'PreBayesPT', 'NoTuning', 'RandomPF', 'HardPT'),
+    *('SimplexPT', 'RealPT', 'SoftPT', 'StatePT'),
+    *('EmbedWT', 'UnembedWT', 'Un+EmbedWT', 'LoRAWT', 'FullWT'),
+  }
