@@ -92,7 +92,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
   settings = {run['name']: run['settings'] for run in runs}
   name = root.resolve().name
   environment = jinja2.Environment(
-    loader=jinja2.PackageLoader('bayes_prompting'),
+    loader=jinja2.PackageLoader('bayes_prompting.reporting'),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
