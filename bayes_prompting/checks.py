@@ -1,6 +1,6 @@
 """Checks of what a user gives, each with one clear line when it fails."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 import difflib
 import numbers
 import os
@@ -95,6 +95,19 @@ def one_of_two(field: str, value: object) -> bool:
   return value
 
 
+def probability(field: str, value: object) -> float:
+  """Returns `value` if it is a number from 0 to 1."""
+  if (
+    isinstance(value, bool)
+    or not isinstance(value, numbers.Real)
+    or not 0 <= value <= 1
+  ):
+    raise errors.UserError(
+      f'{field}: must be a number from 0 to 1, got {show(value)}'
+    )
+  return float(value)
+
+
 def positive(field: str, value: object) -> float:
   """Returns `value` if it is a number above zero that float32 can hold."""
   if (
@@ -131,29 +144,40 @@ def _numbers(value: object) -> np.ndarray | None:
   return array.astype(np.float64) if array.dtype.kind in 'iuf' else None
 
 
-def non_negative_array(field: str, value: object, ndim: int) -> np.ndarray:
+def non_negative_array(
+  field: str,
+  value: object,
+  axes: Sequence[str],
+  sizes: Mapping[str, int] | None = None,
+) -> np.ndarray:
   """Returns `value` as a float64 array of finite numbers of at least zero.
 
   Args:
     field: The name to show.
     value: What the user gave: nested sequences of numbers.
-    ndim: 1 for [V], 2 for [M, V], 3 for [M, V^k, V], with M >= 1 and V >= 2.
+    axes: The name of each axis, such as `MV`. A vocabulary `V` has at least two
+      tokens, other axes have a length of at least 1.
+    sizes: Lengths that axes must have, by name.
   """
-  shape = {
-    1: '[V] with V >= 2',
-    2: '[M, V] with M >= 1 and V >= 2',
-    3: '[M, V^k, V] with M >= 1 and V >= 2',
-  }[ndim]
+  sizes = sizes or {}
+  shape = f'[{", ".join(axes)}]'
   array = _numbers(value)
   if array is None:
     raise errors.UserError(
       f'{field}: must be numbers of shape {shape}, got {show(value)}'
     )
-  if array.ndim != ndim or array.size == 0 or array.shape[-1] < 2:
+  if array.ndim != len(axes) or any(
+    size < (2 if axis == 'V' else 1) or size != sizes.get(axis, size)
+    for axis, size in zip(axes, array.shape, strict=True)
+  ):
+    known = {axis: f'{axis} = {sizes[axis]}' for axis in axes if axis in sizes}
+    if 'V' in axes:
+      known.setdefault('V', 'V >= 2')
+    conditions = f' with {", ".join(known.values())}' if known else ''
     raise errors.UserError(
-      f'{field}: must have shape {shape}, got shape {array.shape}'
+      f'{field}: must have shape {shape}{conditions}, got shape {array.shape}'
     )
-  if array.shape[-1] > _MOST_TOKENS:
+  if axes[-1] == 'V' and array.shape[-1] > _MOST_TOKENS:
     raise errors.UserError(
       f'{field}: must have V of at most {_MOST_TOKENS}, got {array.shape[-1]}'
     )
@@ -168,16 +192,27 @@ def non_negative_array(field: str, value: object, ndim: int) -> np.ndarray:
   return array
 
 
-def probabilities(field: str, value: object, ndim: int) -> np.ndarray:
-  """Returns `value` as probabilities over the last axis. Zeros are legal.
+def probabilities(
+  field: str,
+  value: object,
+  axes: Sequence[str],
+  sizes: Mapping[str, int] | None = None,
+) -> np.ndarray:
+  """Returns `value` as float64 probabilities over the last axis.
 
-  Sums that are off by rounding (up to 1e-5) are normalised.
+  Zeros are legal. Sums that are off by rounding (up to 1e-5) are normalised.
+
+  Args:
+    field: The name to show.
+    value: What the user gave: nested sequences of numbers.
+    axes: The name of each axis, see `non_negative_array`.
+    sizes: Lengths that axes must have, by name.
   """
-  array = non_negative_array(field, value, ndim)
+  array = non_negative_array(field, value, axes, sizes)
   sums = array.sum(-1)
   if np.any(np.abs(sums - 1) > _SUM_TOLERANCE):
     raise errors.UserError(
-      f'{field}: must sum to 1 over the vocabulary, got {show(value)} with sum '
+      f'{field}: must sum to 1 over the last axis, got {show(value)} with sum '
       f'{show(sums.tolist())}'
     )
   return array / sums[..., None]
@@ -213,6 +248,22 @@ def strings(field: str, value: object) -> tuple[str, ...]:
       f'{show(value)}'
     )
   return tuple(value)
+
+
+def tokens(field: str, value: object, vocab_size: int) -> np.ndarray:
+  """Returns `value` as tokens int32 [N], whole numbers from 0 to V - 1."""
+  array = np.asarray(value)
+  if array.size and (
+    array.ndim != 1
+    or array.dtype.kind not in 'iu'
+    or array.min() < 0
+    or array.max() >= vocab_size
+  ):
+    raise errors.UserError(
+      f'{field}: must be tokens, whole numbers from 0 to {vocab_size - 1}, got '
+      f'{show(value)}'
+    )
+  return array.reshape(-1).astype(np.int32)
 
 
 def label(field: str, value: object) -> str:

@@ -108,56 +108,56 @@ def test_nearest_lists_everything_if_nothing_is_near():
 
 
 @pytest.mark.parametrize(
-  'value, ndim',
+  'value, axes',
   [
-    ((1.0, 1.0), 1),
-    ([0, 0], 1),
-    ((0, 3, 1e-300), 1),
-    (np.array([1, 2], np.int32), 1),
-    ([[1, 0, 2]], 2),
-    (((1, 2), (3, 4), (0, 0)), 2),
+    ((1.0, 1.0), 'V'),
+    ([0, 0], 'V'),
+    ((0, 3, 1e-300), 'V'),
+    (np.array([1, 2], np.int32), 'V'),
+    ([[1, 0, 2]], 'MV'),
+    (((1, 2), (3, 4), (0, 0)), 'MV'),
   ],
 )
-def test_non_negative_array_takes_numbers_and_zeros(value, ndim):
-  taken = checks.non_negative_array('x', value, ndim)
+def test_non_negative_array_takes_numbers_and_zeros(value, axes):
+  taken = checks.non_negative_array('x', value, axes)
   assert taken.dtype == np.float64
   np.testing.assert_array_equal(taken, value)
 
 
 # Of one dimension, and of two; legal as neither.
 BAD_ARRAYS = [
-  ((0.5, NAN), 1),
-  ((0.5, INF), 1),
-  ((0.5, -INF), 1),
-  ((0.5, -1e-9), 1),
-  ((), 1),
-  ((1.0,), 1),
-  (1.0, 1),
-  (((0.5, 0.5),), 1),
-  ((0.5, 0.5), 2),
-  (((1.0,), (1.0,)), 2),
-  (((0.5, 0.5), (1.0,)), 2),
-  (((0.5, 0.5), (0.5, NAN)), 2),
-  (np.array([[0.5, 0.5], [1.5, -0.5]]), 2),
-  (np.zeros((0, 2)), 2),
-  ('ab', 1),
-  (('a', 'b'), 1),
-  (('0.5', '0.5'), 1),
-  ((True, False), 1),
-  (None, 1),
-  ((None, 1.0), 1),
-  ((0.5, 0.5j), 1),
-  ((10**400, 1), 1),
-  ({0.5: 1, 0.25: 2}, 1),
+  ((0.5, NAN), 'V'),
+  ((0.5, INF), 'V'),
+  ((0.5, -INF), 'V'),
+  ((0.5, -1e-9), 'V'),
+  ((), 'V'),
+  ((1.0,), 'V'),
+  (1.0, 'V'),
+  (((0.5, 0.5),), 'V'),
+  ((0.5, 0.5), 'MV'),
+  (((1.0,), (1.0,)), 'MV'),
+  (((0.5, 0.5), (1.0,)), 'MV'),
+  (((0.5, 0.5), (0.5, NAN)), 'MV'),
+  (np.array([[0.5, 0.5], [1.5, -0.5]]), 'MV'),
+  (np.zeros((0, 2)), 'MV'),
+  ('ab', 'V'),
+  (('a', 'b'), 'V'),
+  (('0.5', '0.5'), 'V'),
+  ((True, False), 'V'),
+  (None, 'V'),
+  ((None, 1.0), 'V'),
+  ((0.5, 0.5j), 'V'),
+  ((10**400, 1), 'V'),
+  ({0.5: 1, 0.25: 2}, 'V'),
 ]
 
 
-@pytest.mark.parametrize('value, ndim', BAD_ARRAYS)
+@pytest.mark.parametrize('value, axes', BAD_ARRAYS)
 @pytest.mark.parametrize(
   'check', [checks.non_negative_array, checks.probabilities]
 )
-def test_arrays_refuse_what_is_no_array_of_such_numbers(check, value, ndim):
-  refusal(check, value, ndim)
+def test_arrays_refuse_what_is_no_array_of_such_numbers(check, value, axes):
+  refusal(check, value, axes)
 
 
 @hypothesis.given(
@@ -167,32 +167,32 @@ def test_arrays_refuse_what_is_no_array_of_such_numbers(check, value, ndim):
 @quickly
 def test_probabilities_are_normalised_if_off_by_rounding(counts, error):
   exact = np.array(counts) / sum(counts)
-  taken = checks.probabilities('x', tuple(exact * (1 + error)), 1)
+  taken = checks.probabilities('x', tuple(exact * (1 + error)), 'V')
   np.testing.assert_allclose(taken.sum(), 1, rtol=1e-14)
   np.testing.assert_allclose(taken, exact, rtol=1e-13)
   np.testing.assert_array_equal(taken == 0, exact == 0)
 
 
 @pytest.mark.parametrize(
-  'value, ndim, total',
+  'value, axes, total',
   [
-    ((0.5, 0.6), 1, '1.1'),
-    ((0.5, 0.4), 1, '0.9'),
-    ((0, 0), 1, '0.0'),
-    ((0.5, 0.5001), 1, '1.0001'),
-    ((20, 80), 1, '100.0'),
-    (((0.5, 0.5), (0.75, 0.75)), 2, '1.5'),
-    (((0.25, 0.25), (0.75, 0.75)), 2, '0.5'),
-    (np.array([[0.5, 0.5], [0.75, 0.75]]), 2, '1.5'),
-    ((1e308, 1e308), 1, '1e+308'),
+    ((0.5, 0.6), 'V', '1.1'),
+    ((0.5, 0.4), 'V', '0.9'),
+    ((0, 0), 'V', '0.0'),
+    ((0.5, 0.5001), 'V', '1.0001'),
+    ((20, 80), 'V', '100.0'),
+    (((0.5, 0.5), (0.75, 0.75)), 'MV', '1.5'),
+    (((0.25, 0.25), (0.75, 0.75)), 'MV', '0.5'),
+    (np.array([[0.5, 0.5], [0.75, 0.75]]), 'MV', '1.5'),
+    ((1e308, 1e308), 'V', '1e+308'),
   ],
 )
-def test_probabilities_refuse_another_sum(value, ndim, total):
-  assert total in refusal(checks.probabilities, value, ndim)
+def test_probabilities_refuse_another_sum(value, axes, total):
+  assert total in refusal(checks.probabilities, value, axes)
 
 
 def test_probabilities_of_many_sources_sum_to_one_each():
-  taken = checks.probabilities('x', ((0.25, 0.75), (1, 0)), 2)
+  taken = checks.probabilities('x', ((0.25, 0.75), (1, 0)), 'MV')
   np.testing.assert_array_equal(taken, [[0.25, 0.75], [1, 0]])
 
 

@@ -24,20 +24,20 @@ _LEAST = 1e-30
 _LARGE = 8
 
 
-def concentrations(field: str, value: object, ndim: int) -> np.ndarray:
+def concentrations(field: str, value: object, axes: str) -> np.ndarray:
   """Returns `value` as concentrations [V], or rows [M, V] of them.
 
   Args:
     field: The name to show.
     value: What the user gave: nested sequences of numbers.
-    ndim: 1 or 2.
+    axes: `V` or `MV`.
 
   Raises:
     UserError: If a number is negative or not finite, or a row has only zeros.
   """
-  alpha = checks.non_negative_array(field, value, ndim)
+  alpha = checks.non_negative_array(field, value, axes)
   if not np.all(np.any(alpha > 0, axis=-1)):
-    each = ' in each row' if ndim > 1 else ''
+    each = ' in each row' if len(axes) > 1 else ''
     raise errors.UserError(
       f'{field}: at least one must be above 0{each}, got {checks.show(value)}'
     )

@@ -31,7 +31,7 @@ def make(probabilities: Sequence[float]) -> types.TaskPrior:
   Raises:
     UserError: If they are not probabilities.
   """
-  probs = checks.probabilities('probabilities', probabilities, ndim=1)
+  probs = checks.probabilities('probabilities', probabilities, 'V')
   with np.errstate(divide='ignore'):
     log_probs = np.log(probs)
   entropy = special.entr(probs).sum()

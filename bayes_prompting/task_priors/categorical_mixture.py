@@ -42,7 +42,7 @@ def make(
   Raises:
     UserError: If they are not probabilities, or do not fit each other.
   """
-  probs = checks.probabilities('probabilities', probabilities, ndim=2)
+  probs = checks.probabilities('probabilities', probabilities, 'MV')
   mass = checks.weights('weights', weights, size=len(probs))
   entropies = special.entr(probs).sum(-1)  # [M]
   with np.errstate(divide='ignore'):

@@ -9,7 +9,6 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
-from bayes_prompting.task_priors import _checks
 from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _tables
 
@@ -93,7 +92,7 @@ def make(
   vocab_size = checks.integer('vocab_size', vocab_size, minimum=2)
   depth = checks.integer('depth', depth, minimum=0)
   alpha = checks.positive('alpha', alpha)
-  split = _checks.probability('split', split)
+  split = checks.probability('split', split)
   if (depth + 1) * np.log2(vocab_size) > np.log2(_MOST_COUNTS):
     raise errors.UserError(
       f'depth: must leave at most {_MOST_COUNTS} counts, '

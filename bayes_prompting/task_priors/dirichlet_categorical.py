@@ -34,7 +34,7 @@ def make(concentration: Sequence[float]) -> types.TaskPrior:
   Raises:
     UserError: If a number is negative or not finite, or if all are zero.
   """
-  alpha = _dirichlet.concentrations('concentration', concentration, ndim=1)
+  alpha = _dirichlet.concentrations('concentration', concentration, 'V')
   occurs = alpha > 0
 
   def log_predictive(counts):

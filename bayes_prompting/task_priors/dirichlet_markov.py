@@ -45,7 +45,7 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
     UserError: If the order is no whole number, or too large; if a number is
       negative or not finite, or if all are zero.
   """
-  alpha = _dirichlet.concentrations('concentration', concentration, ndim=1)
+  alpha = _dirichlet.concentrations('concentration', concentration, 'V')
   vocab_size = len(alpha)
   order = checks.integer('order', order, minimum=0)
   # Compared as logarithms: V^k may be any number.

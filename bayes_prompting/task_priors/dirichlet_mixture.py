@@ -47,7 +47,7 @@ def make(
       negative or not finite, if a row has only zeros, or if they do not fit
       each other.
   """
-  alpha = _dirichlet.concentrations('concentrations', concentrations, ndim=2)
+  alpha = _dirichlet.concentrations('concentrations', concentrations, 'MV')
   mass = checks.weights('weights', weights, size=len(alpha))
   vocab_size = alpha.shape[-1]
   occurs = alpha > 0  # [M, V]

@@ -10,7 +10,6 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import keys as keys_lib
 from bayes_prompting import types
-from bayes_prompting.task_priors import _checks
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -94,11 +93,11 @@ def make(
   Raises:
     UserError: If they are not probabilities, or do not fit each other.
   """
-  emits = _checks.distributions('emissions', emissions, 'MSV', {})
+  emits = checks.probabilities('emissions', emissions, 'MSV')
   num_models, num_states, vocab_size = emits.shape
   sizes = {'M': num_models, 'S': num_states}
-  begins = _checks.distributions('initial', initial, 'MS', sizes)
-  moves = _checks.distributions('transitions', transitions, 'MSS', sizes)
+  begins = checks.probabilities('initial', initial, 'MS', sizes)
+  moves = checks.probabilities('transitions', transitions, 'MSS', sizes)
   mass = checks.weights('weights', weights, size=num_models)
   with np.errstate(divide='ignore'):
     models = _Models(

@@ -46,7 +46,7 @@ def make(
   Raises:
     UserError: If they are not probabilities, or do not fit each other.
   """
-  probs = checks.probabilities('tables', tables, ndim=3)  # [M, V^k, V]
+  probs = checks.probabilities('tables', tables, ('M', 'V^k', 'V'))
   num_contexts, vocab_size = probs.shape[1:]
   order = round(math.log(num_contexts, vocab_size))
   if vocab_size**order != num_contexts:

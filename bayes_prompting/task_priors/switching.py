@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import checks
 from bayes_prompting import types
-from bayes_prompting.task_priors import _checks
 from bayes_prompting.task_priors import _dirichlet
 
 # Raise it when numbers change: networks and results depend on it.
@@ -58,8 +58,8 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
   Raises:
     UserError: If one is out of range.
   """
-  hazard = _checks.probability('hazard', hazard)
-  alpha = _dirichlet.concentrations('concentration', concentration, ndim=1)
+  hazard = checks.probability('hazard', hazard)
+  alpha = _dirichlet.concentrations('concentration', concentration, 'V')
   vocab_size = len(alpha)
   with np.errstate(divide='ignore'):
     log_stays = np.float32(np.log1p(-hazard))

@@ -1,55 +1,63 @@
 """Whether a prompt can make Bayes under a prior optimal on a target.
 
-A prompt chooses a posterior of the prior. It is optimal where that posterior is
-the target's own prior; where none is, how near they come says what no prompt of
-a Bayesian predictor, hard or soft, can ever reach.
+A prompt chooses a posterior of the prior. The prompt is optimal if that
+posterior is the target's own prior. If no posterior is, the smallest gap says
+what no prompt of a Bayesian predictor, hard or soft, can ever reach.
 """
 
 import dataclasses
 from typing import Literal
 
+import jax
 import numpy as np
 
 from bayes_prompting import errors
 from bayes_prompting import types
-from bayes_prompting.theory import exactness
+from bayes_prompting.theory import expectation
+from bayes_prompting.theory import gaps as prompt_gaps
 from bayes_prompting.theory import hard_prefixes
 from bayes_prompting.theory import pseudo_counts
 
 Verdict = Literal[
   'exact', 'limit', 'not_promptable', 'out_of_support', 'unknown'
 ]
-# Nats; what may be left at the bound of the search where the limit is none.
+# Nats. A gap of at most this, at the bound of the search, may vanish beyond it.
 _SMALL = 1e-2
+# If a posterior is the target's prior, it leaves at most this gap in nats, and
+# no two predictions differ by more than rounding, even after what is unlikely.
+_GAP, _DEVIATION = 1e-8, 1e-7
+# Nor do they differ by more than this after so many tokens of any source of the
+# prior. They would, if evidence had made some source unlikely, not impossible.
+_BEYOND, _BEYOND_TOKENS = 1e-5, 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Promptability:
-  """A verdict, and its certificate.
+  """A verdict, and the numbers that it rests on.
 
   A gap is what Bayes of the prior, with its prompt, loses above Bayes of the
-  target, in nats over the N tokens. A regret is what it loses to the oracle.
+  target, in nats over the N tokens. A regret is what Bayes loses to the oracle.
 
   Attributes:
-    verdict: Of the posterior family: prefixes of tokens may do less, and
-      `prefix_gap` says how much less.
-      'exact': some posterior is the target's prior. All predictions agree,
-      also after many tokens of any source of the prior: what is not of the
-      target is impossible, not just unlikely.
-      'limit': none is, but some come as near as one likes, or nearer than can
-      be told over N tokens. Where a prior's statistic has labels, all
-      prefixes of tokens may leave a gap on the first ones; the reason says so.
-      'not_promptable': they do not.
-      'out_of_support': they cannot, since the prior rules out a source of the
-      target, or how its sequences start.
+    verdict: What the posterior family can do. Prefixes of tokens may do less,
+      and `prefix_gap` says how much less.
+      'exact': some posterior is the target's prior. All predictions agree, also
+      after many tokens of any source of the prior. So what the target rules
+      out is impossible after the prompt, not just unlikely.
+      'limit': no posterior is the target's prior, but some come as near as one
+      likes, or nearer than can be told over N tokens. If the statistic of the
+      prior has labels, every prefix of tokens may still leave a gap on the
+      first tokens; the reason says so.
+      'not_promptable': every posterior keeps its distance.
+      'out_of_support': no posterior can come near, since the prior rules out a
+      source of the target, or how the target's sequences start.
       'unknown': no prefix that was tried is exact, and nothing else could be
       searched.
     reason: Why, in a sentence.
     length: N.
     target_regret: What Bayes of the target loses to the oracle.
-    prefix: The best hard prefix: of the lengths of `curve`, or the longer one
-      that is exact.
-    prefix_gap: Its gap.
+    prefix: The best hard prefix of `curve`, or a longer one that is exact.
+    prefix_gap: The gap of this prefix.
     pseudo: The best of the posterior family; None where it was not searched.
     curve: The best hard prefix of each length.
   """
@@ -65,9 +73,8 @@ class Promptability:
 
   @property
   def gap(self) -> float:
-    """The least that was found, of tokens and of pseudo-counts."""
-    found = self.pseudo.gap if self.pseudo else np.inf
-    return min(self.prefix_gap, found)
+    """The smallest gap, over prefixes and pseudo-counts."""
+    return min(self.prefix_gap, self.pseudo.gap if self.pseudo else np.inf)
 
   @property
   def prefix_regret(self) -> float:
@@ -114,37 +121,37 @@ def promptability(
 ) -> Promptability:
   """Says whether prompts can make Bayes under `prior` optimal on `target`.
 
-  The verdict is of sequences of N tokens. Sources outside of the support are
-  told by `types.Support`; that a posterior is the target's prior, by all their
-  predictions; that none is, or one in the limit, by a search over pseudo-counts
-  up to `pseudo_counts.MAX_COUNT`.
+  The verdict is about sequences of N tokens. `types.Support` says which sources
+  of the target are outside of the support. A posterior is the target's prior if
+  all predictions of the two agree. A search over pseudo-counts up to
+  `pseudo_counts.MAX_COUNT` says that no posterior is, or one in the limit.
 
   Args:
-    prior: That a prompt conditions.
+    prior: The prior that a prompt conditions.
     target: Where the sequences come from: a single source, or a prior.
     length: N.
-    max_prefix_length: The longest hard prefix that is tried; without it 8, or
-      less where that is not cheap.
+    max_prefix_length: The longest hard prefix that is tried; by default 8, or
+      less where 8 is not cheap.
 
   Raises:
-    UserError: Where there is no exact answer: a prior without a statistic or a
-      support; or no cheap one.
+    UserError: If there is no exact answer, as for a prior without a statistic
+      or a support, or no cheap one.
   """
-  for name, one in (('prior', prior), ('target', target)):
-    if one.support is None:
+  for name, task_prior in (('prior', prior), ('target', target)):
+    if task_prior.support is None:
       raise errors.UserError(
         f'{name}: does not say its support, which a verdict needs'
       )
-  gaps = hard_prefixes.Gaps(prior, target, length)
+  gaps = prompt_gaps.Gaps(prior, target, length)
   required = max_prefix_length is not None
   longest = max_prefix_length if required else hard_prefixes.LONGEST
   curve = hard_prefixes.curve_of(gaps, longest, required)
   pseudo = pseudo_counts.best(gaps, max_prefix_length)
-  prefix = curve.prefixes[hard_prefixes.rounded(curve.gaps).argmin()]
-  tokens = _exact_tokens(gaps, curve, pseudo)
-  if tokens is not None:
-    prefix = tokens
-  found = Promptability(
+  exact_prefix = _exact_prefix(gaps, curve, pseudo)
+  prefix = exact_prefix
+  if prefix is None:
+    prefix = curve.prefixes[prompt_gaps.rounded(curve.gaps).argmin()]
+  answer = Promptability(
     verdict='not_promptable',
     reason='',
     length=length,
@@ -154,42 +161,42 @@ def promptability(
     pseudo=pseudo,
     curve=curve,
   )
-  verdict, reason = _judge(gaps, found, tokens is not None)
-  return dataclasses.replace(found, verdict=verdict, reason=reason)
+  verdict, reason = _judge(gaps, answer, exact_prefix is not None)
+  return dataclasses.replace(answer, verdict=verdict, reason=reason)
 
 
-def _judge(gaps, found, by_tokens):
-  """Returns the verdict and its reason."""
-  longest = f'{found.curve.lengths[-1]} tokens'
+def _judge(gaps, answer, prefix_is_exact):
+  """Returns the verdict on an answer without one, and the reason."""
+  longest = f'{answer.curve.lengths[-1]} tokens'
   support = gaps.target.support
   possible = all(map(gaps.prior.support.covers, support.points))
-  if not possible or np.isinf(found.gap):
-    return 'out_of_support', _why_out_of_support(gaps, found, possible)
-  if by_tokens:
-    if not found.prefix:
+  if not possible or np.isinf(answer.gap):
+    return 'out_of_support', _why_out_of_support(gaps, answer, possible)
+  if prefix_is_exact:
+    if not answer.prefix:
       return 'exact', "The prior is the target's already: no prompt is needed."
     return 'exact', (
-      f"The posterior after {_name(found.prefix)} is the target's prior."
+      f"The posterior after {_name(answer.prefix)} is the target's prior."
     )
-  if _is_exact_pseudo(gaps, found.pseudo):
+  if _is_exact_pseudo(gaps, answer.pseudo):
     return 'exact', (
       "With pseudo-counts the posterior is the target's prior; no prefix of up "
       f'to {longest} reaches it.'
     )
   single = support.finite and len(support.points) == 1
-  if _vanishes(gaps, found):
-    return 'limit', _why_limit(gaps, found, single)
-  if found.pseudo is None:
+  if _vanishes(gaps, answer):
+    return 'limit', _why_limit(gaps, answer, single)
+  if answer.pseudo is None:
     return 'unknown', (
-      f'No prefix of up to {longest} comes nearer than {found.gap:.3g} nats; '
+      f'No prefix of up to {longest} comes nearer than {answer.gap:.3g} nats; '
       'nothing else was searched: there are no pseudo-counts that may be '
       'raised, or too many.'
     )
-  most = f' up to {pseudo_counts.MAX_COUNT:.0e}' * found.pseudo.at_bound
+  most = f' up to {pseudo_counts.MAX_COUNT:.0e}' * answer.pseudo.at_bound
   reason = (
     f"No posterior is the target's prior: the nearest, over all pseudo-counts"
-    f'{most}, loses {found.pseudo.gap:.3g} nats more than Bayes of the target, '
-    f'and after any prefix of up to {longest} {found.prefix_gap:.3g}.'
+    f'{most}, loses {answer.pseudo.gap:.3g} nats more than Bayes of the '
+    f'target, and after any prefix of up to {longest} {answer.prefix_gap:.3g}.'
   )
   if single and len(support.points[0]) > 1:
     reason += (
@@ -199,25 +206,25 @@ def _judge(gaps, found, by_tokens):
   return 'not_promptable', reason
 
 
-def _vanishes(gaps, found):
-  """Returns whether no gap is left, or none where counts are ever larger."""
-  if found.gap <= exactness.GAP:
+def _vanishes(gaps, answer):
+  """Returns whether no gap is left, or none if counts grew without bound."""
+  if answer.gap <= _GAP:
     return True
-  if not found.pseudo or not found.pseudo.at_bound or found.gap > _SMALL:
+  if not answer.pseudo or not answer.pseudo.at_bound or answer.gap > _SMALL:
     return False
-  # It goes as one over the counts, or faster, if it goes to zero.
-  added = found.pseudo.counts
+  # A gap that goes to zero goes as one over the counts, or faster.
+  added = answer.pseudo.counts
   fewer = np.where(added > 1, 0.9 * added, 0.0)
-  return gaps.gap(found.pseudo.value - fewer) > 5 * found.pseudo.gap
+  return gaps.gap(answer.pseudo.value - fewer) > 5 * answer.pseudo.gap
 
 
-def _why_limit(gaps, found, single):
-  best = found.pseudo.value if found.pseudo else gaps.after(found.prefix)
+def _why_limit(gaps, answer, single):
+  best = answer.pseudo.value if answer.pseudo else gaps.after(answer.prefix)
   tokens = ', the longer the prompt the more.'
   if not gaps.prior.exchangeable:
     tokens = (
-      f'. Any prefix of up to {found.curve.lengths[-1]} tokens leaves '
-      f'{found.prefix_gap:.3g} nats{_but(gaps, found, best)}.'
+      f'. Any prefix of up to {answer.curve.lengths[-1]} tokens leaves '
+      f'{answer.prefix_gap:.3g} nats{_but(gaps, answer, best)}.'
     )
   if single:
     return (
@@ -231,9 +238,9 @@ def _why_limit(gaps, found, single):
   )
 
 
-def _but(gaps, found, best):
-  """Says where all tokens leave a gap that is no matter of the posterior."""
-  after = [gaps.after(prefix) for prefix in found.curve.prefixes if prefix]
+def _but(gaps, answer, best):
+  """Explains a gap of all prefixes that no posterior of theirs could close."""
+  after = [gaps.after(prefix) for prefix in answer.curve.prefixes if prefix]
   if any((gaps.labels(x) == gaps.labels(best)).all() for x in after):
     return ''
   return (
@@ -242,9 +249,9 @@ def _but(gaps, found, best):
   )
 
 
-def _why_out_of_support(gaps, found, possible):
-  better = found.pseudo and found.pseudo.gap < found.prefix_gap
-  best = found.pseudo.value if better else gaps.after(found.prefix)
+def _why_out_of_support(gaps, answer, possible):
+  better = answer.pseudo and answer.pseudo.gap < answer.prefix_gap
+  best = answer.pseudo.value if better else gaps.after(answer.prefix)
   last = gaps.steps(best)[-1]
   amount = f'{last:.3g} nats' if np.isfinite(last) else 'infinitely much'
   what = 'how sequences' if possible else 'a source'
@@ -255,17 +262,17 @@ def _why_out_of_support(gaps, found, possible):
   )
 
 
-def _exact_tokens(gaps, curve, pseudo):
-  """Returns the shortest prefix found whose posterior is the target's prior."""
+def _exact_prefix(gaps, curve, pseudo):
+  """Returns the shortest prefix known to be exact, or None."""
   candidates = list(curve.prefixes)
   if pseudo and gaps.prior.exchangeable:
-    # Counts, in whatever order, are tokens.
+    # Whole counts are tokens, in any order.
     total = np.round(pseudo.counts).sum()
     if curve.lengths[-1] < total < pseudo_counts.MAX_COUNT / 100:
       whole = np.round(pseudo.counts).astype(int)
       candidates.append(tuple(np.repeat(np.arange(len(whole)), whole).tolist()))
   for prefix in candidates:
-    if exactness.holds(gaps, gaps.after(prefix)):
+    if _is_target(gaps, gaps.after(prefix)):
       return prefix
   return None
 
@@ -273,7 +280,84 @@ def _exact_tokens(gaps, curve, pseudo):
 def _is_exact_pseudo(gaps, pseudo):
   if pseudo is None or pseudo.at_bound:
     return False
-  return exactness.holds(gaps, pseudo.value)
+  return _is_target(gaps, pseudo.value)
+
+
+def _is_target(gaps, value):
+  """Returns whether the posterior at a value [D] is the target's prior.
+
+  It is if all predictions agree, on all that may happen in N tokens, and after
+  many more tokens of any source. A part of the prior that evidence has only
+  made unlikely shows there.
+  """
+  if gaps.gap(value) > _GAP or gaps.deviation(value) > _DEVIATION:
+    return False
+  return _deviation_beyond(gaps, value) <= _BEYOND
+
+
+def _deviation_beyond(gaps, value):
+  """Returns the largest difference of predictions after any source's tokens.
+
+  A source that evidence has made ever so unlikely is back after enough tokens
+  of its own. Only an impossible source stays away.
+  """
+  prior, target = gaps.prior.statistic, gaps.target.statistic
+  tables = _sources(gaps.prior)
+  starts = gaps.labels(value), np.asarray(target.start)
+  ours, theirs = (
+    np.tile(start.astype(np.int64), (len(tables), 1)) for start in starts
+  )
+  # Where both have counts, these may be raised by large factors.
+  scales = (1, 10, 100, 1e3, 1e4)
+  if not (any(prior.counts) and any(target.counts)):
+    scales = (1,)
+  deviation = 0.0
+  for seen, tokens in enumerate(_draw(tables), 1):
+    ours, theirs = prior.update(ours, tokens), target.update(theirs, tokens)
+    if seen not in (_BEYOND_TOKENS // 16, _BEYOND_TOKENS):
+      continue
+    for scale in scales:
+      probs, target_probs = (
+        np.exp(expectation.evaluate(statistic.log_predictive, raised))
+        for statistic, raised in (
+          (prior, _raise(prior, ours, scale) + gaps.added(value)),
+          (target, _raise(target, theirs, scale)),
+        )
+      )
+      deviation = max(deviation, np.abs(probs - target_probs).max())
+  return float(deviation)
+
+
+def _raise(statistic, values, scale):
+  """Returns values [P, D], with counts `scale` times as far from the start."""
+  more = (scale - 1) * (values - np.asarray(statistic.start))
+  return values + np.where(statistic.counts, more, 0)
+
+
+def _sources(prior):
+  """Returns sources of each part of the prior's support, [P, V^k, V]."""
+  tables = list(prior.support.points)
+  if not prior.support.finite and prior.sample_table:
+    keys = jax.random.split(jax.random.key(0), 16)
+    drawn = np.exp(jax.vmap(prior.sample_table)(keys), dtype=np.float64)
+    tables += [*drawn]
+  rows = max(map(len, tables))
+  # The leading digits of a row are older tokens, which make no difference.
+  return np.stack([np.tile(x, (rows // len(x), 1)) for x in tables])
+
+
+def _draw(tables):
+  """Yields the next token of each of P sources, [P], `_BEYOND_TOKENS` times."""
+  rng, context = np.random.default_rng(0), np.zeros(len(tables), np.int64)
+  rows, vocab_size = tables.shape[1:]
+  for _ in range(_BEYOND_TOKENS):
+    probs = tables[np.arange(len(tables)), context]
+    below = probs.cumsum(-1) <= rng.random((len(tables), 1)) * probs.sum(
+      -1, keepdims=True
+    )
+    tokens = below.sum(-1)
+    context = (context * vocab_size + tokens) % rows
+    yield tokens
 
 
 def _nats(value):

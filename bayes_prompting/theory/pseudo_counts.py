@@ -1,8 +1,8 @@
-"""The best pseudo-counts for exact Bayes: what is reached by no tokens.
+"""The best pseudo-counts for exact Bayes, which tokens alone need not reach.
 
-The *posterior family* of a prior has the posteriors after any real numbers of
-tokens, as Beta(1.25, 1.25) from Beta(1, 1): all that a prompt could reach, soft
-ones too, as long as the predictor stays Bayesian.
+The *posterior family* of a prior holds its posteriors after any real numbers of
+tokens: Beta(1, 1) has Beta(1.25, 1.25), for example. As long as the predictor
+stays Bayesian, no prompt reaches anything else, not even a soft one.
 """
 
 from typing import NamedTuple
@@ -10,21 +10,21 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
+from bayes_prompting.theory import gaps as prompt_gaps
 from bayes_prompting.theory import hard_prefixes
 
-# Pseudo-counts that are searched. The limit of a predictor that learns nothing
-# is reached within 1e-9 nats over 50 tokens.
+# The largest pseudo-count. A predictor with such counts is within 1e-9 nats,
+# over 50 tokens, of one that learns nothing.
 MAX_COUNT = 1e6
-# Histories, and entries, with which there is a search: it takes hundreds of
-# sums over them.
+# The most histories, and entries of a value, with which there is a search: it
+# takes hundreds of sums over them.
 _MAX_HISTORIES, _MAX_ENTRIES = 200_000, 12
-# Starts that a search descends from: the best of many, and the best with each
-# label (of that many).
+# A search descends from so many of the best starts, and from the best start
+# with each of so many labels.
 _SEARCHES, _LABEL_SEARCHES = 4, 8
-# Totals of pseudo-counts, in the proportions of what the target shows, that
-# are starts.
-_STRENGTHS = (0.3, 3.0, 30.0, 300.0)
-# Nats; what loses no more is not improved upon.
+# Further starts have these totals, in the proportions that the target shows.
+_TOTALS = (0.3, 3.0, 30.0, 300.0)
+# Nats. A smaller gap is not improved upon.
 _NOTHING = 1e-8
 
 
@@ -32,12 +32,13 @@ class Pseudo(NamedTuple):
   """The best of the posterior family.
 
   Attributes:
-    counts: float64 [D], added to the counts of the prior's statistic; zero
-      where it has labels.
-    is_count: bool [D], where it has counts.
-    value: float64 [D], the statistic then: its labels are those of a prefix.
+    counts: float64 [D], what is added to the counts of the prior's statistic;
+      zero where the statistic has labels.
+    is_count: bool [D], where the statistic has counts.
+    value: float64 [D], the statistic with these counts, and with the labels of
+      some prefix.
     gap: What Bayes then loses to Bayes of the target, in nats over N tokens.
-    at_bound: Whether a count is at `MAX_COUNT`: the best is a limit.
+    at_bound: Whether a count is at `MAX_COUNT`, so that the best is a limit.
   """
 
   counts: np.ndarray
@@ -48,50 +49,51 @@ class Pseudo(NamedTuple):
 
 
 def best(
-  gaps: hard_prefixes.Gaps, max_prefix_length: int | None = None
+  gaps: prompt_gaps.Gaps, max_prefix_length: int | None = None
 ) -> Pseudo | None:
   """Searches the posterior family for the posterior that loses the least.
 
   Args:
-    gaps: For a prior, a target and a length.
-    max_prefix_length: Labels are those after prefixes up to this long, which
-      are starts of the search too; see `optimal_prompts.gap_curve`.
+    gaps: The gaps for a prior, a target and a length.
+    max_prefix_length: The longest prefixes whose labels are searched; by
+      default as in `hard_prefixes.gap_curve`. The values of these prefixes are
+      starts of the search, too.
 
   Returns:
-    The best of several searches; of equals that with the smallest counts. None
-    where there is no search: no entry is a count, as in a union whose parts
-    count apart, or there are too many histories, or entries.
+    The best of several searches; of equal ones that with the smallest counts.
+    None where there is no search. That is if no entry is a count, as in a union
+    whose components count apart, or if there are too many histories or entries.
   """
   entries = gaps.is_count.sum()
   if not entries or entries > _MAX_ENTRIES or gaps.histories > _MAX_HISTORIES:
     return None
   starts = _starts(gaps, max_prefix_length)
-  gaps.each(np.array(starts))  # Known from here on.
+  gaps.each(np.array(starts))  # Every gap is known from here on.
   starts = [start for start in starts if np.isfinite(gaps.gap(start))]
 
   def rank(value):
-    return hard_prefixes.rounded(gaps.gap(value)), gaps.added(value).sum()
+    return prompt_gaps.rounded(gaps.gap(value)), gaps.added(value).sum()
 
-  found = []
+  ends = []
   for start in _choose(gaps, sorted(starts, key=rank)) or [gaps.start]:
-    found.append(_descend(gaps, start))
-    if gaps.gap(found[-1]) <= _NOTHING:
+    ends.append(_descend(gaps, start))
+    if gaps.gap(ends[-1]) <= _NOTHING:
       break
-  value = min(found, key=rank)
+  value = min(ends, key=rank)
   at_bound = bool(gaps.added(value).max() > 0.999 * MAX_COUNT)
   if gaps.gap(value) <= _NOTHING and not at_bound:
-    # To all its digits, which say whether it is exact.
+    # All its digits are needed to say whether it is exact.
     value = _descend(gaps, value, jac='3-point', ftol=0.0, maxiter=20)
   counts = gaps.added(value)
   return Pseudo(counts, gaps.is_count, value, gaps.gap(value), at_bound)
 
 
 def _starts(gaps, max_prefix_length):
-  """Returns what prefixes reach, and the proportions of what is shown."""
+  """Returns values of prefixes, and values in the target's proportions."""
   if max_prefix_length is None:
     max_prefix_length = hard_prefixes.LONGEST
   prefixes = hard_prefixes.scorable(gaps, max_prefix_length, required=False)
-  values = np.concatenate([found.values for found in prefixes])
+  values = np.concatenate([candidates.values for candidates in prefixes])
   values = values.astype(np.float64)
   starts = [*values]
   for labels in np.unique(gaps.labels(values), axis=0):
@@ -99,14 +101,14 @@ def _starts(gaps, max_prefix_length):
     weight = sums.joint.sum(-1)
     shown = gaps.added(weight @ sums.values / weight.sum())
     if shown.sum() > 0:
-      totals = [shown.sum() / strength for strength in _STRENGTHS]
-      totals.append(shown.max() / MAX_COUNT)
-      starts += [labels + shown / total for total in totals]
+      divisors = [shown.sum() / total for total in _TOTALS]
+      divisors.append(shown.max() / MAX_COUNT)
+      starts += [labels + shown / divisor for divisor in divisors]
   return starts
 
 
 def _choose(gaps, starts):
-  """Returns the first few, and the first with each label."""
+  """Returns the first few starts, and the first with each label."""
   by_label = {}
   for i, start in enumerate(starts):
     by_label.setdefault(tuple(start[~gaps.is_count]), i)
@@ -115,32 +117,32 @@ def _choose(gaps, starts):
 
 
 def _descend(gaps, start, jac='2-point', ftol=1e-15, maxiter=200):
-  """Returns a local minimum near a value [D], its labels kept.
+  """Returns a local minimum near a value [D], with the labels of that value.
 
-  Gradients are finite differences: those of a predictive in which something is
-  impossible are NaN. Since steps are of log(1 + count), large counts are as
-  near as small ones, and zero is reached.
+  Gradients are finite differences, since the exact gradient of a predictive in
+  which something is impossible is NaN. The search steps in log(1 + count), so
+  that large counts are as near as small ones, and zero can be reached.
   """
   free = gaps.is_count.copy()
   zero = free & (start == gaps.start)
   for entry in np.flatnonzero(zero):
-    # Where the least count rules out sources, zero is another case.
+    # If the least count already rules out sources, this count stays at zero.
     least = start + 1e-12 * (np.arange(len(start)) == entry)
     free[entry] = abs(gaps.gap(least) - gaps.gap(start)) < 1e-6
   if not free.any() or gaps.gap(start) <= 1e-20:
     return start
 
   def value(x):
-    found = start.copy()
-    found[free] = gaps.start[free] + np.expm1(x)
-    return found
+    moved = start.copy()
+    moved[free] = gaps.start[free] + np.expm1(x)
+    return moved
 
   def lost(x):
     return np.nan_to_num(gaps.steps(value(x)).sum(), posinf=1e9)
 
   most = np.log1p(MAX_COUNT)
   bounds = [(0.0 if at_zero else 1e-9, most) for at_zero in zero[free]]
-  found = optimize.minimize(
+  minimum = optimize.minimize(
     lost,
     np.log1p(gaps.added(start)[free]),
     method='L-BFGS-B',
@@ -148,7 +150,7 @@ def _descend(gaps, start, jac='2-point', ftol=1e-15, maxiter=200):
     bounds=bounds,
     options={'ftol': ftol, 'gtol': 1e-14, 'maxiter': maxiter},
   )
-  end = value(found.x)
-  # Nearly none may be none at all.
+  end = value(minimum.x)
+  # A count that is nearly zero may have to be zero.
   none = np.where(gaps.is_count & (gaps.added(end) < 1e-6), gaps.start, end)
   return min(start, end, none, key=gaps.gap)

@@ -11,8 +11,8 @@ from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.task_priors import _axes
 from bayes_prompting.theory import expectation
+from bayes_prompting.theory import gaps as prompt_gaps
 from bayes_prompting.theory import hard_prefixes
-from bayes_prompting.theory import histories
 from bayes_prompting.theory import pseudo_counts
 from tests import testing
 
@@ -116,7 +116,7 @@ def test_the_ranking_is_that_of_all_prefixes(prior, target):
   )
   ranked = dict(zip(found.prefixes, found.regrets, strict=True))
   own = expectation.expected_regret(target, target, length).sum()
-  gaps = hard_prefixes.Gaps(prior, target, length)
+  gaps = prompt_gaps.Gaps(prior, target, length)
   sizes = dict.fromkeys(found.prefixes, 0)
   lost = {}
   for prefix in testing.all_sequences(prior.vocab_size, prefix_length):
@@ -184,7 +184,7 @@ def test_no_hard_prefix_helps_on_a_mixture_of_two_coins():
 
 
 def test_the_best_pseudo_counts_of_two_coins():
-  gaps = hard_prefixes.Gaps(testing.random_coins(), testing.two_coins(), 50)
+  gaps = prompt_gaps.Gaps(testing.random_coins(), testing.two_coins(), 50)
   best = pseudo_counts.best(gaps)
   np.testing.assert_allclose(best.counts, 0.25, atol=6e-3)  # Beta(1.25, 1.25).
   assert best.gap + gaps.target_regret == pytest.approx(1.462, abs=5e-4)
@@ -197,7 +197,7 @@ def test_the_best_pseudo_counts_of_two_coins():
 def test_pseudo_counts_are_searched_after_every_label():
   # After its last token is seen, the first token is no longer uniform.
   target = coin(0.1, 0.9)
-  gaps = hard_prefixes.Gaps(chain(), target, 10)
+  gaps = prompt_gaps.Gaps(chain(), target, 10)
   best = pseudo_counts.best(gaps)
   assert best.value[4] in (0, 1)
   assert best.counts[4] == 0
@@ -212,7 +212,7 @@ def test_pseudo_counts_are_searched_after_every_label():
 
 def test_pseudo_counts_are_searched_without_a_label():
   # Two more zeros after each, and no last token: no prefix ends like that.
-  gaps = hard_prefixes.Gaps(chain(), chain((3.0, 2.0)), 10)
+  gaps = prompt_gaps.Gaps(chain(), chain((3.0, 2.0)), 10)
   best = pseudo_counts.best(gaps)
   np.testing.assert_allclose(best.value, (2, 0, 2, 0, -1), atol=1e-6)
   assert best.gap < 1e-15
@@ -222,13 +222,13 @@ def test_pseudo_counts_where_any_of_a_token_rules_out_sources():
   # One zero rules the second source out, and the target needs both.
   prior = mixture((0.5, 0.5), ((0.5, 0.5), (0.0, 1.0)))
   target = mixture((0.2, 0.8), ((0.5, 0.5), (0.0, 1.0)))
-  best = pseudo_counts.best(hard_prefixes.Gaps(prior, target, 20))
+  best = pseudo_counts.best(prompt_gaps.Gaps(prior, target, 20))
   np.testing.assert_allclose(best.counts, (0, 2), atol=1e-6)
   assert best.gap < 1e-15
 
 
 def test_no_search_where_it_takes_too_long(monkeypatch):
-  gaps = hard_prefixes.Gaps(testing.random_coins(), testing.two_coins(), 5)
+  gaps = prompt_gaps.Gaps(testing.random_coins(), testing.two_coins(), 5)
   monkeypatch.setattr(pseudo_counts, '_MAX_ENTRIES', 1)
   assert pseudo_counts.best(gaps) is None
 
@@ -244,7 +244,7 @@ def test_prefixes_end_where_they_are_not_cheap(monkeypatch):
 
 
 def test_refuses_what_has_no_exact_answer(monkeypatch):
-  monkeypatch.setattr(histories, '_MAX_VALUES', 100)
+  monkeypatch.setattr(expectation, '_MAX_VALUES', 100)
   coins, dice = testing.random_coins(), dirichlet(*[1] * 6)
   unknown = types.TaskPrior(2, coins.sample, coins.prefill, coins.predict)
   for prior, target, length, message in (
@@ -277,15 +277,15 @@ def test_sums_are_kept_for_few_labels_and_charged_for_all(monkeypatch):
       'b': {'weight': 0.5, 'name': 'categorical', 'probabilities': (0.9, 0.1)},
     },
   )
-  gaps = hard_prefixes.Gaps(both, testing.random_coins(), 3)
+  gaps = prompt_gaps.Gaps(both, testing.random_coins(), 3)
   found = hard_prefixes.curve_of(gaps, 3, required=True)
-  assert len(gaps._kept) <= hard_prefixes._KEPT < len(gaps._known)
+  assert len(gaps._kept) <= prompt_gaps.KEPT < len(gaps._known)
   assert pseudo_counts.best(gaps) is None  # Nothing can be raised alone.
   for prefix, gap in zip(found.prefixes, found.gaps, strict=True):
     assert gap == pytest.approx(
       enumerated_gap(both, testing.random_coins(), prefix, 3), abs=2e-5
     )
-  gaps = hard_prefixes.Gaps(chains, testing.random_coins(), 3)
+  gaps = prompt_gaps.Gaps(chains, testing.random_coins(), 3)
   # One prefix of no token; two of one token, each with a label to make.
   allowed = 1 + 2 * (1 + hard_prefixes._MAKING)
   for more, lengths in ((0, 2), (-1, 1)):
