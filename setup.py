@@ -6,10 +6,23 @@ the versions that the tests run with.
 
 import pathlib
 import re
+import sys
 
 import setuptools
 
 _ROOT = pathlib.Path(__file__).resolve().parent
+
+# These folders of a checkout lie inside the package once it is installed: no
+# package called `launch` or `configs` comes to stand beside those of others. An
+# editable install does without: the package looks beside itself, too. It then
+# is one line in a .pth file, by which the package is found even from a folder
+# that holds a clone of the same name.
+_INSIDE = {
+  'bayes_prompting.configs': 'configs',
+  'bayes_prompting.launch': 'launch',
+}
+if 'editable_wheel' in sys.argv:
+  _INSIDE = {}
 
 # One range for jax and for its accelerator extras. 0.10.2 is the last one made
 # for Python 3.11, and the first that loads kept programs on a CPU without lines
@@ -46,13 +59,18 @@ setuptools.setup(
   license_expression='Apache-2.0',
   license_files=['LICENSE'],
   python_requires='>=3.11',
-  # With it, an editable install is a line in a .pth file, and the package is
-  # found from a folder that holds a clone of the same name.
-  package_dir={'': '.'},
+  package_dir={'': '.', **_INSIDE},
   packages=setuptools.find_packages(
     include=['bayes_prompting', 'bayes_prompting.*']
-  ),
-  package_data={'bayes_prompting.reporting': ['templates/*']},
+  )
+  + list(_INSIDE),
+  package_data={
+    'bayes_prompting': ['py.typed'],
+    'bayes_prompting.reporting': ['templates/*'],
+  },
+  entry_points={
+    'console_scripts': ['bayes-prompting = bayes_prompting.launch.main:main']
+  },
   install_requires=[
     'absl-py>=2.3.1',
     'chex>=0.1.91,<0.2',
@@ -78,7 +96,7 @@ setuptools.setup(
   ],
   extras_require={
     'cuda': [f'jax[cuda13]{_JAX_RANGE}'],
-    # Sweeps on a cluster: `launch.sweep --cluster=slurm`.
+    # Sweeps on a cluster: `bayes-prompting sweep --cluster=slurm`.
     'slurm': ['submitit>=1.5.4,<2'],
     'tpu': [f'jax[tpu]{_JAX_RANGE}'],
     'notebooks': [
@@ -96,6 +114,8 @@ setuptools.setup(
       'pytest-xdist>=3.7',
       'ruff>=0.15',
       'selenium>=4.20,<5',
+      # A test builds the wheel without a network.
+      'setuptools>=77',
     ],
   },
   classifiers=[

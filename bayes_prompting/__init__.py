@@ -1,7 +1,189 @@
 """A laboratory for prompting and in-context learning by meta-learning.
 
-Importing this package is cheap and imports nothing else; take the modules you
-need, e.g. `from bayes_prompting import experiment, settings`.
+    import bayes_prompting as bp
+
+    config = bp.base_config()  # The paper's settings.
+    config.tuning.methods = ('NoTuning', 'HardPT', 'SoftPT', 'FullWT')
+    dataset = bp.run(config, 'runs/mine')
+    print(bp.table(dataset))
+
+Experiments: `base_config` and `spec` make a configuration, `run` meta-trains,
+tunes and evaluates, `load_results` reads what a run left. `table`, `compare`,
+`select` and `best_settings` say what it found.
+
+Parts: `task_prior`, `torso` and `tuner` build an extension by its name,
+`network` a predictor around a torso, `bayesian` the exact one of a task prior.
+
+Tuned prompts and weights: `load_predictor` loads one as it ran, `save_adapter`
+and `load_adapter` share it as a file, `generate` samples on from a history.
+
+Answers without a network: `promptability`, `optimal_hard_prefix` and
+`expected_regret`.
+
+What a user can cause raises `UserError`, with one line that says what is
+allowed. Importing this package is cheap: JAX is imported at the first use of
+what needs it. Everything else, by its folder: `from bayes_prompting.dynamics
+import study`.
 """
 
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from flax import linen as nn
+
+  from bayes_prompting.adapters.sharing import load as load_adapter
+  from bayes_prompting.adapters.sharing import save as save_adapter
+  from bayes_prompting.errors import UserError
+  from bayes_prompting.experiment.loading import load_predictor
+  from bayes_prompting.experiment.run import run
+  from bayes_prompting.predictors import bayesian
+  from bayes_prompting.predictors import generate
+  from bayes_prompting.predictors import network
+  from bayes_prompting.results.dataset import load as load_results
+  from bayes_prompting.results.dataset import select
+  from bayes_prompting.results.selection import choose as best_settings
+  from bayes_prompting.results.summary import compare
+  from bayes_prompting.results.summary import table
+  from bayes_prompting.settings.base import base_config
+  from bayes_prompting.settings.base import spec
+  from bayes_prompting.theory.expectation import expected_regret
+  from bayes_prompting.theory.hard_prefixes import optimal_hard_prefix
+  from bayes_prompting.theory.promptability import promptability
+  from bayes_prompting.types import Episode
+  from bayes_prompting.types import Predictor
+  from bayes_prompting.types import TaskPrior
+  from bayes_prompting.types import Tuner
+
 __version__ = '0.1.0'
+
+# Where each name is; it is imported when it is first asked for.
+_PLACES = {
+  'Episode': 'types.Episode',
+  'Predictor': 'types.Predictor',
+  'TaskPrior': 'types.TaskPrior',
+  'Tuner': 'types.Tuner',
+  'UserError': 'errors.UserError',
+  'base_config': 'settings.base.base_config',
+  'bayesian': 'predictors.bayesian',
+  'best_settings': 'results.selection.choose',
+  'compare': 'results.summary.compare',
+  'expected_regret': 'theory.expectation.expected_regret',
+  'generate': 'predictors.generate',
+  'load_adapter': 'adapters.sharing.load',
+  'load_predictor': 'experiment.loading.load_predictor',
+  'load_results': 'results.dataset.load',
+  'network': 'predictors.network',
+  'optimal_hard_prefix': 'theory.hard_prefixes.optimal_hard_prefix',
+  'promptability': 'theory.promptability.promptability',
+  'run': 'experiment.run.run',
+  'save_adapter': 'adapters.sharing.save',
+  'select': 'results.dataset.select',
+  'spec': 'settings.base.spec',
+  'table': 'results.summary.table',
+}
+
+__all__ = [
+  'Episode',
+  'Predictor',
+  'TaskPrior',
+  'Tuner',
+  'UserError',
+  'base_config',
+  'bayesian',
+  'best_settings',
+  'compare',
+  'expected_regret',
+  'generate',
+  'load_adapter',
+  'load_predictor',
+  'load_results',
+  'network',
+  'optimal_hard_prefix',
+  'promptability',
+  'run',
+  'save_adapter',
+  'select',
+  'spec',
+  'table',
+  'task_prior',
+  'torso',
+  'tuner',
+]
+
+# `launch/` and `configs/` lie inside an installed package, and beside this
+# folder in a checkout.
+if not os.path.isdir(os.path.join(__path__[0], 'launch')):
+  __path__.append(os.path.dirname(__path__[0]))
+
+if not TYPE_CHECKING:  # Where it would have every name known.
+
+  def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+      raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module, _, attribute = f'{__name__}.{_PLACES[name]}'.rpartition('.')
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value  # The next time it is simply there.
+    return value
+
+
+def __dir__() -> list[str]:
+  return [*__all__, '__version__']
+
+
+def task_prior(name: str, **kwargs: Any) -> 'TaskPrior':
+  """Builds a task prior: sources, with their exact posterior predictive.
+
+  For example `task_prior('dirichlet_categorical', concentration=(1, 1))`.
+
+  Args:
+    name: A module of `bayes_prompting.task_priors`, or the dotted path of your
+      own (`my_lab.priors.bursty`), which is imported.
+    **kwargs: Arguments of its `make`, plain values and sequences.
+
+  Raises:
+    UserError: If the name or an argument is unknown, an argument is missing, or
+      `make` refuses its value.
+  """
+  return _make('task_prior', name, kwargs)
+
+
+def torso(name: str, **kwargs: Any) -> 'nn.Module':
+  """Builds a torso: what a network has between its embeddings.
+
+  For example `torso('lstm', width=8)`; `network` makes a predictor of it.
+
+  Args:
+    name: A module of `bayes_prompting.torsos`, or the dotted path of your own,
+      which is imported.
+    **kwargs: Arguments of its `make`, plain values and sequences.
+
+  Raises:
+    UserError: See `task_prior`.
+  """
+  return _make('torso', name, kwargs)
+
+
+def tuner(name: str, **kwargs: Any) -> 'Tuner':
+  """Builds a tuner: a way to adapt a predictor by a prompt or by weights.
+
+  For example `tuner('prefix', form='soft', length=6)`.
+
+  Args:
+    name: A module of `bayes_prompting.tuners`, or the dotted path of your own,
+      which is imported.
+    **kwargs: Arguments of its `make`, plain values and sequences.
+
+  Raises:
+    UserError: See `task_prior`.
+  """
+  return _make('tuner', name, kwargs)
+
+
+def _make(kind, name, kwargs):
+  """Builds an extension; an error names what was called, and its argument."""
+  from bayes_prompting import registry
+
+  with registry.plugins():  # A person wrote this call, not a file.
+    return registry.make(f'{kind}s', kind, {'name': name, **kwargs})

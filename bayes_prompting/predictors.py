@@ -6,12 +6,15 @@ token is never fed. The state carries the last output of the torso, which makes
 the first prediction.
 """
 
+from collections.abc import Sequence
 import functools
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
 
@@ -189,3 +192,70 @@ def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
     prepare=lambda params, state, length: state,
     read=read,
   )
+
+
+def generate(
+  predictor: types.Predictor,
+  params: types.Params,
+  state: types.State,
+  history: Sequence[int] | types.Array,
+  num_tokens: int,
+  key: types.Key,
+) -> types.Array:
+  """Samples on from a history, each token from what the predictor expects.
+
+  It is one program for all values of the same shapes, and may be called inside
+  `jax.jit` and `jax.vmap`: for many continuations, `vmap` it over keys. Every
+  token costs a pass over the whole sequence, as predictors have no step that is
+  cheaper, so time grows with the square of the length.
+
+  Args:
+    predictor: What samples.
+    params: Its weights; {} for a Bayesian predictor.
+    state: Where it starts: `predictor.start(params)`, or what a tuner's `bind`
+      or `load_predictor` returned, which is behind the prompt.
+    history: int [N], the tokens of 0 to V - 1 that were seen since; N may be 0.
+    num_tokens: T, at least 1.
+    key: A typed key, as made by `jax.random.key`; consumed. Token t depends on
+      it by t alone, so that more tokens begin with the same ones.
+
+  Returns:
+    int32 [T]. Inside `jit`, -1 where no token is possible.
+
+  Raises:
+    UserError: If the history is no tokens of the predictor's, if `num_tokens`
+      is no number above 0, or if no token is possible: the prior rules the
+      history out, or the weights are not finite.
+  """
+  num_tokens = checks.integer('num_tokens', num_tokens, 1)
+  if not isinstance(history, jax.core.Tracer):
+    history = checks.tokens('history', history, predictor.vocab_size)
+  tokens = _generate(predictor, params, state, history, num_tokens, key)
+  if not isinstance(tokens, jax.core.Tracer) and np.any(np.asarray(tokens) < 0):
+    raise errors.UserError(
+      f'history: no token is possible after {checks.show(history.tolist())}; '
+      'the prior rules it out, or the weights are not finite'
+    )
+  return tokens
+
+
+@functools.partial(jax.jit, static_argnames=('predictor', 'num_tokens'))
+def _generate(predictor, params, state, history, num_tokens, key):
+  """Fills the end of a sequence that has its full length from the start.
+
+  What stands behind a token changes nothing before it: predictors are causal.
+  """
+  first, length = len(history), len(history) + num_tokens
+  context = predictor.prepare(params, state, length)
+
+  def step(tokens, number):
+    log_probs = predictor.read(context, tokens[None])[0, first + number]
+    token = jax.random.categorical(jax.random.fold_in(key, number), log_probs)
+    token = token.astype(jnp.int32)
+    tokens = tokens.at[first + number].set(token)
+    return tokens, jnp.where(jnp.any(log_probs > -jnp.inf), token, -1)
+
+  rest = jnp.zeros(num_tokens, jnp.int32)
+  tokens = jnp.concatenate([jnp.asarray(history, jnp.int32), rest])
+  _, sampled = jax.lax.scan(step, tokens, jnp.arange(num_tokens))
+  return sampled

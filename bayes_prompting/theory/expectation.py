@@ -210,7 +210,7 @@ def expected_losses(
     UserError: If an argument is wrong.
   """
   start, added = None, 0.0
-  prefix = tokens('prefix', prefix, prior.vocab_size)
+  prefix = checks.tokens('prefix', prefix, prior.vocab_size)
   if prior.statistic is not None:
     start = after(prior.statistic, prefix)
     if pseudo_counts is not None:
@@ -225,26 +225,6 @@ def after(statistic: types.Statistic, prefix: Sequence[int]) -> np.ndarray:
   for token in prefix:
     value = statistic.update(value, np.array([token]))
   return value[0]
-
-
-def tokens(field: str, value: object, vocab_size: int) -> tuple[int, ...]:
-  """Returns `value` as a tuple of tokens, whole numbers from 0 to V - 1.
-
-  Raises:
-    UserError: If it is anything else.
-  """
-  array = np.asarray(value)
-  if array.size and (
-    array.ndim != 1
-    or array.dtype.kind not in 'iu'
-    or array.min() < 0
-    or array.max() >= vocab_size
-  ):
-    raise errors.UserError(
-      f'{field}: must be tokens, whole numbers from 0 to {vocab_size - 1}, got '
-      f'{checks.show(value)}'
-    )
-  return tuple(array.tolist())
 
 
 def _start(statistic, value):
