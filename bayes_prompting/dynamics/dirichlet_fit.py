@@ -1,17 +1,18 @@
-"""Which Dirichlet posterior explains what a predictor says, if any does.
+"""The Dirichlet posterior that explains a predictor's predictions best.
 
-A prompt leaves a Bayesian predictor with a posterior over sources. Of a network
-nothing but predictions can be seen, so this asks which posterior would make
-them: that of a Dirichlet with concentrations alpha [V], whose predictive after
-counts n is (n_v + alpha_v) / (n + |alpha|), with n and |alpha| the sums over v
-(Beta(alpha_0, alpha_1) for V = 2).
+A prompt leaves a Bayesian predictor with a posterior over sources. A network
+shows only its predictions, so this module asks which posterior would make them.
+A Dirichlet with concentrations alpha [V] (Beta(alpha_0, alpha_1) for V = 2)
+predicts (n_v + alpha_v) / (n + |alpha|) after counts n_v, where n and |alpha|
+are the sums over v.
 
-The *misfit* of alpha is the KL from the predictor to that, in nats,
+The *misfit* of alpha is the KL from the predictor to the Dirichlet, in nats,
 
     sum_t KL(predictor_t || (n_t + alpha) / (t + |alpha|)),  t = 0 ... N - 1,
 
 averaged over sequences, with n_t the counts of their first t tokens. It is zero
-for a posterior of that form, and says when none exists.
+for a Dirichlet posterior. If the least misfit is large, no Dirichlet posterior
+explains the predictions.
 """
 
 from typing import NamedTuple
@@ -22,11 +23,11 @@ from scipy import special
 
 from bayes_prompting import types
 
-# Concentrations that are searched. The predictive of a single source, which
-# learns nothing, is the limit of large ones: at the upper end, 1250 / 2 / 1e12
-# nats from it over 50 tosses of a coin.
+# The concentrations that are searched. A predictor that knows its source learns
+# nothing; it is the limit of large concentrations. The upper end is within
+# 1250 / 2 / 1e12 nats of that limit over 50 tosses of a coin.
 BOUNDS = (1e-4, 1e6)
-# The strengths |alpha| that the search starts from.
+# The strengths |alpha| that the search starts from; inf is the upper bound.
 _STRENGTHS = (0.3, 3.0, 30.0, 300.0, np.inf)
 
 
@@ -36,9 +37,9 @@ class Explanation(NamedTuple):
   Attributes:
     alpha: float64 [V], its concentrations.
     misfit: Nats, summed over the steps, mean over the sequences.
-    unbounded: Whether a concentration is at the upper end of `BOUNDS`: the best
-      is the limit of a predictor that learns nothing more, and only the
-      proportions of alpha say something.
+    unbounded: Whether a concentration is at the upper end of `BOUNDS`. Then the
+      best fit is a predictor that learns nothing more, and only the proportions
+      of alpha mean something.
   """
 
   alpha: np.ndarray
@@ -47,7 +48,7 @@ class Explanation(NamedTuple):
 
 
 class _Tally(NamedTuple):
-  """Predictions by the counts that they were made at, of which there are few.
+  """Predictions, grouped by the counts after which they were made.
 
   Attributes:
     counts: float64 [U, V].
@@ -64,7 +65,7 @@ class _Tally(NamedTuple):
 def _tally(log_probs, tokens):
   log_probs = np.asarray(log_probs, np.float64)
   sequences, _, vocab_size = log_probs.shape
-  # Predictions in float32 sum to one within rounding only.
+  # Predictions in float32 sum to 1 within rounding only.
   probs = special.softmax(log_probs, axis=-1)
   seen = np.eye(vocab_size)[np.asarray(tokens)]
   counts = (seen.cumsum(1) - seen).reshape(-1, vocab_size)
@@ -88,7 +89,7 @@ def _misfit(log_alpha, tally):
 def misfit(
   alpha: types.Array, log_probs: types.Array, tokens: types.Array
 ) -> float:
-  """Returns how far predictions are from a Dirichlet's, in nats.
+  """Returns the misfit of a Dirichlet to predictions, in nats.
 
   Args:
     alpha: [V], above zero.
@@ -96,8 +97,8 @@ def misfit(
     tokens: int [S, N].
 
   Returns:
-    The KL, summed over N, mean over S; NaN if a prediction is none (NaN, or
-    -inf everywhere).
+    The KL, summed over N, mean over S; NaN if a prediction is NaN, or -inf
+    everywhere.
   """
   if not np.isfinite(np.max(log_probs, axis=-1)).all():
     return np.nan
@@ -110,10 +111,11 @@ def explain(log_probs: types.Array, tokens: types.Array) -> Explanation:
 
   Args:
     log_probs: [S, N, V], of the predictor, in nats.
-    tokens: int [S, N]. Only counts that occur in them are asked about.
+    tokens: int [S, N]. The fit is to predictions after counts that occur here.
 
   Returns:
-    The best of several starts; all NaN if a prediction is none.
+    The best of several starts; all NaN if a prediction is NaN, or -inf
+    everywhere.
   """
   vocab_size = np.shape(log_probs)[-1]
   if not np.isfinite(np.max(log_probs, axis=-1)).all():
@@ -121,13 +123,13 @@ def explain(log_probs: types.Array, tokens: types.Array) -> Explanation:
   tally = _tally(log_probs, tokens)
   ends = np.log(BOUNDS)
   mean = np.log(tally.mass.sum(0) / tally.mass.sum())
-  found = []
+  fits = []
   for strength in _STRENGTHS:
-    # The last start is the limit: as large as the bounds allow.
+    # The last start is the limit, as large as the bounds allow.
     start = mean - mean.max() + ends[1]
     if np.isfinite(strength):
       start = mean + np.log(strength)
-    found.append(
+    fits.append(
       optimize.minimize(
         _misfit,
         np.clip(start, *ends),
@@ -138,17 +140,17 @@ def explain(log_probs: types.Array, tokens: types.Array) -> Explanation:
         options={'ftol': 1e-15, 'gtol': 1e-10, 'maxiter': 1000},
       )
     )
-  best = min(found, key=lambda result: result.fun)
+  best = min(fits, key=lambda fit: fit.fun)
   unbounded = np.isclose(best.x, ends[1], rtol=0, atol=1e-3).any()
   return Explanation(np.exp(best.x), max(best.fun, 0.0), bool(unbounded))
 
 
 def concentration(task_prior: types.TaskPrior) -> np.ndarray:
-  """Returns the concentrations [V] of a prior that is a Dirichlet, else NaN.
+  """Returns the concentrations [V] of a Dirichlet prior; NaN of any other.
 
-  A Dirichlet is known by its predictive: linear in the counts, over their sum.
-  What it is after no token and after ten says the concentrations; that it is
-  one, what it is after others.
+  The predictive after no token and after ten equal tokens determines the
+  concentrations. The predictive after other counts then shows whether the prior
+  is that Dirichlet.
   """
   vocab_size = task_prior.vocab_size
   unknown = np.full(vocab_size, np.nan)
@@ -165,11 +167,11 @@ def concentration(task_prior: types.TaskPrior) -> np.ndarray:
   token = mean.argmax()
   after = predictive(10 * np.eye(vocab_size)[token])[token]
   if not after > mean[token]:
-    return unknown  # It learns nothing, or knows all.
+    return unknown  # The prior learns nothing from tokens.
   total = 10 * (1 - after) / (after - mean[token])
   counts = np.concatenate([np.eye(vocab_size) * 3, np.arange(vocab_size)[None]])
-  counts = counts * (mean > 0)  # Others never occur.
+  counts = counts * (mean > 0)  # Tokens of mean 0 never occur.
   alpha = total * mean
-  wanted = (counts + alpha) / (counts.sum(-1, keepdims=True) + total)
-  same = np.allclose(predictive(counts), wanted, atol=1e-4)
-  return alpha if same else unknown
+  expected = (counts + alpha) / (counts.sum(-1, keepdims=True) + total)
+  is_dirichlet = np.allclose(predictive(counts), expected, atol=1e-4)
+  return alpha if is_dirichlet else unknown

@@ -1,26 +1,26 @@
 """What a prompt does inside a network, and what it means.
 
-Reads the checkpoints of a finished workdir, never trains. What it finds is a
-Dataset, kept as `dynamics.nc`, of which `dynamics_figure` draws:
+The study reads the checkpoints of a finished workdir and never trains. It
+returns a Dataset, kept as `dynamics.nc`, from which `figures` draws:
 
-* The *plane* of the first two principal components of the network's memory
-  (`types.Predictor.trace`: cells of an LSTM, activations of a Transformer)
-  while, untuned, it reads sequences of the pretraining prior: the *cloud*.
-* In that plane the *paths* of all methods that leave the network's weights as
-  they are, prompts and no tuning: through the beginning of sequence and the
-  rows of the prefix, and on through tokens of the target.
-* The *meaning* of every run: the Dirichlet posterior that best explains what
-  the adapted predictor says (`posterior`), fitted on sequences of the target,
-  and how far it is from what it says there and on the pretraining task.
-* Where the rows of prefixes lie among the embeddings of tokens.
+* The *cloud*: the memory of the untuned network (`types.Predictor.trace`: cells
+  of an LSTM, activations of a Transformer) while it reads sequences of the
+  pretraining prior. Its first two principal components span the *plane*.
+* The *paths* in that plane of every method that keeps the network's weights:
+  prompts, and no tuning. A path runs through the beginning of the sequence and
+  the rows of the prefix, and on through tokens of the target.
+* The *meaning* of every run: the Dirichlet posterior that best explains the
+  adapted predictor's predictions (`dirichlet_fit`). It is fitted on sequences
+  of the target. Its misfit is measured there and on the pretraining task.
+* The place of each prefix row among the embeddings of tokens.
 
 Dimensions: `method`, `pretrain_seed`, `repetition`, `task` (target,
 pretraining), `token` of the vocabulary, `row` of a prefix (from 1), `component`
 of the plane (from 1), `step` (tokens seen, from 0), `prefix_step` (rows seen,
-from 0, which is after the beginning of sequence), `source` (a sequence of the
-cloud), `example` (single sequences of the target). What there is not is NaN.
-Every method is shown at the best settings of its grid, see `grid.best`. Runs
-that were stopped are left out; `left_out` of the attributes says which.
+where 0 is the beginning of the sequence), `source` (a sequence of the cloud),
+`example` (single sequences of the target). Entries that do not exist are NaN.
+Every method is shown at the best settings of its grid, see `selection.best`.
+Runs that were stopped are left out; the attribute `left_out` names them.
 """
 
 import collections
@@ -34,10 +34,10 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting.dynamics import dirichlet_fit
-from bayes_prompting.dynamics import figures as dynamics_figures
+from bayes_prompting.dynamics import figures
 from bayes_prompting.dynamics import probe
 from bayes_prompting.experiment import loading
-from bayes_prompting.results import stopped as stopped_lib
+from bayes_prompting.results import stopped
 from bayes_prompting.storage import workdir
 from bayes_prompting.system import locks
 
@@ -133,7 +133,7 @@ VARIABLES = {
   ),
 }
 
-# Those that every file has, whatever ran.
+# Every file has these, whatever ran.
 _NEEDED = ('cloud', 'untuned_path', 'token_norm', 'target_mean')
 _ATTRIBUTES = (
   'target',
@@ -155,24 +155,24 @@ def study(
 ) -> xr.Dataset:
   """Looks inside the networks of a finished run.
 
-  Meaning and rows are of all seeds and repetitions, plane and paths of one.
-  Sequences are as long as in tuning, and the same for all methods.
+  Meaning and rows are studied for all seeds and repetitions, plane and paths
+  for one. Sequences are as long as in tuning, and the same for all methods.
 
   Args:
     path: The workdir.
     seed: The pretraining seed of plane and paths.
-    repetition: The tuning repetition of the paths; the first of a method that
-      has but one.
-    num_sequences: S, of each task, that meaning and paths are taken on.
+    repetition: The tuning repetition of the paths. A method with fewer
+      repetitions shows its last.
+    num_sequences: S, sequences of each task for meaning and paths.
     num_sources: Sequences of the pretraining prior in the cloud.
     allow_plugins: See `loading.load`.
 
   Returns:
-    The Dataset, see above.
+    The Dataset that the module's docstring describes.
 
   Raises:
-    UserError: If there is no such run, seed or repetition, or it is unfinished;
-      or if no run counts.
+    UserError: If there is no such run, seed or repetition, if the run is
+      unfinished, or if every repetition was stopped.
   """
   checks.integer('num_sequences', num_sequences, 1)
   checks.integer('num_sources', num_sources, 1)
@@ -195,18 +195,16 @@ def study(
     pretraining_length=lab.pretraining.length,
     path_seed=seed,
     path_repetition=repetition,
-    left_out=stopped_lib.footnote(left_out),
+    left_out=stopped.footnote(left_out),
   )
 
 
 def _arrays(lab, folder, shown, num_sequences, num_sources):
-  """Returns all variables, by name, and of each method what is left out.
-
-  Variables that there is nothing of are not among them.
+  """Returns the variables that exist, by name, and what is left out by method.
 
   Args:
-    lab: What ran.
-    folder: Where it lies.
+    lab: The configuration, built.
+    folder: Its workdir.
     shown: Seed and repetition of the paths.
     num_sequences: S.
     num_sources: Of the cloud.
@@ -227,49 +225,49 @@ def _arrays(lab, folder, shown, num_sequences, num_sources):
   arrays['untuned_path'] = probe.untuned_path(
     lab, networks[shown[0]], plane, sequences[0]
   )
-  of_runs, of_methods, stopped = {}, {}, collections.Counter()
+  of_runs, of_methods, num_stopped = {}, {}, collections.Counter()
   for run in probe.runs(lab, folder, networks):
     if run.stopped:
-      stopped[run.method.name] += 1
+      num_stopped[run.method.name] += 1
       continue
     index = [*lab.methods].index(run.method.name)
-    _put(of_runs, probe.meaning(run, sequences, prior), index, *run.of)
-    _put(of_runs, probe.prefix(run), index, *run.of)
-    if run.of == (shown[0], min(shown[1], lab.repetitions(run.method) - 1)):
+    position = index, run.seed, run.repetition
+    _put(of_runs, probe.meaning(run, sequences, prior), *position)
+    _put(of_runs, probe.prefix(run), *position)
+    last = run.method.repetitions - 1
+    if position[1:] == (shown[0], min(shown[1], last)):
       _put(of_methods, probe.paths(run, plane, sequences[0]), index)
   if not of_runs:
     raise errors.UserError(
       f'workdir: no run of {str(folder.path)!r} counts, all were stopped: '
-      f'{stopped_lib.WHY}'
+      f'{stopped.WHY}'
     )
   leading = len(lab.methods), lab.num_seeds, lab.num_repetitions
-  for found, axes in ((of_runs, leading), (of_methods, leading[:1])):
-    arrays |= {name: _stack(parts, axes) for name, parts in found.items()}
+  for variables, axes in ((of_runs, leading), (of_methods, leading[:1])):
+    arrays |= {name: _stack(put, axes) for name, put in variables.items()}
   return arrays, {
-    name: stopped_lib.LeftOut(
-      count, len(lab.seeds(method)) * lab.repetitions(method)
-    )
+    name: stopped.LeftOut(count, len(method.seeds) * method.repetitions)
     for name, method in lab.methods.items()
-    if (count := stopped[name])
+    if (count := num_stopped[name])
   }
 
 
-def _put(found, values, *position):
+def _put(variables, values, *position):
   for name, value in values.items():
-    found.setdefault(name, {})[position] = value
+    variables.setdefault(name, {})[position] = value
 
 
-def _stack(found, leading):
+def _stack(by_position, leading):
   """Joins {position: array} in one array, with NaN where there is none."""
-  shape = np.max([np.shape(values) for values in found.values()], axis=0)
+  shape = np.max([np.shape(values) for values in by_position.values()], axis=0)
   array = np.full((*leading, *shape.astype(int)), np.nan)
-  for position, values in found.items():
+  for position, values in by_position.items():
     array[(*position, *map(slice, np.shape(values)))] = values
   return array
 
 
 def _dataset(lab, arrays):
-  """Names the dimensions, and says what each variable is."""
+  """Returns the Dataset, with labels, units and descriptions."""
   dataset = xr.Dataset(
     {
       name: (
@@ -303,8 +301,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     path: A `dynamics.nc`, or a workdir that holds one.
 
   Raises:
-    UserError: If there is none, or if it is damaged, of another schema, or not
-      a file of dynamics.
+    UserError: If there is no such file, or if it is damaged, of another schema,
+      or not a file of dynamics.
   """
   needed = {name: VARIABLES[name][0] for name in _NEEDED}
   return results.read(path, 'dynamics.nc', SCHEMA_VERSION, needed, _ATTRIBUTES)
@@ -313,7 +311,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
 def ensure(
   path: str | os.PathLike[str], allow_plugins: bool = False
 ) -> xr.Dataset:
-  """Returns the dynamics of a finished run; made, and drawn, if not there yet.
+  """Returns the dynamics of a finished run; studies and draws it if need be.
 
   Args:
     path: The workdir; the figures go to its `figures`.
@@ -327,7 +325,7 @@ def ensure(
     return load(folder.dynamics)
   dataset = study(folder.path, allow_plugins=allow_plugins)
   with locks.lock(folder.path):
-    # The file last: where it is, all has been done.
-    dynamics_figures.make_all(dataset, folder.figures)
+    # The file comes last: where it exists, the figures do too.
+    figures.make_all(dataset, folder.figures)
     save(dataset, folder.dynamics)
   return dataset

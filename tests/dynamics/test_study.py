@@ -9,9 +9,8 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
 from bayes_prompting.dynamics import dirichlet_fit
-from bayes_prompting.dynamics import figures as dynamics_figures
-from bayes_prompting.dynamics import geometry
-from bayes_prompting.dynamics import meaning_figure
+from bayes_prompting.dynamics import figures
+from bayes_prompting.dynamics import probe
 from bayes_prompting.dynamics import study
 from bayes_prompting.experiment import run as run_lib
 from tests import testing
@@ -118,13 +117,13 @@ def test_other_priors_have_no_concentration():
 def test_plane_is_that_of_the_covariance():
   rng = np.random.default_rng(0)
   points = rng.normal(size=(50, 4)) @ np.diag([1, 5, 0.1, 3]) + 7
-  plane = geometry.fit_plane(points)
+  plane = probe.fit_plane(points)
   values, vectors = np.linalg.eigh(np.cov(points.T))
   np.testing.assert_allclose(plane.explained, values[:-3:-1] / values.sum())
   for axis, vector in zip(plane.axes, vectors.T[:-3:-1], strict=True):
     np.testing.assert_allclose(abs(axis @ vector), 1)
     assert axis[np.abs(axis).argmax()] > 0
-  found, distance = geometry.project(plane, points)
+  found, distance = probe.project(plane, points)
   rest = (points - points.mean(0)) @ vectors[:, :2]
   np.testing.assert_allclose(distance, np.linalg.norm(rest, axis=-1))
   np.testing.assert_allclose(
@@ -133,16 +132,16 @@ def test_plane_is_that_of_the_covariance():
 
 
 def test_plane_of_a_line():
-  plane = geometry.fit_plane(np.array([[1.0], [3.0]]))
+  plane = probe.fit_plane(np.array([[1.0], [3.0]]))
   np.testing.assert_allclose(plane.explained, (1, 0))
-  found, distance = geometry.project(plane, np.array([[3.0]]))
+  found, distance = probe.project(plane, np.array([[3.0]]))
   np.testing.assert_allclose(found, [[1, 0]])
   np.testing.assert_allclose(distance, 0)
 
 
 def test_rows_are_compared_with_the_nearest_token():
   embeddings = np.array([[2.0, 0], [0, 1]])
-  found = geometry.compare_rows([[3, 0], [0, -1], [1, 1], [0, 0]], embeddings)
+  found = probe.compare_rows([[3, 0], [0, -1], [1, 1], [0, 0]], embeddings)
   np.testing.assert_allclose(found['row_norm'], [3, 1, 2**0.5, 0])
   np.testing.assert_array_equal(found['row_nearest'], [0, 1, 1, 1])
   np.testing.assert_allclose(found['row_distance'], [1, 2, 1, 1])
@@ -294,9 +293,7 @@ def test_paths_of_the_torsos_that_matter(torso, tmp_path):
 def test_ensure_makes_files_once(run, dataset, monkeypatch):
   drawn = []
   monkeypatch.setattr(study, 'study', lambda path, **unused: dataset)
-  monkeypatch.setattr(
-    dynamics_figures, 'make_all', lambda *args: drawn.append(args[1])
-  )
+  monkeypatch.setattr(figures, 'make_all', lambda *args: drawn.append(args[1]))
   made = study.ensure(run)
   monkeypatch.delattr(study, 'study')
   kept = study.ensure(run)
@@ -330,7 +327,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
 
 
 def test_trajectories_show_cloud_and_paths(dataset):
-  figure = dynamics_figures.trajectories(dataset)
+  figure = figures.trajectories(dataset)
   titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
   assert titles[3:] == ['HardPT', 'SoftPT', 'StatePT']
   by_step, by_source = figure.axes[:2]
@@ -355,7 +352,7 @@ def test_trajectories_show_cloud_and_paths(dataset):
 def test_meaning_marks_every_run_and_limits(dataset):
   unbounded = dataset.unbounded.where(dataset.method != 'SoftPT', 1)
   unbounded = unbounded.where(dataset.method == 'SoftPT', 0)
-  figure = meaning_figure.meaning(dataset.assign(unbounded=unbounded))
+  figure = figures.meaning(dataset.assign(unbounded=unbounded))
   mean, strength, misfit = figure.axes
   labels = [label.get_text() for label in mean.get_yticklabels()]
   assert set(labels) == set(METHODS)
@@ -371,14 +368,14 @@ def test_meaning_marks_every_run_and_limits(dataset):
 
 def test_meaning_of_more_tokens_shows_each(dataset):
   three = dataset.drop_vars('token').pad(token=(0, 1), constant_values=1.0)
-  figure = meaning_figure.meaning(three)
+  figure = figures.meaning(three)
   marks = {line.get_marker() for line in figure.axes[0].lines}
   assert {'$0$', '$1$', '$2$'} <= marks
   assert figure.axes[0].get_xlabel().endswith('each token')
 
 
 def test_prefix_rows_write_the_nearest_tokens(dataset):
-  figure = meaning_figure.prefix_rows(dataset)
+  figure = figures.prefix_rows(dataset)
   table = next(ax for ax in figure.axes if ax.get_title() == 'nearest token')
   nearest = dataset.row_nearest.sel(
     {'method': ['HardPT', 'SoftPT'], 'pretrain_seed': 0, 'repetition': 1}
@@ -389,14 +386,14 @@ def test_prefix_rows_write_the_nearest_tokens(dataset):
 
 def test_figures_are_those_that_there_is_something_for(dataset, tmp_path):
   names = ['cloud', 'prefix_path', 'row_norm', 'token_path', 'untuned_path']
-  paths = dynamics_figures.make_all(dataset.drop_vars(names), tmp_path)
+  paths = figures.make_all(dataset.drop_vars(names), tmp_path)
   assert [path.name for path in paths] == [
     'dynamics_meaning.png',
     'dynamics_meaning.pdf',
   ]
   for make, name in (
-    (dynamics_figures.trajectories, 'paths'),
-    (meaning_figure.prefix_rows, 'prefixes'),
+    (figures.trajectories, 'paths'),
+    (figures.prefix_rows, 'prefixes'),
   ):
     with pytest.raises(errors.UserError, match=f'dataset: has no {name}'):
       make(dataset.drop_vars(names))
