@@ -13,8 +13,8 @@ import numpy as np
 from bayes_prompting import errors
 from bayes_prompting import regret
 from bayes_prompting import results
-from bayes_prompting.claims import samples
 from bayes_prompting.experiment import build
+from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import loading
 from bayes_prompting.storage import checkpoints
 from bayes_prompting.storage import tensor_file
@@ -108,7 +108,7 @@ def _stored_regrets(lab, folder, method, seed, at):
   )
   return {
     task: {
-      'sequences': samples.sequences(lab.config, task),
+      'sequences': fingerprint.sequences(lab.config, task),
       'paired': {
         reference: {
           str(step): _number(float(curves.sel(at | {'step': step})))
@@ -166,7 +166,7 @@ def stored(
   Args:
     metadata: What it says of itself; whoever wrote it.
     task: An evaluation task.
-    sequences: Which it must have been on, see `regret_samples.sequences`; there
+    sequences: Which it must have been on, see `fingerprint.sequences`; there
       are none of others.
   """
   held = metadata['regrets'].get(task)

@@ -24,10 +24,12 @@ from bayes_prompting.reporting import page as page_lib
 from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import style
 from bayes_prompting.reporting import tuning_grid
+from bayes_prompting.results import losses as method_losses
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.results import summary
-from bayes_prompting.studies.diversity import figure as experiment_figures
+from bayes_prompting.studies import common
+from bayes_prompting.studies.data import figure as data_figure
 from bayes_prompting.studies.paper import figures as paper_figures
 from bayes_prompting.studies.prompts import rankings
 from tests.experiment import test_run
@@ -244,11 +246,8 @@ def test_statistics_are_those_without_what_was_stopped(pair):
       style.regret_by_task(selection.choose(dataset), quantity),
       style.regret_by_task(selection.choose(without), quantity),
     )
-  equal(paper_figures.losses(dataset)[:3], paper_figures.losses(without)[:3])
-  equal(
-    experiment_figures.read(dataset).losses,
-    experiment_figures.read(without).losses,
-  )
+  equal(method_losses.losses(dataset)[:3], method_losses.losses(without)[:3])
+  equal(common.read(dataset).losses, common.read(without).losses)
   equal(rankings.read(dataset)[:5], rankings.read(without)[:5])
   for method in set(METHODS) - set(gone.method):
     args = (method, 'home', 2)
@@ -404,8 +403,8 @@ def test_figures_leave_out_what_was_stopped_and_say_so():
     losses,
     figures.regret_curves(dataset, 'cumulative_regret'),
     tuning_grid.tuning_grid(dataset),
-    paper_figures.overview({'lstm-single_coin': paper_figures.losses(dataset)}),
-    experiment_figures.data([experiment_figures.read(dataset)]),
+    paper_figures.overview({'lstm-single_coin': method_losses.losses(dataset)}),
+    data_figure.data([common.read(dataset)]),
     figures.hard_prefix_ranking(dataset),
   ):
     texts = [figure.get_supxlabel()]

@@ -8,14 +8,17 @@ from bayes_prompting import settings
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import run
 from bayes_prompting.reporting import style
-from bayes_prompting.studies.diversity import figure as experiment_figures
+from bayes_prompting.studies import common
+from bayes_prompting.studies.data import figure as data_figure
+from bayes_prompting.studies.diversity import figure as diversity_figure
 from bayes_prompting.theory import expectation
 from configs import data
 from configs import diversity
 from tests import testing
 from tests.launch import test_launch
 
-Run = experiment_figures.Run
+Run = common.FinishedRun
+STUDIES = {'data': data_figure, 'diversity': diversity_figure}
 
 
 def pool_run(size, target, nearest=0.5, torso='lstm'):
@@ -63,7 +66,7 @@ def test_diversity_shows_every_run_and_the_means():
     pool_run(2, {'SoftPT': [5.0]}, nearest=1.5),
     pool_run(8, {'SoftPT': [1e-9]}, nearest=0.0),
   ]
-  figure = experiment_figures.diversity(runs)
+  figure = diversity_figure.diversity(runs)
   pool, prior, target = figure.axes
   assert curves(pool) == {
     color('NoTuning'): [[2, 8], [0.2, 0.8]],
@@ -85,7 +88,7 @@ def test_diversity_has_a_row_for_each_torso():
   runs = [
     pool_run(2, {'SoftPT': [1]}, torso=t) for t in ('transformer', 'lstm')
   ]
-  figure = experiment_figures.diversity(runs)
+  figure = diversity_figure.diversity(runs)
   titles = [ax.get_title().partition(',')[0] for ax in figure.axes]
   assert titles == ['LSTM'] * 3 + ['Transformer'] * 3
 
@@ -102,7 +105,7 @@ def test_data_shows_every_repetition_and_fresh_draws_apart():
     sample_run(4, {'SoftPT': [4.0]}),
     sample_run(0, {'SoftPT': [0.5]}),
   ]
-  figure = experiment_figures.data(runs)
+  figure = data_figure.data(runs)
   (ax,) = figure.axes
   found = curves(ax)
   assert found[color('SoftPT')] == [[1, 4, 64], [np.inf, 4, 1.5]]
@@ -123,7 +126,7 @@ def test_data_shows_every_repetition_and_fresh_draws_apart():
 
 
 def test_data_draws_fresh_draws_alone():
-  figure = experiment_figures.data([sample_run(0, {'SoftPT': [0.5]})])
+  figure = data_figure.data([sample_run(0, {'SoftPT': [0.5]})])
   figure.draw_without_rendering()
   assert legend(figure) == ['SoftPT']
 
@@ -135,9 +138,7 @@ def test_the_bound_of_a_sample_is_that_of_exact_bayes(size, tolerance):
     testing.random_coins(), testing.single_coin(), length * (size + 1)
   )
   exact = regret[length * size :].sum()
-  assert experiment_figures.sample_bound(size) == pytest.approx(
-    exact, rel=tolerance
-  )
+  assert data_figure.sample_bound(size) == pytest.approx(exact, rel=tolerance)
 
 
 def shrink(config):
@@ -169,16 +170,16 @@ def folder(tmp_path_factory):
   return folder
 
 
-@pytest.mark.parametrize('what', experiment_figures.KINDS)
+@pytest.mark.parametrize('what', STUDIES)
 def test_a_folder_of_runs_is_drawn(folder, tmp_path, what):
-  paths = experiment_figures.make(what, folder, tmp_path)
+  paths = STUDIES[what].make_all(folder, tmp_path)
   assert [path.name for path in paths] == [f'{what}.png', f'{what}.pdf']
   assert all(path.stat().st_size for path in paths)
 
 
 def test_what_is_read_is_in_the_results(folder):
   dataset = run.results.load(folder / 'pool')
-  found = experiment_figures.read(dataset)
+  found = common.read(dataset)
   assert (found.torso, found.size) == ('lstm', 3)
   assert {*found.losses['pool']} >= {'PreBayes', 'PriorBayes', 'NoTuning'}
   labels = {'reference': 'bayes', 'estimator': 'exact', 'step': 6}
@@ -202,7 +203,7 @@ def test_exact_methods_of_a_run_are_those_of_theory(folder):
   config.pretraining.num_steps = 0
   config.evaluation.length = config.tuning.length = 12
   config.evaluation.num_sequences = 4096
-  found = experiment_figures.read(run.run(config))
+  found = common.read(run.run(config))
   priors = build.build(config).priors
   for task, method, prior in (
     ('pool', 'PriorBayes', 'random_coins'),
@@ -218,7 +219,7 @@ def test_exact_methods_of_a_run_are_those_of_theory(folder):
 
 
 def test_the_nearest_coin_of_a_pool_bounds_it(folder):
-  found = experiment_figures.read(run.results.load(folder / 'pool'))
+  found = common.read(run.results.load(folder / 'pool'))
   built = build.build(diversity.get_config('3,lstm'))
   heads = [point.ravel()[0] for point in built.priors['pool'].support.points]
   losses = [0.2 * np.log(0.2 / p) + 0.8 * np.log(0.8 / (1 - p)) for p in heads]
@@ -227,7 +228,7 @@ def test_the_nearest_coin_of_a_pool_bounds_it(folder):
 
 def test_nothing_to_draw_is_said(tmp_path, folder):
   with pytest.raises(errors.UserError, match='no finished run'):
-    experiment_figures.make('data', tmp_path, tmp_path)
+    data_figure.make_all(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize('rest', ['lstm,quick', 'transformer'])

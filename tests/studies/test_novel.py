@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bayes_prompting.experiment import run as run_lib
+from bayes_prompting.results import losses as method_losses
 from bayes_prompting.studies.novel import figure as novel_figure
-from bayes_prompting.studies.paper import figures as paper_figures
 from configs import novel
 from tests.configs import test_configs_small
 
@@ -13,8 +13,10 @@ from tests.configs import test_configs_small
 def run(tuning, verdict='limit', family=0.0):
   """Made-up losses, {method: values of networks}."""
   tuning = {m: np.asarray(x, float) for m, x in tuning.items()}
-  losses = paper_figures.Losses(tuning, tuning, (50, 100))
-  return novel_figure.Run(losses, novel_figure.Exact(verdict, 2.0, 0.5, family))
+  losses = method_losses.Losses(tuning, tuning, (50, 100))
+  return novel_figure.CaseRun(
+    losses, novel_figure.Exact(verdict, 2.0, 0.5, family)
+  )
 
 
 RUNS = {

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bayes_prompting import results
+from bayes_prompting.results import losses as method_losses
 from bayes_prompting.studies.paper import figures as paper_figures
 
 TASKS = ('home', 'away')
@@ -12,7 +13,7 @@ METHODS = ('TargetBayes', 'NoTuning', 'SoftPT', 'FullWT')
 
 def run(*, tuning, last):
   """Made-up losses, {method: values of networks}."""
-  return paper_figures.Losses(
+  return method_losses.Losses(
     {method: np.asarray(x, float) for method, x in tuning.items()},
     {method: np.asarray(x, float) for method, x in last.items()},
     (50, 200),
@@ -112,7 +113,7 @@ def dataset():
 
 
 def test_losses_are_means_over_repetitions_of_the_exact_regret(dataset):
-  found = paper_figures.losses(dataset)
+  found = method_losses.losses(dataset)
   assert found.steps == (2, 3)
   assert set(found.tuning) == {'TargetBayes', 'SoftPT'}
   assert found.tuning['TargetBayes'].tolist() == [2]

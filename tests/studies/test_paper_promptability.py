@@ -5,9 +5,9 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting.experiment import run as run_lib
+from bayes_prompting.results import losses as method_losses
 from bayes_prompting.studies.paper import figures as paper_figures
 from bayes_prompting.studies.paper import promptability as paper_promptability
-from bayes_prompting.studies.paper import promptability_figure
 from bayes_prompting.theory import hard_prefixes
 from tests import testing
 from tests.experiment import test_run
@@ -28,7 +28,7 @@ def run():
 
 def test_prompts_of_networks_are_those_of_the_results(run):
   panel = paper_promptability.panel({'Linear': [run]})
-  lost = paper_figures.losses(run).tuning
+  lost = method_losses.losses(run).tuning
   assert set(panel.networks) == {'Linear HardPT', 'Linear SoftPT'}
   for name, by_length in panel.networks.items():
     (rows,) = by_length
@@ -48,7 +48,7 @@ def test_exact_prompts_are_those_of_the_tasks(run):
   assert panel.family == pytest.approx(0, abs=1e-6)  # A coin is a limit.
   prior, target = paper_promptability.tasks(run)
   assert prior.support.covers(target.support.points[0])
-  promptability_figure.gap({'single coin': panel})
+  paper_promptability.gap({'single coin': panel})
 
 
 def test_runs_of_other_tasks_are_refused(run):
@@ -78,7 +78,9 @@ def test_a_panel_that_cannot_be_drawn_is_left_out(
   def panel(runs):
     raise errors.UserError('length: too many histories')
 
-  monkeypatch.setattr(paper_promptability.collection, 'load', lambda *args: run)
+  monkeypatch.setattr(
+    paper_promptability.run_folders, 'load', lambda *args: run
+  )
   monkeypatch.setattr(paper_promptability, 'panel', panel)
   assert paper_promptability.make_all(tmp_path, tmp_path / 'figures') == []
   lines = capsys.readouterr().out.splitlines()

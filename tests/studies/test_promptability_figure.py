@@ -3,7 +3,7 @@
 from matplotlib import patches as mpl_patches
 import numpy as np
 
-from bayes_prompting.studies.paper import promptability_figure
+from bayes_prompting.studies.paper import promptability
 
 NETWORKS = {
   'LSTM SoftPT': {1: [0.9, 0.7], 6: [0.4, 0.2]},
@@ -13,7 +13,7 @@ NETWORKS = {
 
 
 def panel(gaps=(0.8, 1.0, 0.9), family=0.769, networks=NETWORKS):
-  return promptability_figure.Panel((0, 1, 2), gaps, family, 50, networks)
+  return promptability.Panel((0, 1, 2), gaps, family, 50, networks)
 
 
 def drawn(ax):
@@ -30,7 +30,7 @@ def legend(figure):
 
 
 def test_every_number_is_drawn():
-  figure = promptability_figure.gap({'two coins': panel()})
+  figure = promptability.gap({'two coins': panel()})
   (ax,) = figure.axes
   assert ax.get_title() == 'two coins'
   assert '50 tokens' in ax.get_ylabel() and 'nats' in ax.get_ylabel()
@@ -46,7 +46,7 @@ def test_every_number_is_drawn():
 
 
 def test_torsos_with_the_same_method_differ_by_their_line_only():
-  figure = promptability_figure.gap({'': panel()})
+  figure = promptability.gap({'': panel()})
   curves = drawn(figure.axes[0])
   lstm, transformer, hard = (curves[name] for name in NETWORKS)
   assert lstm.get_color() == transformer.get_color() != hard.get_color()
@@ -64,7 +64,7 @@ def regions(ax):
 def test_marks_what_no_posterior_reaches():
   families = {'two': 0.769, 'one': 4e-10, 'six': None}
   panels = {name: panel(family=gap) for name, gap in families.items()}
-  figure = promptability_figure.gap(panels)
+  figure = promptability.gap(panels)
   two, one, six = figure.axes
   (region,) = regions(two)
   np.testing.assert_allclose((region.y0, region.y1), (0, 0.769), atol=1e-9)
@@ -79,6 +79,6 @@ def test_marks_what_no_posterior_reaches():
 
 def test_infinite_gaps_are_named():
   one = panel(gaps=(np.inf,) * 3, family=np.inf, networks={})
-  figure = promptability_figure.gap({'ruled out': one})
+  figure = promptability.gap({'ruled out': one})
   assert [text.get_text() for text in figure.axes[0].texts] == ['infinite']
   figure.draw_without_rendering()

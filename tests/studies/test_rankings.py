@@ -8,59 +8,56 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import results
-from bayes_prompting.studies.prompts import rank_statistics
 from bayes_prompting.studies.prompts import rankings
 from tests import testing
 
 
 def test_what_is_tied_is_on_one_level():
   losses = np.array([2.0, 1.0, 2.00005, np.inf, 1.0, np.inf])
-  assert rank_statistics.levels(losses).tolist() == [1, 0, 1, 2, 0, 2]
-  assert rank_statistics.levels(np.zeros(3)).tolist() == [0, 0, 0]
+  assert rankings.levels(losses).tolist() == [1, 0, 1, 2, 0, 2]
+  assert rankings.levels(np.zeros(3)).tolist() == [0, 0, 0]
 
 
 def test_spearman_of_made_up_losses():
   rising = np.arange(5.0)
-  assert rank_statistics.spearman(rising, rising**3) == pytest.approx(1)
-  assert rank_statistics.spearman(rising, -rising) == pytest.approx(-1)
+  assert rankings.spearman(rising, rising**3) == pytest.approx(1)
+  assert rankings.spearman(rising, -rising) == pytest.approx(-1)
   # 1 - 6 * (1 + 1) / (5 * 24).
   swapped = np.array([1.0, 0, 2, 3, 4])
-  assert rank_statistics.spearman(rising, swapped) == pytest.approx(0.9)
+  assert rankings.spearman(rising, swapped) == pytest.approx(0.9)
   # Rounding does not break ties: ranks 1.5, 1.5, 3 and 1, 2, 3.
   tied = np.array([0.0, 1e-6, 1.0])
   expected = np.corrcoef([1.5, 1.5, 3], [1, 2, 3])[0, 1]
-  assert rank_statistics.spearman(tied, np.arange(3.0)) == pytest.approx(
-    expected
-  )
-  assert np.isnan(rank_statistics.spearman(np.ones(3), np.arange(3.0)))
+  assert rankings.spearman(tied, np.arange(3.0)) == pytest.approx(expected)
+  assert np.isnan(rankings.spearman(np.ones(3), np.arange(3.0)))
   infinite = np.array([0.0, 1.0, np.inf, np.inf])
-  assert rank_statistics.spearman(infinite, infinite) == pytest.approx(1)
+  assert rankings.spearman(infinite, infinite) == pytest.approx(1)
 
 
 def test_no_ranking_without_ties_correlates_more():
   losses = np.array([0.0, 1, 1, 1, 2, 2])
-  broken = rank_statistics.spearman(losses, np.arange(6.0))
-  assert rank_statistics.ceiling(losses) == pytest.approx(broken)
-  assert rank_statistics.ceiling(np.arange(4.0)) == 1
-  assert rank_statistics.ceiling(np.ones(4)) == 0
+  broken = rankings.spearman(losses, np.arange(6.0))
+  assert rankings.ceiling(losses) == pytest.approx(broken)
+  assert rankings.ceiling(np.arange(4.0)) == 1
+  assert rankings.ceiling(np.ones(4)) == 0
 
 
 def test_overlap_of_made_up_losses():
   one = np.array([0.0, 1, 2, 3, 4, 5])
   other = np.array([5.0, 0, 1, 2, 3, 4])
-  assert rank_statistics.overlap(one, one, 2) == 1
-  assert rank_statistics.overlap(one, other, 1) == 0
-  assert rank_statistics.overlap(one, other, 3) == pytest.approx(2 / 3)
-  assert rank_statistics.overlap(one, other, 6) == 1
+  assert rankings.overlap(one, one, 2) == 1
+  assert rankings.overlap(one, other, 1) == 0
+  assert rankings.overlap(one, other, 3) == pytest.approx(2 / 3)
+  assert rankings.overlap(one, other, 6) == 1
   with pytest.raises(errors.UserError, match='k: must be at most 6'):
-    rank_statistics.overlap(one, other, 7)
+    rankings.overlap(one, other, 7)
 
 
 def _by_enumeration(one, other, k):
   """The best k that ties allow, by all orders of what is tied."""
 
   def tops(losses):
-    levels = rank_statistics.levels(losses)
+    levels = rankings.levels(losses)
     last = sorted(levels)[k - 1]
     sure = {i for i, x in enumerate(levels) if x < last}
     tied = [i for i, x in enumerate(levels) if x == last]
@@ -76,15 +73,15 @@ def test_overlap_with_ties_is_the_most_that_they_allow():
     one, other = generator.integers(0, 4, (2, 7)).astype(float)
     k = int(generator.integers(1, 8))
     expected = _by_enumeration(one, other, k)
-    assert rank_statistics.overlap(one, other, k) == pytest.approx(expected)
+    assert rankings.overlap(one, other, k) == pytest.approx(expected)
 
 
 def test_what_a_borrowed_prefix_loses():
   one = np.array([0.0, 0, 5, 7])
   other = np.array([2.0, 4, 1, 0.5])
-  assert rank_statistics.transfer(one, other) == pytest.approx(2.5)
-  assert rank_statistics.transfer(other, one) == pytest.approx(7)
-  assert rank_statistics.transfer(one, one) == 0
+  assert rankings.transfer(one, other) == pytest.approx(2.5)
+  assert rankings.transfer(other, one) == pytest.approx(7)
+  assert rankings.transfer(one, one) == 0
 
 
 def test_shares_are_the_target_s_probabilities():
@@ -100,7 +97,7 @@ def test_shares_are_the_target_s_probabilities():
 def test_demonstrations_are_exact_sums():
   losses = np.array([1.0, 1.0, 4.0, 8.0, np.inf])
   shares = np.array([0.1, 0.2, 0.3, 0.4, 0.0])
-  found = rank_statistics.demonstrations(losses, shares, none=5.0)
+  found = rankings.demonstrations(losses, shares, none=5.0)
   assert found.expected == pytest.approx(0.1 + 0.2 + 1.2 + 3.2)
   assert found.quantile == pytest.approx(3 / 5)
   assert found.helps == pytest.approx(0.6)
@@ -113,7 +110,7 @@ def test_demonstrations_agree_with_drawn_ones():
   shares = rankings.shares(testing.two_coins(), prefixes)
   generator = np.random.default_rng(0)
   losses = generator.normal(size=16)
-  found = rank_statistics.demonstrations(losses, shares, none=0.0)
+  found = rankings.demonstrations(losses, shares, none=0.0)
   drawn = losses[generator.choice(16, 40_000, p=shares / shares.sum())]
   error = drawn.std() / 200
   assert abs(drawn.mean() - found.expected) < 4 * error

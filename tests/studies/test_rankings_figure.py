@@ -5,7 +5,6 @@ import pytest
 
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.studies.prompts import figure as rankings_figure
-from bayes_prompting.studies.prompts import rank_statistics
 from bayes_prompting.studies.prompts import rankings
 from configs import prompts
 from tests.configs import test_configs_small
@@ -93,7 +92,7 @@ def test_an_experiment_is_read_and_drawn(tmp_path):
   assert run.shares.sum() == pytest.approx(1)
   # Of coins the order does not matter to exact Bayes.
   one, other = run.bayes.mean[[1, 2]]
-  assert one == pytest.approx(other, abs=rank_statistics.TIE)
+  assert one == pytest.approx(other, abs=rankings.TIE)
 
 
 def test_without_runs_there_are_no_figures(tmp_path):

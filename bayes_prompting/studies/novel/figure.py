@@ -1,8 +1,8 @@
-"""What methods lose on targets that the prior knows, and does not know.
+"""The figure of what methods lose on targets in and outside of the prior.
 
-Regret is above the exact Bayes predictor of the target, so that 0 is optimal.
-Beside the networks stands what exact theory says of every prompt of a Bayesian
-predictor (`promptability`).
+Regret is above the exact Bayes predictor of the target, so 0 is optimal. Beside
+the networks stands what theory says of every prompt of a Bayesian predictor,
+see `promptability`.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,14 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import registry
+from bayes_prompting import settings
 from bayes_prompting.reporting import style
-from bayes_prompting.results import runs as runs_lib
-from bayes_prompting.studies.paper import figures as paper_figures
+from bayes_prompting.results import losses
+from bayes_prompting.results import runs as run_folders
+from bayes_prompting.studies import common
 from bayes_prompting.theory import promptability
 
-_TORSOS = {'lstm': 'LSTM', 'transformer': 'Transformer'}
-# Columns: what a run is called between its prefix and its torso, and a title.
+# The cases, as they stand in the names of runs, and the titles of their panels.
 _CASES = {
   'chain_known': 'chains → a chain',
   'chain': 'coins → a chain',
@@ -38,21 +39,22 @@ _VERDICTS = {
   'not_promptable': 'no prompt reaches it',
   'out_of_support': 'outside of\nthe support',
 }
-_LEAST = 1e-4  # Nats; what is smaller is drawn here.
-_SPARE = ('Oracle', 'TargetBayes', 'EvalBayes', 'PreBayes', 'PreBayesPT')
-_OUTSIDE = '#f3e7f0'
-_FAMILY = {'color': '#8a4f80', 'linestyle': style.SOLID, 'lw': 1.0}
+# Methods without a row: they need no network, or are the optimum itself.
+_WITHOUT_ROW = (*settings.REFERENCES, 'PreBayes', 'PreBayesPT')
+_FAMILY = {'color': common.EXACT, 'linestyle': style.SOLID, 'lw': 1.0}
 
 
 class Exact(NamedTuple):
-  """What exact Bayes loses to Bayes of the target, in nats by that length.
+  """What exact Bayes loses to Bayes of the target, in nats.
+
+  Losses are summed over the tuning length.
 
   Attributes:
     verdict: See `promptability.Promptability`.
-    none: Without a prompt.
-    prefix: After the best hard prefix of the length that was tuned.
-    family: At the best pseudo-counts, the least of any posterior found; None
-      where they were not searched.
+    none: The loss without a prompt.
+    prefix: The loss after the best hard prefix of the length that was tuned.
+    family: The loss at the best pseudo-counts; None where they were not
+      searched.
   """
 
   verdict: str
@@ -61,18 +63,18 @@ class Exact(NamedTuple):
   family: float | None
 
 
-class Run(NamedTuple):
-  """One case with one network: what was measured, and what is exact."""
+class CaseRun(NamedTuple):
+  """One case with one torso: what was measured, and what is exact."""
 
-  losses: paper_figures.Losses
+  losses: losses.Losses
   exact: Exact
 
 
-def read(dataset: xr.Dataset) -> Run:
-  """Reads a results file, and computes what is exact of its two tasks.
+def read(dataset: xr.Dataset) -> CaseRun:
+  """Reads a results file, and computes what is exact for its two tasks.
 
   Raises:
-    UserError: Where there is no exact answer, see `promptability`.
+    UserError: If there is no exact answer, see `promptability`.
   """
   config = json.loads(dataset.attrs['config'])
   priors = [
@@ -80,94 +82,98 @@ def read(dataset: xr.Dataset) -> Run:
     for name in (config['pretraining']['task'], config['tuning']['target'])
   ]
   tuning = config['tuning']
-  found = promptability.promptability(
+  answer = promptability.promptability(
     *priors, tuning['length'], tuning['prefix_length']
   )
   exact = Exact(
-    found.verdict,
-    float(found.curve.gaps[0]),
-    float(found.curve.gaps[tuning['prefix_length']]),
-    found.pseudo and float(found.pseudo.gap),
+    verdict=answer.verdict,
+    none=float(answer.curve.gaps[0]),
+    prefix=float(answer.curve.gaps[tuning['prefix_length']]),
+    family=answer.pseudo and float(answer.pseudo.gap),
   )
-  return Run(paper_figures.losses(dataset), exact)
+  return CaseRun(losses.losses(dataset), exact)
 
 
 @style.styled
-def overview(runs: Mapping[str, Run]) -> mpl_figure.Figure:
+def overview(runs: Mapping[str, CaseRun]) -> mpl_figure.Figure:
   """Draws what each method loses by the tuning length, a panel for each case.
 
   Args:
     runs: By `CASE-NETWORK`; a case without any has no panel.
   """
   cases = {
-    case: {t: runs[f'{case}-{t}'] for t in _TORSOS if f'{case}-{t}' in runs}
+    case: {
+      torso: runs[f'{case}-{torso}']
+      for torso in common.TITLES
+      if f'{case}-{torso}' in runs
+    }
     for case in _CASES
   }
-  cases = {case: found for case, found in cases.items() if found}
-  every = [run for found in cases.values() for run in found.values()]
+  cases = {case: by_torso for case, by_torso in cases.items() if by_torso}
+  shown = {
+    f'{case}-{torso}': run.losses
+    for case, by_torso in cases.items()
+    for torso, run in by_torso.items()
+  }
   named = dict.fromkeys(
-    m for run in every for m in (*run.losses.tuning, *run.losses.left_out)
+    method
+    for lost in shown.values()
+    for method in (*lost.tuning, *lost.left_out)
   )
-  looks = style.looks(m for m in named if m not in _SPARE)
+  looks = style.looks(m for m in named if m not in _WITHOUT_ROW)
   figure, axes = style.panels(
     len(cases), 0.22 * len(looks) + 1.35, len(cases), sharex=True, sharey=True
   )
-  for ax, (case, found) in zip(axes, cases.items(), strict=True):
-    exact = next(iter(found.values())).exact
+  step = next(iter(shown.values())).steps[0]
+  for ax, (case, by_torso) in zip(axes, cases.items(), strict=True):
+    exact = next(iter(by_torso.values())).exact
     ax.set_title(f'{_CASES[case]}\n({_VERDICTS[exact.verdict]})', va='bottom')
+    ax.set_xlabel(f'regret above Bayes of the\ntarget by step {step} (nats)')
     _levels(ax, exact)
-    for torso, run in found.items():
+    for torso, run in by_torso.items():
       _dots(ax, run.losses.tuning, looks, torso)
   axes[0].set_xscale('log')
-  axes[0].set_xlim(left=_LEAST / 1.5)
+  axes[0].set_xlim(left=common.LEAST / 1.5)
   axes[0].set_yticks(range(len(looks)), looks)
   axes[0].set_ylim(len(looks) - 0.5, -0.5)
-  for ax in axes:
-    ax.set_xlabel(
-      'regret above Bayes of the\n'
-      f'target by step {every[0].losses.steps[0]} (nats)'
-    )
-  torsos = {t: None for found in cases.values() for t in found}
-  legend = _legend(figure, torsos)
-  shown = {
-    f'{case}-{torso}': run.losses
-    for case, found in cases.items()
-    for torso, run in found.items()
-  }
-  style.footnote(figure, paper_figures.footnote(shown), legend=legend)
+  torsos = dict.fromkeys(t for by_torso in cases.values() for t in by_torso)
+  legend = common.legend_below(figure, _handles(torsos), 2.4)
+  style.footnote(figure, common.left_out(shown), legend=legend)
   return figure
 
 
 def _levels(ax, exact):
-  """Marks what is exact."""
+  """Marks what exact Bayes loses, and where no posterior of it comes."""
   for value, look in (
     (exact.none, _look('PreBayes')),
     (exact.prefix, _look('PreBayesPT')),
     (exact.family, _FAMILY),
   ):
-    if value is not None and _LEAST < value < np.inf:
+    if value is not None and common.LEAST < value < np.inf:
       ax.axvline(value, zorder=1, **look)
-  if exact.family is not None and exact.family > _LEAST:
-    ax.axvspan(_LEAST / 10, exact.family, color=_OUTSIDE, lw=0, zorder=0)
+  if exact.family is not None and exact.family > common.LEAST:
+    ax.axvspan(
+      common.LEAST / 10, exact.family, color=common.OUTSIDE, lw=0, zorder=0
+    )
 
 
 def _look(method):
   return style.looks([method])[method] | {'marker': '', 'lw': 1.0}
 
 
-def _dots(ax, tuning, looks, torso):
-  """Draws the networks of one torso, those of the second below and hollow."""
+def _dots(ax, lost, looks, torso):
+  """Draws the networks of one torso; those of the second are below, hollow."""
   for row, (method, look) in enumerate(looks.items()):
-    if method in tuning:
-      second = list(_TORSOS).index(torso)
-      values = np.maximum(tuning[method], _LEAST)
+    if method in lost:
+      second = list(common.TITLES).index(torso)
+      values = np.maximum(lost[method], common.LEAST)
       height = np.full(len(values), row + 0.3 * second - 0.15)
       face = 'white' if second else look['color']
       ax.plot(values, height, 'o', color=look['color'], mfc=face, ms=4)
 
 
-def _legend(figure, torsos):
-  """Says what dots, lines and the shade are; returns the legend."""
+def _handles(torsos):
+  """Returns the entries of the legend: dots, lines and the shade."""
   handles = [
     mpl_lines.Line2D(
       *([], []),
@@ -175,7 +181,7 @@ def _legend(figure, torsos):
       marker='o',
       linestyle='',
       mfc='white' if torso == 'transformer' else '#444444',
-      label=f'{_TORSOS[torso]}: a dot is a network',
+      label=f'{common.TITLES[torso]}: a dot is a network',
     )
     for torso in torsos
   ]
@@ -186,10 +192,8 @@ def _legend(figure, torsos):
   ):
     handles.append(mpl_lines.Line2D([], [], label=label, **look))
   label = 'no posterior of the prior'
-  handles.append(mpl_patches.Patch(color=_OUTSIDE, label=label))
-  ncols = max(1, int(figure.get_figwidth() / 2.4))
-  place = {'loc': 'outside lower center', 'ncols': ncols}
-  return figure.legend(handles=handles, **place)
+  handles.append(mpl_patches.Patch(color=common.OUTSIDE, label=label))
+  return handles
 
 
 def make_all(
@@ -200,8 +204,8 @@ def make_all(
   Returns:
     The paths that were written; none without any run.
   """
-  found = runs_lib.load_kind(folder, 'novel', _CASES, _TORSOS)
-  runs = {case: read(dataset) for case, dataset in found.items()}
+  datasets = run_folders.load_kind(folder, 'novel', _CASES, common.TITLES)
+  runs = {case: read(dataset) for case, dataset in datasets.items()}
   if not runs:
     return []
   make = functools.partial(overview, runs)

@@ -1,10 +1,10 @@
 """The claims of Genewein et al., arXiv 2505.17010, with bounds set beforehand.
 
-Every bound is one of the few numbers below, chosen from what is lost without
-any tuning, in closed form, before the runs in `results/paper` that they judge
-were looked at, and not changed since. One LSTM of the same configuration was
-known by then: SoftPT 0.04, HardPT 0.5 on the single coin, SoftPT 1.1 on the
-mixture.
+Every bound is one of the few numbers below. They follow from what is lost
+without any tuning, in closed form. They were chosen before anyone looked at the
+runs in `results/paper` that they judge, and have not changed since. One LSTM of
+the same configuration was known by then: SoftPT had 0.04 and HardPT 0.5 on the
+single coin, and SoftPT had 1.1 on the mixture.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from bayes_prompting import registry
-from bayes_prompting.claims import judge as judge_lib
+from bayes_prompting.claims import judge as judging
 from bayes_prompting.claims import samples
 from bayes_prompting.settings import plain
+from bayes_prompting.studies import common
 from bayes_prompting.theory import hard_prefixes
 
 # Nats. The exact Bayesian predictor of random coins loses 1.477 nats on the
@@ -27,8 +28,8 @@ SLIGHTLY = 0.17  # A quarter of 0.675.
 # Part of what was there to be gained.
 LITTLE = 0.25
 
-_Bound = judge_lib.Bound
-_TORSOS = ('lstm', 'transformer')
+_Bound = judging.Bound
+_TORSOS = tuple(common.TITLES)
 _LARGE = tuple(f'{torso}_large' for torso in _TORSOS)
 _MAIN = (*_TORSOS, *_LARGE)
 _UNTRAINED = tuple(f'{torso}_untrained' for torso in _TORSOS)
@@ -58,7 +59,7 @@ def _mean(method, experiment, step='tuning', task=None):
 
 def _reach(name, method, experiment, text, networks=_MAIN):
   """Claims that a method comes within `REACHES` of the target's Bayes."""
-  return judge_lib.Claim(
+  return judging.Claim(
     name=name,
     text=text,
     networks=networks,
@@ -72,7 +73,7 @@ def _reach(name, method, experiment, text, networks=_MAIN):
 
 def _none_reaches(name, methods, experiment, text):
   """Claims that not even the best of some methods comes within `REACHES`."""
-  return judge_lib.Claim(
+  return judging.Claim(
     name=name,
     text=text,
     networks=_MAIN,
@@ -89,7 +90,7 @@ def _none_reaches(name, methods, experiment, text):
 
 def _beats(name, other, text):
   """Claims that SoftPT is better than another method on the single coin."""
-  return judge_lib.Claim(
+  return judging.Claim(
     name=name,
     text=text,
     networks=_MAIN,
@@ -103,7 +104,7 @@ def _beats(name, other, text):
 
 def _later(name, method, text, networks, bound, reason=_SLIGHTLY_WHY):
   """Claims something of what a method loses beyond the tuning length."""
-  return judge_lib.Claim(
+  return judging.Claim(
     name=name,
     text=text,
     networks=networks,
@@ -124,7 +125,7 @@ def _later(name, method, text, networks, bound, reason=_SLIGHTLY_WHY):
 def _cost_of_best_hard_prefix(config: Mapping[str, Any]) -> float:
   """Returns what the best hard prefix costs exact Bayes, above none, in nats.
 
-  Exact: sums over counts (`optimal_prompts.optimal_hard_prefix`).
+  It is exact, by sums over counts, see `hard_prefixes.optimal_hard_prefix`.
   """
   specs = plain.to_config(config)
   prior, target = (
@@ -148,7 +149,7 @@ def _part_of_gap(means):
 
 
 _PRETRAINED = (
-  judge_lib.Claim(
+  judging.Claim(
     name='is_bayes',
     text='The pretrained network is a Bayesian predictor',
     networks=_MAIN,
@@ -207,7 +208,7 @@ _ON_MIXTURE = (
     _MIXTURE,
     'Two-coin mixture: no prefix tuner reaches ln 2',
   ),
-  judge_lib.Claim(
+  judging.Claim(
     name='length_helps_little',
     text='Two-coin mixture: a SoftPT of 25 rows helps only a little',
     networks=_TORSOS,
@@ -232,7 +233,7 @@ _ON_MIXTURE = (
   ),
 )
 _OF_BAYES = (
-  judge_lib.Claim(
+  judging.Claim(
     name='hard_prefixes_harm_bayes',
     text=(
       'Two-coin mixture: every hard prefix of length 6 is worse for exact '
@@ -247,7 +248,7 @@ _OF_BAYES = (
   ),
 )
 _OF_UNTRAINED = (
-  judge_lib.Claim(
+  judging.Claim(
     name='untrained_is_close',
     text='Untrained Transformer, single coin: SoftPT comes close to optimal',
     networks=_UNTRAINED[1:],
@@ -265,7 +266,7 @@ _OF_UNTRAINED = (
     _UNTRAINED[1:],
     _Bound('>', SLIGHTLY),
   ),
-  judge_lib.Claim(
+  judging.Claim(
     name='untrained_lstm_gains_little',
     text='Untrained LSTM, single coin: SoftPT hardly helps',
     networks=_UNTRAINED[:1],
@@ -281,7 +282,7 @@ _OF_UNTRAINED = (
   ),
 )
 _OF_NARROW = (
-  judge_lib.Claim(
+  judging.Claim(
     name='narrow_closes_the_gap',
     text=(
       'Single coin: with an embedding of width 4 the gap between RealPT and '
@@ -313,10 +314,10 @@ CLAIMS = (
 
 
 def judge(load: Callable[[str], Any]) -> pd.DataFrame:
-  """Judges the paper's claims, see `claims.judge`."""
-  table = judge_lib.judge(CLAIMS, load)
+  """Judges the paper's claims, see `claims.judge.judge`."""
+  table = judging.judge(CLAIMS, load)
   rows = [
-    judge_lib.unchanged(
+    judging.unchanged(
       table,
       torso,
       large,

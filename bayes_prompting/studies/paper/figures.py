@@ -1,31 +1,29 @@
 """Figures of many runs together: the paper's result in one picture.
 
 Regret here is what a method loses to the Bayes predictor of the target (exact
-KL, see `regret`), so that 0 is optimal in every panel. The dots of a method are
-its pretrained networks, each the mean over its repetitions. Runs that were
-stopped (`counting`) are left out, and a note says how many.
+KL, see `regret`), so 0 is optimal in every panel. A dot is a pretrained
+network, at the mean over its repetitions. Runs that were stopped are left out,
+and a note says how many.
 """
 
 from collections.abc import Mapping
 import functools
 import os
 import pathlib
-from typing import NamedTuple
 
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import patches as mpl_patches
 import numpy as np
-import xarray as xr
 
-from bayes_prompting.reporting import style as style_lib
-from bayes_prompting.results import runs as runs_lib
-from bayes_prompting.results import selection
-from bayes_prompting.results import stopped
+from bayes_prompting import settings
+from bayes_prompting.reporting import style
+from bayes_prompting.results import losses
+from bayes_prompting.results import runs as run_folders
+from bayes_prompting.studies import common
 from bayes_prompting.studies.paper import claims as paper_claims
 
-TORSOS = {'lstm': 'LSTM', 'transformer': 'Transformer'}
-# Columns of the overview: what follows the torso in a run's name, and a title.
+# Columns of the overview: the end of a run's name after its torso, and a title.
 _COLUMNS = {
   '-single_coin': 'single coin',
   '-two_coin_mixture': 'two-coin mixture',
@@ -35,104 +33,49 @@ TARGETS = {
   '-single_coin': 'single coin',
   '-two_coin_mixture': 'two-coin mixture',
 }
-_LEAST = 1e-4  # Nats; what is smaller is drawn here.
+# Methods without a row.
+_WITHOUT_ROW = (*settings.REFERENCES, 'RandomPF')
 
 
-class Losses(NamedTuple):
-  """What the methods of one run lose on its target.
-
-  Attributes:
-    tuning: {method: [P]}, nats to TargetBayes by the tuning length, of each
-      pretrained network.
-    last: The same at the end of the evaluation.
-    steps: Both lengths.
-    left_out: {method: how many runs were stopped}, of those that have any.
-  """
-
-  tuning: dict[str, np.ndarray]
-  last: dict[str, np.ndarray]
-  steps: tuple[int, int]
-  left_out: Mapping[str, stopped.LeftOut] = {}
-
-
-def losses(dataset: xr.Dataset) -> Losses:
-  """Reads from a results file what its methods lose on its target."""
-  dataset = selection.choose(dataset)
-  labels = {
-    'eval_task': dataset.attrs['target'],
-    'reference': 'bayes',
-    'estimator': 'exact',
-  }
-  steps = int(dataset.attrs['tuning_length']), int(dataset.step.values[-1])
-  regret = dataset.cumulative_regret.sel(labels | {'step': list(steps)})
-  counted = stopped.counted(dataset).sel(eval_task=labels['eval_task'])
-  found = []
-  for step in range(len(steps)):
-    one = regret.isel(step=step).fillna(np.inf)
-    one = one.where(counted).mean('repetition')
-    by_method = {
-      method: values[~np.isnan(values)].astype(np.float64)
-      for method, values in zip(one.method.values, one.values, strict=True)
-    }
-    found.append({m: x for m, x in by_method.items() if len(x)})
-  left_out = stopped.left_out(dataset, labels['eval_task'])
-  return Losses(*found, steps, left_out)
-
-
-@style_lib.styled
-def overview(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
+@style.styled
+def overview(runs: Mapping[str, losses.Losses]) -> mpl_figure.Figure:
   """Draws what each method loses, a panel for each torso and target.
 
   Args:
-    runs: By name; those that are not there leave their panel empty.
+    runs: By name; a missing run leaves its panel empty.
   """
   columns = [
-    kind for kind in _COLUMNS if any(torso + kind in runs for torso in TORSOS)
+    column
+    for column in _COLUMNS
+    if any(torso + column in runs for torso in common.TITLES)
   ]
-  shown = [
-    runs[t + kind] for t in TORSOS for kind in columns if t + kind in runs
-  ]
+  places = [(torso, column) for torso in common.TITLES for column in columns]
+  shown = {t + c: runs[t + c] for t, c in places if t + c in runs}
   named = dict.fromkeys(
-    m for run in shown for m in (*run.tuning, *run.left_out)
+    method for run in shown.values() for method in (*run.tuning, *run.left_out)
   )
-  references = ('Oracle', 'TargetBayes', 'EvalBayes', 'RandomPF')
-  looks = style_lib.looks(m for m in named if m not in references)
+  looks = style.looks(m for m in named if m not in _WITHOUT_ROW)
   height = 0.15 * len(looks) + 0.75
-  figure, axes = style_lib.panels(
-    len(TORSOS) * len(columns),
-    height,
-    len(columns),
-    sharex=True,
-    sharey=True,
+  figure, axes = style.panels(
+    len(places), height, len(columns), sharex=True, sharey=True
   )
-  for ax, (torso, kind) in zip(
-    axes, [(t, k) for t in TORSOS for k in columns], strict=True
-  ):
+  for ax, (torso, column) in zip(axes, places, strict=True):
     ax.axvspan(0, paper_claims.REACHES, color='#e9f3e9', lw=0, zorder=0)
-    ax.set_title(f'{TORSOS[torso]}, {_COLUMNS[kind]}')
-    if torso + kind in runs:
-      _dots(ax, runs[torso + kind], looks)
+    ax.set_title(f'{common.TITLES[torso]}, {_COLUMNS[column]}')
+    if torso + column in runs:
+      _dots(ax, runs[torso + column], looks)
     else:
       ax.text(0.5, 0.5, 'not run', transform=ax.transAxes, ha='center')
   axes[0].set_xscale('log')
-  axes[0].set_xlim(left=_LEAST / 1.5)
+  axes[0].set_xlim(left=common.LEAST / 1.5)
   axes[0].set_yticks(range(len(looks)), looks)
   axes[0].invert_yaxis()
-  steps = shown[0].steps
   for ax in axes[-len(columns) :]:
     ax.set_xlabel('regret above TargetBayes\n(nats, log scale)')
-  legend = style_lib.legend_below(figure, _overview_legend(steps))
-  names = [t + kind for t in TORSOS for kind in columns]
-  said = footnote({x: runs[x] for x in names if x in runs})
-  style_lib.footnote(figure, said, legend=legend)
+  steps = next(iter(shown.values())).steps
+  legend = style.legend_below(figure, _overview_legend(steps))
+  style.footnote(figure, common.left_out(shown), legend=legend)
   return figure
-
-
-def footnote(runs: Mapping[str, Losses]) -> str:
-  """Returns what a figure says of what it leaves out of runs, by name."""
-  return stopped.footnote(
-    stopped.together({name: run.left_out for name, run in runs.items()})
-  )
 
 
 def _dots(ax, run, looks):
@@ -142,8 +85,8 @@ def _dots(ax, run, looks):
       ax.text(0.02, row, text, transform=ax.get_yaxis_transform(), va='center')
       continue
     color = look['color']
-    now = np.maximum(run.tuning[method], _LEAST)
-    later = np.maximum(run.last[method], _LEAST)
+    now = np.maximum(run.tuning[method], common.LEAST)
+    later = np.maximum(run.last[method], common.LEAST)
     ends = [np.mean(now), np.mean(later)]
     if np.isfinite(ends).all():
       ax.plot(ends, [row, row], color=color, lw=0.8, alpha=0.6)
@@ -170,8 +113,8 @@ def _overview_legend(steps):
   ]
 
 
-@style_lib.styled
-def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
+@style.styled
+def prefix_lengths(runs: Mapping[str, losses.Losses]) -> mpl_figure.Figure:
   """Draws what SoftPT loses against the length of its prefix.
 
   Args:
@@ -179,28 +122,29 @@ def prefix_lengths(runs: Mapping[str, Losses]) -> mpl_figure.Figure:
       the main run of the same network is drawn as levels.
   """
   pairs = _swept(runs)
-  figure, axes = style_lib.panels(len(pairs), 2.5, 2, sharex=True, sharey=True)
+  figure, axes = style.panels(len(pairs), 2.5, 2, sharex=True, sharey=True)
   handles = {}
-  for ax, (torso, kind) in zip(axes, pairs, strict=True):
-    run = runs[f'{torso}{kind}-prefix_lengths']
-    handles |= _lengths(ax, run) | _levels(ax, run, runs.get(torso + kind))
-    ax.set(title=f'{TORSOS[torso]},\n{TARGETS[kind]}', yscale='log')
+  for ax, (torso, target) in zip(axes, pairs, strict=True):
+    run = runs[f'{torso}{target}-prefix_lengths']
+    handles |= _lengths(ax, run) | _levels(ax, run, runs.get(torso + target))
+    title = f'{common.TITLES[torso]},\n{TARGETS[target]}'
+    ax.set(title=title, yscale='log')
     ax.set_xlabel('rows of the prefix')
   for ax in axes[::2]:
     ax.set_ylabel('regret above TargetBayes (nats)')
-  style_lib.legend(figure, list(handles.values()))
-  names = [f'{torso}{kind}-prefix_lengths' for torso, kind in pairs]
-  style_lib.footnote(figure, footnote({name: runs[name] for name in names}))
+  style.legend(figure, list(handles.values()))
+  names = [f'{torso}{target}-prefix_lengths' for torso, target in pairs]
+  style.footnote(figure, common.left_out({name: runs[name] for name in names}))
   return figure
 
 
 def _swept(runs):
-  """Returns torso and target of each sweep that there is."""
+  """Returns torso and target of each sweep that was run."""
   return [
-    (torso, kind)
-    for kind in TARGETS
-    for torso in TORSOS
-    if f'{torso}{kind}-prefix_lengths' in runs
+    (torso, target)
+    for target in TARGETS
+    for torso in common.TITLES
+    if f'{torso}{target}-prefix_lengths' in runs
   ]
 
 
@@ -209,22 +153,22 @@ def _lengths(ax, run):
   lengths = sorted(
     int(m.removeprefix('SoftPT-')) for m in run.tuning if 'SoftPT-' in m
   )
-  look = style_lib.looks(['SoftPT'])['SoftPT']
+  look = style.looks(['SoftPT'])['SoftPT']
   handles = {}
-  for part, step, style in zip(
+  for lost, step, change in zip(
     (run.tuning, run.last),
     run.steps,
-    ({}, {'mfc': 'white', 'linestyle': style_lib.DASH}),
+    ({}, {'mfc': 'white', 'linestyle': style.DASH}),
     strict=True,
   ):
-    values = [part[f'SoftPT-{length}'] for length in lengths]
+    values = [lost[f'SoftPT-{length}'] for length in lengths]
     label = f'SoftPT, after {step} steps'
     (handles[label],) = ax.plot(
-      lengths, [np.mean(x) for x in values], label=label, **(look | style)
+      lengths, [np.mean(x) for x in values], label=label, **(look | change)
     )
-    for length, found in zip(lengths, values, strict=True):
-      across = np.full(len(found), length)
-      ax.plot(across, found, '.', color=look['color'], ms=3, alpha=0.5)
+    for length, networks in zip(lengths, values, strict=True):
+      across = np.full(len(networks), length)
+      ax.plot(across, networks, '.', color=look['color'], ms=3, alpha=0.5)
   ax.set_xscale('log')
   ax.set_xticks(lengths, lengths)
   ax.set_xticks([], minor=True)
@@ -242,9 +186,9 @@ def _levels(ax, run, beside):
     if levels and method in levels.tuning:
       handles[method] = ax.axhline(
         np.mean(levels.tuning[method]),
-        color=style_lib.looks([method])[method]['color'],
+        color=style.looks([method])[method]['color'],
         lw=1,
-        ls=style_lib.DASHDOT,
+        ls=style.DASHDOT,
         label=f'{method}, after {run.steps[0]} steps',
       )
   return handles
@@ -259,13 +203,14 @@ def make_all(
     The paths that were written.
   """
   runs = {
-    name: losses(runs_lib.load(folder, name)) for name in runs_lib.runs(folder)
+    name: losses.losses(run_folders.load(folder, name))
+    for name in run_folders.runs(folder)
   }
   makers = {}
-  if any(torso + kind in runs for torso in TORSOS for kind in _COLUMNS):
+  if any(torso + end in runs for torso in common.TITLES for end in _COLUMNS):
     makers['overview'] = overview
   if _swept(runs):
     makers['prefix_lengths'] = prefix_lengths
-  return style_lib.write_all(
+  return style.write_all(
     {name: functools.partial(make, runs) for name, make in makers.items()}, into
   )

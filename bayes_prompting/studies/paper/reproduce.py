@@ -1,4 +1,4 @@
-"""Many experiments in one folder, and what they say together."""
+"""The paper reproduced: many experiments in one folder, judged together."""
 
 from collections.abc import Collection, Mapping
 import json
@@ -16,9 +16,12 @@ from bayes_prompting import errors
 from bayes_prompting import settings
 from bayes_prompting.claims import tables
 from bayes_prompting.dynamics import study
+from bayes_prompting.experiment import build
 from bayes_prompting.experiment import fingerprint
-from bayes_prompting.experiment import run as run_lib
+from bayes_prompting.experiment import memory
+from bayes_prompting.experiment import run as experiment
 from bayes_prompting.reporting import page
+from bayes_prompting.reporting import page_claims
 from bayes_prompting.results import runs
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
@@ -42,23 +45,24 @@ def run(
 ) -> tuple[pd.DataFrame, list[str]]:
   """Runs experiments one after another, then judges the paper's claims.
 
-  What is finished is not run again. An experiment that fails does not stop the
-  others.
+  A finished experiment is not run again. An experiment that fails does not stop
+  the others.
 
   Args:
-    configs: Of each experiment, by its name, that of its folder. `paper_claims`
-      looks for the names of `configs/paper.py`.
-    folder: Where all of them are kept, and what is made of all of them.
-    inside: Names of those that are also looked into, see `dynamics`.
-    common: What all experiments that will ever be in the folder must share,
-      such as their size; plain values. The first run decides.
+    configs: The configuration of each experiment, by its name, which is also
+      the name of its folder. The claims look for the names of
+      `configs/paper.py`.
+    folder: Where the experiments are kept, and all that is made of them.
+    inside: Names of experiments that are also looked into, see `dynamics`.
+    common: Plain values that all experiments in the folder must share, such as
+      their size. The first run decides.
 
   Returns:
     The claims table, see `claims.judge`, and the experiments that failed.
 
   Raises:
-    UserError: If a configuration or a folder will not do, or there are other
-      processes; before anything runs or is written.
+    UserError: If a configuration or a folder will not do, or if there are other
+      processes. Nothing has run by then, and nothing was written.
   """
   if not distributed.alone():
     raise errors.UserError(
@@ -79,7 +83,7 @@ def _run_all(configs, folder, inside):
   for number, (name, config) in enumerate(configs.items(), 1):
     print(f'\n[{number}/{len(configs)}] {name}', flush=True)
     try:
-      run_lib.run(config, folder / name)
+      experiment.run(config, folder / name)
       if name in inside:
         study.ensure(folder / name)
     except errors.UserError as error:
@@ -88,23 +92,23 @@ def _run_all(configs, folder, inside):
     except Exception:
       traceback.print_exc()
       failed.append(name)
-    jax.clear_caches()  # The next has programs of its own.
+    jax.clear_caches()  # The next experiment has programs of its own.
   return failed
 
 
 def _check(configs, folder, common):
-  """Checks all configurations and folders, then writes what is common."""
+  """Checks all configurations and folders, then writes what they share."""
   for name, config in configs.items():
     settings.validate(config)
     record = fingerprint.record(plain.of(config))
     workdir.check(folder / name, record)
   path = folder / _RECORD
   held = files.read_json(path, 'workdir') if path.is_file() else common
-  found = plain.difference(held, dict(common))
-  if found:
+  difference = plain.difference(held, dict(common))
+  if difference:
     raise errors.UserError(
       f'workdir: {str(folder)!r} holds experiments of another kind (there and '
-      f'here, {found}); choose another folder'
+      f'here, {difference}); choose another folder'
     )
   files.make_folder(folder, 'workdir')
   files.check_writable(folder, 'workdir')
@@ -112,7 +116,7 @@ def _check(configs, folder, common):
 
 
 def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
-  """Writes tables, figures and the report of all that is finished in a folder.
+  """Writes tables, figures and the report of all finished runs in a folder.
 
   Returns:
     The claims table.
@@ -126,3 +130,34 @@ def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
     paper_promptability.make_all(folder, folder / 'figures')
     page.write(folder)
   return table
+
+
+def check_sizes(configs: Mapping[str, ml_collections.ConfigDict]) -> None:
+  """Builds all experiments, and compares each with the machine's memory.
+
+  Raises:
+    UserError: If one needs more memory than there is. Its name is in the line.
+  """
+  for name, config in configs.items():
+    try:
+      memory.check(build.build(config))
+    except errors.UserError as error:
+      raise errors.UserError(f'{name}: {error}') from None
+
+
+def text(table: pd.DataFrame, folder: str | os.PathLike[str]) -> str:
+  """Returns the claims table as text, and where its runs are not the paper's.
+
+  Args:
+    table: The claims table of `collect`.
+    folder: The folder that holds the runs.
+  """
+  lines = [tables.text(table)]
+  smaller = page_claims.smaller(
+    workdir.read_config(run.path) for run in runs.runs(folder).values()
+  )
+  if smaller:
+    lines.append(
+      f"Not at the paper's settings, which bounds are made for: {smaller}."
+    )
+  return '\n'.join(lines)

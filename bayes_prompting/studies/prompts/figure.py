@@ -1,7 +1,7 @@
 """Figures of `rankings`: which hard prefixes are best, and what they are like.
 
-Runs are named `WORLD-NETWORK`, as `coins-lstm`. Colours of methods are those of
-all figures: what exact Bayes and the networks find as best, and lose without.
+Runs are named `WORLD-NETWORK`, as `coins-lstm`. Methods have the colours that
+they have in all figures.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,10 @@ from matplotlib import lines as mpl_lines
 import numpy as np
 
 from bayes_prompting.reporting import style
-from bayes_prompting.results import runs as runs_lib
-from bayes_prompting.results import stopped
-from bayes_prompting.studies.prompts import rank_statistics
+from bayes_prompting.results import runs as run_folders
+from bayes_prompting.studies import common
 from bayes_prompting.studies.prompts import rankings
 
-_TORSOS = {'lstm': 'LSTM', 'transformer': 'Transformer'}
 _WORLDS = {
   'coins': 'coins → 0.8',
   'markov': 'chains → a chain',
@@ -31,35 +29,35 @@ _WORLDS = {
 _MARKERS = 'os^Dv<>'  # One for each network.
 _DRAWN = '#cc79a7'  # Demonstrations.
 _SHOWN = 6  # Prefixes of each kind.
+_NONE = {'marker': 'X', 'ms': 4.5}
+_TOKENS = ('#f2efe6', '#3b4a6b', '#cc79a7', '#009e73')
 
 Runs = Mapping[str, rankings.Rankings]
 
 
 def _worlds(runs):
   """Returns {world: {torso: Rankings}}, in the order of figures."""
-  found = {
-    world: {t: runs[f'{world}-{t}'] for t in _TORSOS if f'{world}-{t}' in runs}
+  worlds = {
+    world: {
+      torso: runs[f'{world}-{torso}']
+      for torso in common.TITLES
+      if f'{world}-{torso}' in runs
+    }
     for world in _WORLDS
   }
-  return {world: by_torso for world, by_torso in found.items() if by_torso}
-
-
-def _left_out(runs):
-  """Returns what the note says of networks that were stopped."""
-  by_run = {name: run.left_out for name, run in runs.items()}
-  return stopped.footnote(stopped.together(by_run))
+  return {world: by_torso for world, by_torso in worlds.items() if by_torso}
 
 
 @style.styled
 def ranks(runs: Runs) -> mpl_figure.Figure:
   """Draws what every prefix loses under networks against exact Bayes.
 
-  A panel for each run; a marker for each network. Above it stands Spearman's
-  correlation with exact Bayes, mean and range over networks, and the most that
-  the ties of exact Bayes allow.
+  A run has a panel, and each of its networks a marker. Above a panel stands
+  Spearman's correlation with exact Bayes, its mean and range over networks, and
+  the most that the ties of exact Bayes allow.
   """
   worlds = _worlds(runs)
-  torsos = [t for t in _TORSOS if any(t in found for found in worlds.values())]
+  torsos = [t for t in common.TITLES if any(t in x for x in worlds.values())]
   figure, axes = style.panels(
     len(torsos) * len(worlds), 2.15, columns=len(worlds)
   )
@@ -68,7 +66,7 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
   colors = matplotlib.colormaps['viridis'].reversed()
   places = [(torso, world) for torso in torsos for world in worlds]
   for ax, (torso, world) in zip(axes, places, strict=True):
-    title = f'{_WORLDS[world]}, {_TORSOS[torso]}'
+    title = f'{_WORLDS[world]}, {common.TITLES[torso]}'
     if torso not in worlds[world]:
       ax.set_title(title)
       ax.text(0.5, 0.5, 'not run', transform=ax.transAxes, ha='center')
@@ -92,14 +90,14 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
     label='probability of the prefix under the target',
     aspect=30,
   )
-  style.footnote(figure, _left_out(runs))
+  style.footnote(figure, common.left_out(runs))
   return figure
 
 
 def _correlation(run):
-  found = rankings.agreement(run)
-  values = found[found.kind == 'bayes'].spearman
-  most = rank_statistics.ceiling(run.bayes.mean)
+  table = rankings.agreement(run)
+  values = table[table.kind == 'bayes'].spearman
+  most = rankings.ceiling(run.bayes.mean)
   return (
     rf'$\rho$ = {values.mean():.2f} ({values.min():.2f} to '
     f'{values.max():.2f})\nties allow at most {most:.2f}'
@@ -110,24 +108,24 @@ def _correlation(run):
 def demonstrations(runs: Runs) -> mpl_figure.Figure:
   """Draws what prefixes lose: the best, those drawn from the target, and none.
 
-  A panel for each world, in it a row for exact Bayes and for each network; all
-  prefixes are ticks. The mean of demonstrations is that of all prefixes,
-  weighted by their probability under the target. The worst are beyond the axis.
+  A world has a panel, with a row for exact Bayes and one for each network. All
+  prefixes are ticks; the worst are beyond the axis. The mean of demonstrations
+  is over all prefixes, weighted by their probability under the target.
   """
   worlds = _worlds(runs)
   rows = 1 + max(
-    sum(len(run.networks) for run in found.values())
-    for found in worlds.values()
+    sum(len(run.networks) for run in by_torso.values())
+    for by_torso in worlds.values()
   )
   figure, axes = style.panels(
     len(worlds), 0.19 * rows + 0.9, len(worlds) if len(worlds) < 4 else 2
   )
-  for ax, (world, found) in zip(axes, worlds.items(), strict=True):
-    first = next(iter(found.values()))
+  for ax, (world, by_torso) in zip(axes, worlds.items(), strict=True):
+    first = next(iter(by_torso.values()))
     scores = {'exact Bayes': (first.bayes, rankings.BAYES)}
-    for torso, run in found.items():
+    for torso, run in by_torso.items():
       for number, network in enumerate(run.networks, 1):
-        label = f'{_TORSOS[torso]} {number}'
+        label = f'{common.TITLES[torso]} {number}'
         scores[label] = network, rankings.NETWORK
     for row, (score, methods) in enumerate(scores.values()):
       _row(ax, row, score, first.shares, methods)
@@ -138,38 +136,34 @@ def demonstrations(runs: Runs) -> mpl_figure.Figure:
     ax.set_xlabel(
       f'regret above Bayes\nof the target by step {first.steps} (nats)'
     )
-  legend = _legend_below(figure, _demonstrations_legend(), 1.7)
-  style.footnote(figure, _left_out(runs), legend=legend)
+  legend = common.legend_below(figure, _demonstrations_legend(), 1.7)
+  style.footnote(figure, common.left_out(runs), legend=legend)
   return figure
 
 
 def _limits(scores, shares):
   """Returns an axis with room for all that is compared."""
-  found = [
-    rank_statistics.demonstrations(score.mean, shares, score.none)
-    for score, _ in scores.values()
-  ]
-  values = [x for one in found for x in (one.best, one.expected, one.none)]
+  values = []
+  for score, _ in scores.values():
+    shown = rankings.demonstrations(score.mean, shares, score.none)
+    values += [shown.best, shown.expected, shown.none]
   low, high = min(values), max(value for value in values if value < np.inf)
   return low - 0.1 * (high - low), high + 0.5 * (high - low)
 
 
 def _row(ax, row, score, shares, methods):
   """Draws one predictor: all prefixes, the best, drawn ones and none."""
-  found = rank_statistics.demonstrations(score.mean, shares, score.none)
+  shown = rankings.demonstrations(score.mean, shares, score.none)
   finite = score.mean[np.isfinite(score.mean)]
   height = np.full(len(finite), row)
   ax.plot(finite, height, '|', color='#bbbbbb', ms=5, mew=0.6, zorder=1)
   looks = style.looks(methods)
   for value, look in (
-    (found.best, looks[methods[0]]),
-    (found.none, looks[methods[1]] | _NONE),
-    (found.expected, {'color': _DRAWN, 'marker': 'd', 'ms': 5}),
+    (shown.best, looks[methods[0]]),
+    (shown.none, looks[methods[1]] | _NONE),
+    (shown.expected, {'color': _DRAWN, 'marker': 'd', 'ms': 5}),
   ):
     ax.plot(value, row, **look | {'linestyle': '', 'zorder': 3})
-
-
-_NONE = {'marker': 'X', 'ms': 4.5}
 
 
 def _demonstrations_legend():
@@ -191,19 +185,19 @@ def _demonstrations_legend():
 def tokens(runs: Runs) -> mpl_figure.Figure:
   """Draws prefixes token by token: the best, and what the target shows.
 
-  A column for each world. Beside a prefix stands what it loses under exact
-  Bayes above the best, in nats. Drawn ones are a systematic sample: evenly
-  spaced in the target's distribution over prefixes.
+  A world has a column. Beside a prefix stands what it loses under exact Bayes
+  above the best, in nats. The drawn prefixes are a systematic sample: they are
+  evenly spaced in the target's distribution over prefixes.
   """
   worlds = _worlds(runs)
   figure, axes = style.panels(len(worlds), 3.6, len(worlds))
-  blocks = {world: _blocks(found) for world, found in worlds.items()}
+  blocks = {world: _blocks(by_torso) for world, by_torso in worlds.items()}
   tops, top = {}, 0
   for label in next(iter(blocks.values())):
     tops[label] = top
-    top += 1 + max(len(found[label]) for found in blocks.values())
-  for ax, (world, found) in zip(axes, worlds.items(), strict=True):
-    _grid(ax, next(iter(found.values())), blocks[world], tops)
+    top += 1 + max(len(of_world[label]) for of_world in blocks.values())
+  for ax, (world, by_torso) in zip(axes, worlds.items(), strict=True):
+    _grid(ax, next(iter(by_torso.values())), blocks[world], tops)
     ax.set(title=_WORLDS[world], ylim=(top - 1, -0.3))
   for label, above in tops.items():
     look = {'rotation': 90, 'ha': 'right', 'va': 'top'}
@@ -219,41 +213,28 @@ def tokens(runs: Runs) -> mpl_figure.Figure:
   ]
   label = 'number: loss above the best under exact Bayes (nats)'
   handles.append(mpl_lines.Line2D([], [], linestyle='', label=label))
-  legend = _legend_below(figure, handles, 2.2)
-  style.footnote(figure, _left_out(runs), legend=legend)
+  legend = common.legend_below(figure, handles, 2.2)
+  style.footnote(figure, common.left_out(runs), legend=legend)
   return figure
 
 
-def _legend_below(figure, handles, width):
-  """Puts a legend below, its columns so many inches wide; returns it."""
-  ncols = max(1, int(figure.get_figwidth() / width))
-  place = {'loc': 'outside lower center', 'ncols': ncols}
-  return figure.legend(handles=handles, **place)
-
-
-_TOKENS = ('#f2efe6', '#3b4a6b', '#cc79a7', '#009e73')
-
-
-def _blocks(found):
+def _blocks(by_torso):
   """Returns {label: indices of prefixes} of one world."""
-  first = next(iter(found.values()))
-  by_loss = np.lexsort((np.arange(len(first.shares)), _level(first)))
-  each = [
+  first = next(iter(by_torso.values()))
+  levels = rankings.levels(first.bayes.mean)
+  by_loss = np.lexsort((np.arange(len(first.shares)), levels))
+  of_networks = [
     int(network.mean.argmin())
-    for run in found.values()
+    for run in by_torso.values()
     for network in run.networks
   ]
   middles = (np.arange(_SHOWN) + 0.5) / _SHOWN * first.shares.sum()
   drawn = np.searchsorted(np.cumsum(first.shares), middles)
   return {
     'best, exact Bayes': by_loss[:_SHOWN].tolist(),
-    'best, networks': each,
+    'best, networks': of_networks,
     'drawn from target': drawn.tolist(),
   }
-
-
-def _level(run):
-  return rank_statistics.levels(run.bayes.mean)
 
 
 def _grid(ax, run, blocks, tops):
@@ -282,8 +263,8 @@ def make_all(
   Returns:
     The paths that were written; none without any run.
   """
-  found = runs_lib.load_kind(folder, 'prompts', _WORLDS, _TORSOS)
-  runs = {name: rankings.read(dataset) for name, dataset in found.items()}
+  datasets = run_folders.load_kind(folder, 'prompts', _WORLDS, common.TITLES)
+  runs = {name: rankings.read(dataset) for name, dataset in datasets.items()}
   if not runs:
     return []
   makers = {'ranks': ranks, 'demonstrations': demonstrations, 'tokens': tokens}
