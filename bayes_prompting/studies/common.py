@@ -13,7 +13,6 @@ from matplotlib import lines as mpl_lines
 import numpy as np
 import xarray as xr
 
-from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting.reporting import style
 from bayes_prompting.results import runs as run_folders
@@ -60,18 +59,9 @@ class FinishedRun(NamedTuple):
 def finished_runs(
   folder: str | os.PathLike[str], study: str
 ) -> list[FinishedRun]:
-  """Reads all finished runs of `configs/STUDY.py` in a folder.
-
-  Raises:
-    UserError: If there is none.
-  """
+  """Reads all finished runs of the study 'diversity' or 'data' in a folder."""
   datasets = (run_folders.load(folder, x) for x in run_folders.runs(folder))
-  runs = [read(dataset) for dataset in datasets if study_of(dataset) == study]
-  if not runs:
-    raise errors.UserError(
-      f'workdir: no finished run of configs/{study}.py in {str(folder)!r}'
-    )
-  return runs
+  return [read(dataset) for dataset in datasets if study_of(dataset) == study]
 
 
 def study_of(dataset: xr.Dataset) -> str:

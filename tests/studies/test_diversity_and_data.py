@@ -15,7 +15,6 @@ from bayes_prompting.theory import expectation
 from configs import data
 from configs import diversity
 from tests import testing
-from tests.launch import test_launch
 
 Run = common.FinishedRun
 STUDIES = {'data': data_figure, 'diversity': diversity_figure}
@@ -226,9 +225,10 @@ def test_the_nearest_coin_of_a_pool_bounds_it(folder):
   assert found.nearest == pytest.approx(6 * min(losses))
 
 
-def test_nothing_to_draw_is_said(tmp_path, folder):
-  with pytest.raises(errors.UserError, match='no finished run'):
-    data_figure.make_all(tmp_path, tmp_path)
+@pytest.mark.parametrize('what', STUDIES)
+def test_without_runs_there_is_no_figure(tmp_path, what):
+  assert STUDIES[what].make_all(tmp_path, tmp_path / 'figures') == []
+  assert not (tmp_path / 'figures').exists()
 
 
 @pytest.mark.parametrize('rest', ['lstm,quick', 'transformer'])
@@ -268,17 +268,3 @@ def test_the_seed_draws_the_pool():
 def test_a_bad_argument_is_refused(get_config, arguments, hint):
   with pytest.raises(errors.UserError, match=hint):
     get_config(arguments)
-
-
-@pytest.mark.parametrize(
-  'flags, said',
-  [
-    (('--what=data',), '--workdir: missing'),
-    (('--what=date', '--workdir=.'), 'data'),
-    (('--what=data', '--workdir=none'), "none'"),
-  ],
-)
-def test_the_script_says_mistakes_in_a_line(flags, said):
-  found = test_launch.launch('draw', *flags)
-  assert found.code == 2
-  assert said in found.err

@@ -84,11 +84,10 @@ def make_all(
     into: Where PNG and PDF go.
 
   Returns:
-    The paths that were written.
-
-  Raises:
-    UserError: If no run of this study is there.
+    The paths that were written; none without any run.
   """
   runs = common.finished_runs(folder, 'diversity')
+  if not runs:
+    return []
   draw = functools.partial(diversity, runs)
   return style.write_all({'diversity': draw}, into)
