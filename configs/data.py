@@ -1,21 +1,21 @@
 r"""How many sequences of the target does a tuner need?
 
-    python -m launch.experiment --config=configs/data.py:SIZE,NETWORK \
+    bayes-prompting run --config=data:SIZE,NETWORK \
         --workdir=runs/data/SIZE-NETWORK
 
-A network that was pretrained on random coins is tuned to a single coin with a
-fixed sample of SIZE sequences of it (0: fresh ones at every update), and judged
-on others. NETWORK is lstm or transformer; `,quick` behind it makes everything
-smaller still. Each repetition has a sample of its own, on which hard prefixes
-are scored, too (on 2048 of it at most).
+A network is pretrained on random coins. It is then tuned to a single coin with
+a fixed sample of SIZE sequences (0: fresh ones at every update), and judged on
+other sequences. NETWORK is lstm or transformer; `,quick` behind it makes
+everything smaller still. Each repetition has a sample of its own. Hard prefixes
+are scored on this sample, too, on at most 2048 sequences of it.
 
-`docs/experiments/data.md` has what was found. Expect minutes.
+`docs/experiments/data.md` says what was found. Expect minutes.
 """
 
 from bayes_prompting import settings
-from bayes_prompting.settings import arguments as arguments_lib
-from configs import diversity
-from configs import paper
+from bayes_prompting.configs import diversity
+from bayes_prompting.configs import paper
+from bayes_prompting.settings import arguments as preset_arguments
 
 # Tuning draws 32000 in all: a larger sample is like fresh ones.
 SIZES = (1, 4, 16, 64, 256, 1024, 4096, 16384, 0)
@@ -25,7 +25,7 @@ METHODS = ('PreBayesPT', 'NoTuning', 'HardPT', 'SoftPT', 'LoRAWT', 'FullWT')
 def get_config(arguments: str = '256,lstm'):
   """Returns the configuration for `SIZE,NETWORK` and what may follow."""
   parts = {'SIZE': (), 'NETWORK': paper.TORSOS}
-  (size, network), options = arguments_lib.split(
+  (size, network), options = preset_arguments.split(
     'data.py', arguments, parts, ('quick',)
   )
   size = diversity.number('data.py:SIZE,NETWORK: SIZE', size, 0)

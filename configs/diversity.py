@@ -1,23 +1,23 @@
 r"""How many coins must a network see before it learns coins, not these coins?
 
-    python -m launch.experiment --config=configs/diversity.py:M,NETWORK \
+    bayes-prompting run --config=diversity:M,NETWORK \
         --workdir=runs/diversity/M-NETWORK
 
 A network is pretrained on a pool of M coins, drawn once from the uniform prior
-(after Raventos et al., 2023, arXiv 2306.15063), then prompted to a coin that is
-not in it. NETWORK is lstm or transformer; `,quick` behind it makes everything
-smaller still. `seed` draws the pool and the network: `launch.sweep` with
-`--set=seed=0,1,2` is three of each. The methods PreBayes and PriorBayes are
-exact Bayes for the pool and for the uniform prior.
+(after Raventos et al., 2023, arXiv 2306.15063). It is then prompted to a coin
+that is not in the pool. NETWORK is lstm or transformer; `,quick` behind it makes
+everything smaller still. The field `seed` draws the pool and the network, so that
+`bayes-prompting sweep --set=seed=0,1,2` makes three of each. The methods
+PreBayes and PriorBayes are exact Bayes for the pool and for the uniform prior.
 
-`docs/experiments/diversity.md` has what was found. With M=16 expect minutes.
+`docs/experiments/diversity.md` says what was found. With M=16 expect minutes.
 """
 
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import settings
-from bayes_prompting.settings import arguments as arguments_lib
-from configs import paper
+from bayes_prompting.configs import paper
+from bayes_prompting.settings import arguments as preset_arguments
 
 _MOST_DIGITS = 18
 SIZES = tuple(2**k for k in range(1, 11))
@@ -45,11 +45,8 @@ def number(field: str, text: str, least: int) -> int:
 
 
 def small(config, network: str) -> None:
-  """Makes a network of width 32, and its fits, small: a CPU will do."""
-  config.network.torso = paper.TORSOS[network].copy_and_resolve_references()
-  config.network.embedding_dim = 32
-  if network == 'lstm':
-    config.network.torso.width = 32
+  """Makes the network and its fits small, so that a CPU will do."""
+  paper.set_torso(config, network, 32)
   for section in (config.pretraining, config.tuning):
     section.batch_size = 128
     section.schedule = 'cosine'
@@ -57,10 +54,8 @@ def small(config, network: str) -> None:
 
 
 def quick(config) -> None:
-  """Makes a configuration smaller still, with other numbers."""
-  config.network.embedding_dim = 16
-  if config.network.torso.name == 'lstm':
-    config.network.torso.width = 16
+  """Makes a configuration smaller still; its numbers are others."""
+  paper.set_width(config, 16)
   for section in (config.pretraining, config.tuning):
     section.num_steps = 200
     section.batch_size = 32
@@ -73,7 +68,7 @@ def quick(config) -> None:
 def get_config(arguments: str = '16,lstm'):
   """Returns the configuration for `M,NETWORK` and what may follow."""
   parts = {'M': (), 'NETWORK': paper.TORSOS}
-  (size, network), options = arguments_lib.split(
+  (size, network), options = preset_arguments.split(
     'diversity.py', arguments, parts, ('quick',)
   )
   size = number('diversity.py:M,NETWORK: M', size, 1)

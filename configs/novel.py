@@ -1,6 +1,6 @@
 """A target that the prior never shows: prompts fail, weights need not.
 
-    python -m launch.experiment --config=configs/novel.py:CASE,NETWORK \
+    bayes-prompting run --config=novel:CASE,NETWORK \
         --workdir=runs/small/novel-CASE-NETWORK
 
 CASE is a world that a network is pretrained on, and a target:
@@ -8,16 +8,17 @@ CASE is a world that a network is pretrained on, and a target:
   chain_known  chains of all kinds, and the same chain,
   coin         two coins, of 0.5 and 0.7, and a coin of 0.9,
   coin_known   coins of all kinds, and the same coin.
-The target of the first of each pair is outside of the prior's support, the
-second is its control. NETWORK is lstm or transformer; `,quick` behind them
+The first case of each pair has its target outside of the prior's support, and
+the second is its control. NETWORK is lstm or transformer; `,quick` behind it
 makes everything smaller still.
 
-These networks are small, of width 32, not the paper's: a case takes minutes on
-two CPU cores. What to expect is in `docs/experiments/novel.md`.
+These networks have width 32, not the paper's 128, so a case takes minutes on
+two CPU cores. `docs/experiments/novel.md` says what to expect.
 """
 
 from bayes_prompting import settings
-from bayes_prompting.settings import arguments as arguments_lib
+from bayes_prompting.configs import paper
+from bayes_prompting.settings import arguments as preset_arguments
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
 _CHAINS = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
@@ -39,15 +40,6 @@ CASES = {
   'chain_known': (_CHAINS, _STICKY),
   'coin': (_TWO_COINS, _COIN),
   'coin_known': (_COINS, _COIN),
-}
-TORSOS = {
-  'lstm': {'name': 'lstm', 'width': 32, 'num_layers': 1},
-  'transformer': {
-    'name': 'transformer',
-    'num_layers': 1,
-    'num_heads': 4,
-    'widening': 4,
-  },
 }
 
 
@@ -79,8 +71,8 @@ def split(file: str, name: str, arguments: str, cases) -> tuple[str, str, bool]:
   Raises:
     UserError: If one is missing or unknown.
   """
-  parts = {name: cases, 'NETWORK': TORSOS}
-  (case, network), options = arguments_lib.split(
+  parts = {name: cases, 'NETWORK': paper.TORSOS}
+  (case, network), options = preset_arguments.split(
     file, arguments, parts, ('quick',)
   )
   return case, network, bool(options)
@@ -90,8 +82,7 @@ def small(config, network, world, target):
   """Makes it an experiment of small networks on a world and a target."""
   with config.unlocked():
     config.tasks = {'world': world, 'target': target}
-    config.network.torso = settings.spec(**TORSOS[network])
-  config.network.embedding_dim = 32
+  paper.set_torso(config, network, 32)
   pretraining, tuning, evaluation = (
     config.pretraining,
     config.tuning,
@@ -115,9 +106,7 @@ def small(config, network, world, target):
 
 def quick(config):
   """Makes it smaller still: a first look, most of it compiling."""
-  config.network.embedding_dim = 16
-  if config.network.torso.name == 'lstm':
-    config.network.torso.width = 16
+  paper.set_width(config, 16)
   config.pretraining.num_seeds = 2
   config.pretraining.num_steps = 300
   config.pretraining.batch_size = 32

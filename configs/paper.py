@@ -1,17 +1,16 @@
 """The paper's experiments (arXiv 2505.17010), at its settings.
 
-    python -m launch.experiment --config=configs/paper.py:NETWORK,TARGET \
-        --workdir=runs/NETWORK-TARGET
+    bayes-prompting run --config=NETWORK,TARGET --workdir=runs/NETWORK-TARGET
 
-NETWORK: lstm or transformer, either as it is or with one of these behind it:
-  _untrained  as it was initialised (`pretraining.num_steps=0`),
-  _narrow     an embedding of width 4, not 128,
-  _large      width 256 and two layers, not 128 and one.
-TARGET: single_coin, two_coin_mixture, random_coins.
+NETWORK is lstm or transformer, alone or with one of these behind it:
+  _untrained  it stays as it was initialised (`pretraining.num_steps=0`),
+  _narrow     its embedding has width 4, not 128,
+  _large      it has width 256 and two layers, not 128 and one.
+TARGET is single_coin, two_coin_mixture or random_coins.
 
-After these may stand, with commas between:
-  prefix_lengths  SoftPT alone, with prefixes of 1, 2, 4, 6, 12 and 25 rows,
-  quick           everything in small: another, cheaper experiment.
+Options may follow, with commas between:
+  prefix_lengths  only SoftPT runs, with prefixes of 1, 2, 4, 6, 12 and 25 rows
+  quick           everything is small: another, cheaper experiment
 
 What to expect, in nats at step 50 (cumulative regret against the oracle,
 paired), for a pretrained LSTM:
@@ -22,12 +21,12 @@ paired), for a pretrained LSTM:
   tuner reaches it, SoftPT about 1.1; StatePT about 1.0, and still falling (0.92
   after 4000 updates).
 
-`python -m launch.paper` runs `EXPERIMENTS` and judges the paper's claims. Any
+`bayes-prompting paper` runs `EXPERIMENTS` and judges the paper's claims. Any
 field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
 
 from bayes_prompting import settings
-from bayes_prompting.settings import arguments as arguments_lib
+from bayes_prompting.settings import arguments as preset_arguments
 
 TORSOS = {
   'lstm': settings.spec('lstm', width=128, num_layers=1),
@@ -41,9 +40,10 @@ TARGETS = ('single_coin', 'two_coin_mixture', 'random_coins')
 OPTIONS = ('prefix_lengths', 'quick')
 PREFIX_LENGTHS = (1, 2, 4, 6, 12, 25)
 
-# What `launch.paper` runs, as arguments of `get_config`: first the main ones,
-# which are also looked into (`bayes_prompting.dynamics`), then what further
-# claims need, and last what costs the most or is there for its figure alone.
+# What the script `paper` runs, as arguments of `get_config`. Main experiments
+# come first and are also looked into (`bayes_prompting.dynamics`). Then come
+# those that further claims need, and last those that cost the most or are there
+# for a figure alone.
 MAIN = tuple(f'{torso},{target}' for torso in TORSOS for target in TARGETS[:2])
 FURTHER = (
   *(f'{torso}_untrained,single_coin' for torso in TORSOS),
@@ -57,7 +57,7 @@ LAST = (
 )
 EXPERIMENTS = MAIN + FURTHER + LAST
 
-# Of a network that only stands beside the main ones, what its claims need.
+# The methods that claims need of the networks beside the main ones.
 _METHODS = {
   '_untrained': (
     'PreBayes',
@@ -88,21 +88,20 @@ _SPARE_METHODS = ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT', 'Un+EmbedWT')
 def get_config(arguments: str = 'lstm,single_coin'):
   """Returns the configuration for `NETWORK,TARGET` and what may follow."""
   parts = {'NETWORK': NETWORKS, 'TARGET': TARGETS}
-  (network, target), options = arguments_lib.split(
+  (network, target), options = preset_arguments.split(
     'paper.py', arguments, parts, OPTIONS
   )
   config = settings.base_config()
   torso = network.partition('_')[0]
   kind = network.removeprefix(torso)
-  # A copy, so that an override does not reach the next configuration.
-  config.network.torso = TORSOS[torso].copy_and_resolve_references()
+  set_torso(config, torso)
   config.tuning.target = target
   if kind:
-    _change_network(config, torso, kind)
+    _change_network(config, kind)
   if 'prefix_lengths' in options:
     _sweep_prefix_lengths(config)
   if 'quick' in options:
-    _make_quick(config, torso, kind)
+    _make_quick(config, kind)
   return config
 
 
@@ -111,27 +110,38 @@ def name(arguments: str) -> str:
   return arguments.replace(',', '-')
 
 
-def _change_network(config, torso, kind):
-  """Makes it the network of another kind, with the methods of that."""
+def set_torso(config, torso: str, width: int | None = None) -> None:
+  """Makes the torso one of `TORSOS`, with another width if one is given."""
+  # A copy, so that an override does not reach the next configuration.
+  config.network.torso = TORSOS[torso].copy_and_resolve_references()
+  if width:
+    set_width(config, width)
+
+
+def set_width(config, width: int) -> None:
+  """Sets the width of the embedding and of the torso.
+
+  A Transformer takes its width from the embedding.
+  """
+  config.network.embedding_dim = width
+  if 'width' in config.network.torso:
+    config.network.torso.width = width
+
+
+def _change_network(config, kind):
+  """Makes the network one of another kind, with the methods of that kind."""
   config.tuning.methods = _METHODS[kind]
   if kind == '_untrained':
     config.pretraining.num_steps = 0
   elif kind == '_narrow':
     config.network.embedding_dim = 4
   else:
-    _set_width(config, torso, 256)
+    set_width(config, 256)
     config.network.torso.num_layers = 2
 
 
-def _set_width(config, torso, width):
-  """Sets the width of the embedding, which is a Transformer's own."""
-  config.network.embedding_dim = width
-  if torso == 'lstm':
-    config.network.torso.width = width
-
-
 def _sweep_prefix_lengths(config):
-  """Has SoftPT run once for each length, each a method of its own."""
+  """Makes SoftPT with each length a method of its own."""
   names = []
   with config.unlocked():
     for length in PREFIX_LENGTHS:
@@ -146,11 +156,11 @@ def _sweep_prefix_lengths(config):
   config.tuning.methods = ('PreBayes', 'NoTuning', *names)
 
 
-def _make_quick(config, torso, kind):
+def _make_quick(config, kind):
   """Makes everything small: minutes, and regrets that are not the paper's."""
   # An eighth of the width; a narrow embedding stays as it is.
   embedding_dim = config.network.embedding_dim
-  _set_width(config, torso, 32 if kind == '_large' else 16)
+  set_width(config, 32 if kind == '_large' else 16)
   config.network.embedding_dim = min(
     embedding_dim, config.network.embedding_dim
   )

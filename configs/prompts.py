@@ -1,6 +1,6 @@
 """Which prompts are best, and are they like what they are for?
 
-    python -m launch.experiment --config=configs/prompts.py:WORLD,NETWORK \
+    bayes-prompting run --config=prompts:WORLD,NETWORK \
         --workdir=runs/small/prompts-WORLD-NETWORK
 
 WORLD is what a network is pretrained on, with a target:
@@ -8,15 +8,15 @@ WORLD is what a network is pretrained on, with a target:
   markov     chains of all kinds, and one whose two rows differ,
   switching  coins that are replaced every twenty tosses, and a coin of 0.65,
   faster     the same coins, and more extreme ones that are replaced more often.
-NETWORK is lstm or transformer; `,quick` behind them makes everything smaller
+NETWORK is lstm or transformer; `,quick` behind it makes everything smaller
 still. All 64 hard prefixes of six tokens are scored, by networks and by exact
-Bayes; each twice, on sequences of their own, which says what chance does to a
-ranking. Networks are as small as those of `configs/novel.py`, and what to
-expect is in `docs/experiments/prompts.md`.
+Bayes. Each predictor scores them twice, on other sequences, which says what
+chance does to a ranking. Networks are as small as those of `configs/novel.py`.
+`docs/experiments/prompts.md` says what to expect.
 """
 
 from bayes_prompting import settings
-from configs import novel
+from bayes_prompting.configs import novel
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
 _CHAINS = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}

@@ -1,6 +1,6 @@
 """The whole experiment in small: an LSTM, random coins, a single coin.
 
-    python -m launch.experiment --config=configs/quick.py --workdir=runs/demo
+    bayes-prompting run --config=quick --workdir=runs/demo
 
 Every method of the paper on a network of 32 cells, within four minutes on two
 CPU cores (`make demo` runs it). Expect the paper's order: at step 50 SoftPT and

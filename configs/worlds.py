@@ -1,20 +1,20 @@
 """Worlds beyond single coins: a network meta-trained on each, against Bayes.
 
-    python -m launch.experiment --config=configs/worlds.py:WORLD,NETWORK \
+    bayes-prompting run --config=worlds:WORLD,NETWORK \
         --workdir=runs/worlds/WORLD-NETWORK
 
-WORLD is one of `WORLDS`, NETWORK is lstm, transformer (of one layer, as in the
-paper) or transformer_deep (of two, which can look up what followed a token
+WORLD is one of `WORLDS`. NETWORK is lstm, transformer (one layer, as in the
+paper) or transformer_deep (two layers, which can look up what followed a token
 before). With `,small` behind it the network has half the width and learns in
-minutes, with `,quick` it learns in seconds, and less. The row NoTuning of the
-table is what the network loses to the exact predictor of its world (reference
-`bayes`); how near networks get says `docs/task_priors.md`.
+minutes; with `,quick` it learns less, in seconds. The row NoTuning of the table
+is what the network loses to the exact predictor of its world (reference
+`bayes`). `docs/task_priors.md` says how near networks get.
 """
 
 from bayes_prompting import errors
 from bayes_prompting import settings
-from bayes_prompting.settings import arguments as arguments_lib
-from configs import paper
+from bayes_prompting.configs import paper
+from bayes_prompting.settings import arguments as preset_arguments
 
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
 _CHAINS = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
@@ -75,7 +75,7 @@ _SIZES = {'quick': (300, 64, 32), 'small': (1500, 128, 64)}
 def get_config(arguments: str = 'switching,lstm'):
   """Returns the configuration for `WORLD,NETWORK` and what may follow."""
   parts = {'WORLD': WORLDS, 'NETWORK': NETWORKS}
-  (world, network), options = arguments_lib.split(
+  (world, network), options = preset_arguments.split(
     'worlds.py', arguments, parts, _SIZES
   )
   if len(options) > 1:
@@ -101,9 +101,7 @@ def get_config(arguments: str = 'switching,lstm'):
   if options:
     # Updates, batch and width; a network of a quarter, or half, of the paper's.
     updates, batch_size, width = _SIZES[options[0]]
-    config.network.embedding_dim = width
-    if network == 'lstm':
-      config.network.torso.width = width
+    paper.set_width(config, width)
     pretraining.num_steps = updates
     pretraining.batch_size = batch_size
     pretraining.learning_rate = 5e-3

@@ -11,11 +11,12 @@ from bayes_prompting.experiment import build
 from bayes_prompting.experiment import run
 from bayes_prompting.settings import plain
 from configs import novel
+from configs import paper
 from configs import prompts
 
 EVERY = [
-  *itertools.product([novel], novel.CASES, novel.TORSOS),
-  *itertools.product([prompts], prompts.WORLDS, novel.TORSOS),
+  *itertools.product([novel], novel.CASES, paper.TORSOS),
+  *itertools.product([prompts], prompts.WORLDS, paper.TORSOS),
 ]
 
 
