@@ -5,10 +5,10 @@ r"""How many coins must a network see before it learns coins, not these coins?
 
 A network is pretrained on a pool of M coins, drawn once from the uniform prior
 (after Raventos et al., 2023, arXiv 2306.15063). It is then prompted to a coin
-that is not in the pool. NETWORK is lstm or transformer; `,quick` behind it makes
-everything smaller still. The field `seed` draws the pool and the network, so that
-`bayes-prompting sweep --set=seed=0,1,2` makes three of each. The methods
-PreBayes and PriorBayes are exact Bayes for the pool and for the uniform prior.
+that is not in the pool. NETWORK is lstm or transformer; `,quick` behind it
+makes everything smaller still. The field `seed` draws the pool and the network,
+so that `bayes-prompting sweep --set=seed=0,1,2` makes three of each. The
+methods PreBayes and PriorBayes are exact Bayes for the pool and for the uniform prior.
 
 `docs/experiments/diversity.md` says what was found. With M=16 expect minutes.
 """
