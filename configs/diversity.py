@@ -8,7 +8,7 @@ A network is pretrained on a pool of M coins, drawn once from the uniform prior
 that is not in the pool. NETWORK is lstm or transformer; `,quick` behind it
 makes everything smaller still. The field `seed` draws the pool and the network,
 so that `bayes-prompting sweep --set=seed=0,1,2` makes three of each. The
-methods PreBayes and PriorBayes are exact Bayes for the pool and for the uniform prior.
+methods PreBayes and PriorBayes are exact Bayes for the pool and for the prior.
 
 `docs/experiments/diversity.md` says what was found. With M=16 expect minutes.
 """

@@ -1,20 +1,20 @@
 """Intervals for functions of mean regrets, by a nested bootstrap.
 
 A regret is an average over pretrained networks, over repetitions of tuning on
-each, and over evaluation sequences, which all of them share. All three are
-resampled with replacement (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, ch. 8 and 13): networks, then repetitions within each network
-that was drawn, and sequences across all. What shares networks or sequences is
+each network, and over evaluation sequences, which all networks share. All three
+are resampled with replacement (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, ch. 8 and 13): networks, then repetitions within each drawn
+network, and sequences across all. Samples that share networks or sequences are
 resampled together, so that a comparison on the same ones is a paired one. Every
-network weighs the same, however many of its repetitions count.
+network has the same weight, however many of its repetitions count.
 
-Percentiles of resamples are too narrow for few networks: of three, they reach
-from the worst to the best, which holds the truth in seven of ten cases. So an
-interval is at least as wide as Student's with P - 1 degrees of freedom for the
-spread between P networks (variance P / (P - 1) times that of resamples), and
-the normal one for that between sequences, both put together in quadrature. Of
-one network nothing is known of others: its interval is about its repetitions
-and sequences alone.
+Percentiles of resamples are too narrow for few networks. With three networks
+they reach from the worst to the best, which holds the truth in seven of ten
+cases. So an interval has a least width, put together in quadrature from two
+parts. One is Student's interval with P - 1 degrees of freedom for the spread
+between P networks (variance P / (P - 1) times that of resamples). The other is
+the normal interval for the spread between sequences. A single network says
+nothing of others: its interval is about its own repetitions and sequences.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,14 +32,14 @@ class Sample(NamedTuple):
   """Regrets that a quantity is computed from.
 
   Attributes:
-    values: float64 [P, R, S], of P networks, R repetitions, S sequences, in
-      nats. What is NaN or infinite counts as infinite. P or R is 1 for a
-      predictor that is the same for all networks, or repetitions.
-    networks: Samples of one name here share their networks, in their order;
-      '' for a predictor without.
-    sequences: Samples of one name here share their sequences.
+    values: float64 [P, R, S], in nats, for P networks, R repetitions and S
+      sequences. NaN counts as infinite. P or R is 1 for a predictor that is the
+      same for all networks, or repetitions.
+    networks: A name. Samples with the same name share their networks, in order.
+      It is '' for a predictor without a network.
+    sequences: A name. Samples with the same name share their sequences.
     counted: bool [P, R], the runs that count, at least one on each network; all
-      of them by default. The others are as if they were not there.
+      of them by default. Other runs are treated as absent.
   """
 
   values: np.ndarray
@@ -77,8 +77,9 @@ def estimate(
     samples: By name.
     quantity: Takes the mean of each sample, [...], and returns [...]. It may be
       any function; NumPy's operations act on all draws at once.
-    draws: Resamples; the same ones for the same networks and sequences.
-    level: Of the interval.
+    draws: How many resamples. The same networks and sequences always have the
+      same resamples.
+    level: The level of the interval.
   """
   _check(samples)
   values = {key: np.asarray(x.values, np.float64) for key, x in samples.items()}
@@ -86,7 +87,7 @@ def estimate(
   whole = {
     key: x.mean()
     if (which := samples[key].which()).all()
-    # Of each network the same weight, as in resamples.
+    # Every network has the same weight, as in resamples.
     else _mean_of_runs(x.mean(-1)[None], which, which.sum(1)[None])[0]
     for key, x in values.items()
   }
@@ -99,7 +100,7 @@ def estimate(
   sizes = _sizes(samples)
   tail = (1 - level) / 2
   if np.isnan(value) or np.isnan(both).any():
-    low = high = np.nan  # Of two infinities nothing is known.
+    low = high = np.nan  # A difference of infinities is unknown.
   elif not np.isfinite(both).all():
     low, high = np.quantile(both, (tail, 1 - tail), method='nearest')
   else:
@@ -110,9 +111,10 @@ def estimate(
 
 
 def _half_width(by_network, by_sequence, num_networks, tail):
-  """Returns half the width of Student's and the normal interval together."""
+  """Returns half the least width: Student's and the normal one together."""
   width = stats.norm.isf(tail) * by_sequence.std()
-  spread = by_network.std()  # Of one network, between its repetitions.
+  # With one network, this is the spread between its repetitions.
+  spread = by_network.std()
   freedom = num_networks - 1
   if freedom > 0:
     spread *= stats.t.isf(tail, freedom) * np.sqrt(num_networks / freedom)
@@ -123,18 +125,19 @@ def _half_width(by_network, by_sequence, num_networks, tail):
 
 def _check(samples):
   """Checks what only a caller's code can get wrong."""
-  for one, other in itertools.combinations(samples.values(), 2):
-    if one.networks == other.networks != '':
-      chex.assert_equal(len(one.values), len(other.values))
-    if one.sequences == other.sequences:
-      chex.assert_equal(one.values.shape[2], other.values.shape[2])
+  for sample, other in itertools.combinations(samples.values(), 2):
+    if sample.networks == other.networks != '':
+      chex.assert_equal(len(sample.values), len(other.values))
+    if sample.sequences == other.sequences:
+      chex.assert_equal(sample.values.shape[2], other.values.shape[2])
 
 
 def _sizes(samples):
-  """Returns numbers of networks, repetitions and sequences: the least.
+  """Returns the least numbers of networks, repetitions and sequences.
 
-  What has no network limits none, and what uses no randomness, and has one
-  repetition, no number of repetitions.
+  A predictor without a network does not limit the number of networks. A method
+  that uses no randomness, and so has one repetition, does not limit the number
+  of repetitions.
   """
   tuned = [x.which() for x in samples.values() if x.networks]
   random = [which.sum(1).min() for which in tuned if which.shape[1] > 1]
@@ -153,9 +156,10 @@ def _sequence_weights(name, num, draws):
 
 
 def _draw_runs(name, networks, repetitions, draws):
-  """Returns indices of networks, and of the repetitions on each; and spares.
+  """Returns indices of networks and of their repetitions, and spare numbers.
 
-  Spares are uniform in [0, 1), for where a repetition does not count.
+  Spares are uniform in [0, 1). They choose another repetition in place of one
+  that does not count.
   """
   rng = np.random.default_rng(zlib.crc32(f'networks {name}'.encode()))
   shape = (draws, networks, repetitions)
@@ -167,14 +171,15 @@ def _draw_runs(name, networks, repetitions, draws):
 
 
 def _those_that_count(which, network, repetition, spare):
-  """Returns repetitions, all of which count, every one as likely as another.
+  """Returns repetitions that all count, each as likely as any other.
 
   Args:
     which: bool [P, R], the runs that count.
-    network: [D, P, 1], those that were drawn.
-    repetition: [D, P, K], drawn of at least R; those that count stay, so that
-      what shares networks is resampled together.
-    spare: [D, P, K], what chooses another in place of those that do not.
+    network: [D, P, 1], the networks that were drawn.
+    repetition: [D, P, K], the repetitions that were drawn, of at least R. One
+      that counts stays, so that samples that share networks are resampled
+      together.
+    spare: [D, P, K], numbers that choose another repetition for the rest.
   """
   inside = np.minimum(repetition, which.shape[1] - 1)
   stays = (inside == repetition) & which[network, inside]
@@ -201,8 +206,9 @@ def _resample(samples, values, draws, of_runs, of_sequences):
     samples: By name.
     values: [P, R, S], by name.
     draws: How many.
-    of_runs: Whether networks and repetitions are resampled, or all taken.
-    of_sequences: Whether sequences are.
+    of_runs: Whether networks and repetitions are resampled; all are taken
+      otherwise.
+    of_sequences: Whether sequences are resampled.
   """
   means = {}
   for key, sample in samples.items():
@@ -228,7 +234,7 @@ def _resample(samples, values, draws, of_runs, of_sequences):
       means[key] = by_run[draw, network, repetition].mean((1, 2))
       continue
     repetition = _those_that_count(which, network, repetition, spare)
-    # As many are drawn as there are.
+    # A network has as many drawn repetitions as it has ones that count.
     sizes = which.sum(1)[network]
     drawn = np.arange(most) < sizes
     resampled = by_run[draw, network, repetition]
@@ -242,6 +248,6 @@ def _weighted(weights, values):
   means = np.tensordot(weights, np.where(finite, values, 0.0), (1, 2))
   if finite.all():
     return means
-  # Weight zero of an infinite value is nothing, and not NaN.
+  # An infinite value with weight zero adds nothing; 0 * inf would be NaN.
   touched = np.tensordot(weights, ~finite * 1.0, (1, 2)) > 0
   return np.where(touched, np.inf, means)

@@ -1,13 +1,13 @@
 """Claims about regret, each judged by a number with an interval and a bound.
 
-A claim says which mean regrets it is about, what to compute from them, and the
-bound that decides it, before anything is run. `judge` reads results files
-alone. `paper_claims` has those of the paper; a table of your own is a tuple of
-`Claim`.
+A claim is made before anything is run. It says which mean regrets it is about,
+what is computed from them, and the bound that decides. `judge` reads results
+files alone. The claims of the paper are in `studies.paper.claims`; a table of
+your own is a tuple of `Claim`.
 
-The regrets are exact KL from the Bayes predictor of the evaluated task to the
-predictor, summed over steps, in nats (`regret`: reference bayes, estimator
-exact): 0 is optimal, and they are on the same sequences for all methods.
+A regret here is the exact KL from the Bayes predictor of the evaluated task to
+the predictor, summed over steps, in nats (`regret`: reference bayes, estimator
+exact). So 0 is optimal. All methods are evaluated on the same sequences.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting.claims import bootstrap
-from bayes_prompting.claims import samples as samples_lib
+from bayes_prompting.claims import samples as regret_samples
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
@@ -60,7 +60,7 @@ class Bound:
     checks.one_of('Bound.sign', self.sign, ('<', '>'))
 
   def verdict(self, low: float, high: float) -> str:
-    """Judges an interval: only one that leaves no doubt decides."""
+    """Judges an interval, which decides only if all of it is on one side."""
     if self.sign == '>':
       low, high = -high, -low
     number = self.number if self.sign == '<' else -self.number
@@ -79,15 +79,15 @@ class Claim:
   Attributes:
     name: Short, unique.
     text: The claim, as a sentence.
-    networks: Which it is about.
+    networks: The networks that it is about.
     quantity: What is computed, in words.
-    means: What it is computed from, by name.
-    value: Computes it from {name: mean}, see `bootstrap.estimate`.
-    bound: What decides.
+    bound: What the quantity must be.
     reason: Why this bound.
-    unit: Of the quantity.
-    exact: Computes it, instead, from the configuration of `experiment` (plain
-      values) and without noise.
+    means: The mean regrets that the quantity is computed from, by name.
+    value: Computes the quantity from {name: mean}, see `bootstrap.estimate`.
+    unit: The unit of the quantity.
+    exact: Computes the quantity from a configuration (plain values) instead,
+      without noise.
     experiment: The run whose configuration `exact` takes.
   """
 
@@ -97,7 +97,7 @@ class Claim:
   quantity: str
   bound: Bound
   reason: str
-  means: Mapping[str, samples_lib.Mean] = dataclasses.field(
+  means: Mapping[str, regret_samples.Mean] = dataclasses.field(
     default_factory=dict
   )
   value: Callable[[Mapping[str, Any]], Any] | None = None
@@ -113,14 +113,15 @@ def judge(
 
   Args:
     claims: What is claimed.
-    load: Takes the name of an experiment; returns its results, or None if it
-      was not run. Called once for each, which is then let go: results of many
-      runs do not fit into memory together.
+    load: Takes the name of an experiment, and returns its results, or None if
+      it was not run. It is called once for each experiment. Its results are let
+      go then, since those of many runs do not fit into memory together.
 
   Returns:
-    One row a claim and network, with `COLUMNS`. Values and intervals are in the
-    unit of the row; NaN for what was not run, or where no run is left of those
-    that were not stopped. `stopped` is how many were, and are left out.
+    One row for each claim and network, with `COLUMNS`. Values and intervals are
+    in the unit of the row. They are NaN if the experiment was not run, or if
+    all of its runs were stopped. `stopped` is how many runs are left out since
+    they were stopped.
   """
   pairs = [(claim, network) for claim in claims for network in claim.networks]
   experiments = dict.fromkeys(
@@ -135,8 +136,8 @@ def judge(
     for claim, network in pairs:
       for mean in (x.of(network) for x in claim.means.values()):
         if mean.experiment == name and mean not in samples:
-          samples[mean] = samples_lib.read(dataset, mean)
-          left_out[mean] = samples_lib.left_out(dataset, mean)
+          samples[mean] = regret_samples.read(dataset, mean)
+          left_out[mean] = regret_samples.left_out(dataset, mean)
       if claim.exact and claim.experiment.format(network=network) == name:
         exact[claim.name, network] = claim.exact(
           json.loads(dataset.attrs['config'])
@@ -170,78 +171,91 @@ def _row(claim, network, samples, left_out, exact):
     'reason': claim.reason,
     'name': claim.name,
   }
-  wrong = []
   if claim.exact:
     if (claim.name, network) not in exact:
       return row
     value = exact[claim.name, network]
-    found = bootstrap.Estimate(value, value, value, 0, 0, 0)
-  else:
-    needed = {key: x.of(network) for key, x in claim.means.items()}
-    if any(samples.get(mean) is None for mean in needed.values()):
-      return row
-    given = {key: samples[mean] for key, mean in needed.items()}
-    row |= _left_out(row, [left_out[mean] for mean in needed.values()])
-    chosen = samples_lib.together(given)
-    if not all(x.values.size for x in chosen.values()):
-      reason = f'{row["reason"]}; no network is left on which runs of all count'
-      return row | {'verdict': UNDECIDED, 'reason': reason}
-    found = bootstrap.estimate(chosen, claim.value)
-    wrong = [
-      f'{needed[key].method} in {needed[key].experiment}'
-      for key, x in chosen.items()
-      if not np.isfinite(x.values[x.which()]).all()
-    ]
-  verdict = claim.bound.verdict(found.low, found.high)
-  if wrong:
+    return row | {
+      'value': value,
+      'low': value,
+      'high': value,
+      'verdict': claim.bound.verdict(value, value),
+    }
+  needed = {key: x.of(network) for key, x in claim.means.items()}
+  if any(samples.get(mean) is None for mean in needed.values()):
+    return row
+  row |= _left_out(row, [left_out[mean] for mean in needed.values()])
+  chosen = regret_samples.together(
+    {key: samples[mean] for key, mean in needed.items()}
+  )
+  if not all(x.values.size for x in chosen.values()):
+    reason = f'{row["reason"]}; no network is left on which runs of all count'
+    return row | {'verdict': UNDECIDED, 'reason': reason}
+  estimate = bootstrap.estimate(chosen, claim.value)
+  verdict = claim.bound.verdict(estimate.low, estimate.high)
+  infinite = [
+    f'{needed[key].method} in {needed[key].experiment}'
+    for key, x in chosen.items()
+    if not np.isfinite(x.values[x.which()]).all()
+  ]
+  if infinite:
     # A run that diverged says nothing of what a method can do.
     verdict = UNDECIDED
-    row['reason'] += f'; but not finite: {", ".join(wrong)}'
+    row['reason'] += f'; but not finite: {", ".join(infinite)}'
   return row | {
-    'value': found.value,
-    'low': found.low,
-    'high': found.high,
+    'value': estimate.value,
+    'low': estimate.low,
+    'high': estimate.high,
     'verdict': verdict,
-    'networks': found.num_networks,
-    'repetitions': found.num_repetitions,
-    'sequences': found.num_sequences,
+    'networks': estimate.num_networks,
+    'repetitions': estimate.num_repetitions,
+    'sequences': estimate.num_sequences,
   }
 
 
-def _left_out(row, found):
-  """Returns what a row says of runs that were stopped."""
+def _left_out(row, of_means):
+  """Returns what a row says of runs that were stopped.
+
+  Args:
+    row: So far.
+    of_means: {name: LeftOut} of each mean that the claim is about.
+  """
   # Means of one method at several steps are of the same runs.
-  found = {name: left for each in found for name, left in each.items()}
-  if not found:
+  left = {name: x for of_mean in of_means for name, x in of_mean.items()}
+  if not left:
     return {}
-  said = ', '.join(f'{x.runs} of {x.of} runs of {n}' for n, x in found.items())
+  said = ', '.join(f'{x.runs} of {x.of} runs of {n}' for n, x in left.items())
   return {
-    'stopped': sum(left.runs for left in found.values()),
+    'stopped': sum(x.runs for x in left.values()),
     'reason': f'{row["reason"]}; left out, as {stopped.WHY}: {said}',
   }
 
 
 def unchanged(
-  table: pd.DataFrame, one: str, other: str, text: str, reason: str
+  table: pd.DataFrame, network: str, other: str, text: str, reason: str
 ) -> dict[str, Any]:
   """Returns a row that says whether two networks have the same verdicts.
 
-  It holds if all claims that were made about both are judged alike, and none is
-  undecided; it does not if one holds for one and not for the other.
+  The claim holds if all claims about both are judged alike, and none of them is
+  undecided. It does not hold if a claim holds for one network and not for the
+  other.
   """
-  verdicts = {
-    network: table[table.network == network].set_index('name').verdict
-    for network in (one, other)
-  }
-  shared = [name for name in verdicts[other].index if name in verdicts[one]]
-  pairs = [(verdicts[one][name], verdicts[other][name]) for name in shared]
+  verdicts, others = (
+    table[table.network == x].set_index('name').verdict
+    for x in (network, other)
+  )
+  shared = [name for name in others.index if name in verdicts]
+  pairs = [(verdicts[name], others[name]) for name in shared]
   ran = [pair for pair in pairs if NOT_RUN not in pair]
   changed = sum({HOLDS, FAILS} == set(pair) for pair in ran)
-  verdict = HOLDS if ran and all(a == b != UNDECIDED for a, b in ran) else None
-  if len(ran) < len(pairs) or not verdict:
-    verdict = UNDECIDED if ran else NOT_RUN
   if changed:
     verdict = FAILS
+  elif not ran:
+    verdict = NOT_RUN
+  elif len(ran) == len(pairs) and all(a == b != UNDECIDED for a, b in ran):
+    verdict = HOLDS
+  else:
+    verdict = UNDECIDED
   value = changed if ran else np.nan
   return dict.fromkeys(COLUMNS, np.nan) | {
     'claim': text,
@@ -257,7 +271,7 @@ def unchanged(
     'repetitions': 0,
     'sequences': 0,
     'stopped': 0,
-    'experiment': f'{one} {other}',
+    'experiment': f'{network} {other}',
     'reason': reason,
     'name': 'larger_changes_nothing',
   }

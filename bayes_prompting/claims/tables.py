@@ -1,4 +1,4 @@
-"""Tables of claims that were judged: for a terminal, as Markdown and as CSV."""
+"""Tables of judged claims: for a terminal, as Markdown and as CSV."""
 
 import io
 import os
@@ -22,7 +22,7 @@ def interval(row: Any) -> str:
 
 
 def text(table: pd.DataFrame) -> str:
-  """Returns the table for a terminal: what was judged, and how much was not."""
+  """Returns the table for a terminal, with the number of each verdict."""
   ran = table[table.verdict != judge.NOT_RUN]
   lines = [
     f'{row.verdict:<14} {row.claim} ({row.network}): {interval(row)} '
@@ -37,8 +37,8 @@ def text(table: pd.DataFrame) -> str:
 def markdown(table: pd.DataFrame) -> str:
   """Returns the table as Markdown, torsos side by side, without reasons.
 
-  In brackets stand 95% intervals, networks x repetitions, and how many runs
-  were stopped, and are left out.
+  In brackets stand 95% intervals, then networks x repetitions and how many
+  stopped runs are left out.
   """
   torsos = [x.split('_')[0] for x in table.network]
   kinds = [
@@ -54,15 +54,15 @@ def markdown(table: pd.DataFrame) -> str:
   for (_, text, kind, bound), rows in table.groupby(
     ['name', 'claim', 'kind', 'bound'], sort=False
   ):
-    found = {row.torso: _cell(row) for row in rows.itertuples()}
-    cells = ' | '.join(found.get(torso, '') for torso in columns)
+    by_torso = {row.torso: _cell(row) for row in rows.itertuples()}
+    cells = ' | '.join(by_torso.get(torso, '') for torso in columns)
     note = f' ({kind[1:]})' if kind and kind[1:] not in text.lower() else ''
     lines.append(f'| {text}{note} | {bound} | {cells} |')
   return '\n'.join(lines) + '\n'
 
 
 def _cell(row):
-  """Returns a verdict, and what it is made of, as Markdown."""
+  """Returns a verdict as Markdown, with the numbers that it rests on."""
   if row.verdict == judge.NOT_RUN:
     return judge.NOT_RUN
   unit = '' if row.unit in ('nats', 'verdicts') else f' ({row.unit})'
@@ -70,15 +70,14 @@ def _cell(row):
 
 
 def _size(row):
-  """Returns networks x repetitions in brackets; none of what is exact."""
+  """Returns networks x repetitions in brackets; '' for an exact number."""
   said = []
   if row.networks:
     said.append(f'{row.networks} x {row.repetitions}')
   if row.networks == 1:
     said.append('this network alone')
-  left_out = getattr(row, 'stopped', 0)  # Tables had no such column once.
-  if left_out > 0:
-    said.append(f'{int(left_out)} stopped')
+  if row.stopped > 0:
+    said.append(f'{int(row.stopped)} stopped')
   return f' ({", ".join(said)})' if said else ''
 
 
@@ -90,7 +89,7 @@ def save(table: pd.DataFrame, folder: str | os.PathLike[str]) -> None:
   """
   folder = pathlib.Path(folder)
   rows = table.to_csv(index=False, float_format='%.6g')
-  # Of the same digits, so that the one can be made of the other.
+  # Both have the same digits, so that one can be made from the other.
   rounded = pd.read_csv(io.StringIO(rows))
   for name, text in (('claims.csv', rows), ('claims.md', markdown(rounded))):
     files.write_text(folder / name, text, 'workdir')
