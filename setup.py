@@ -74,6 +74,7 @@ setuptools.setup(
   install_requires=[
     'absl-py>=2.3.1',
     'chex>=0.1.91,<0.2',
+    'etils[epath]>=1.12',
     # The first that asks JAX 0.10 for nothing deprecated.
     'flax>=0.12.7,<0.13',
     'h5netcdf[h5py]>=1.8',

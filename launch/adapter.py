@@ -1,19 +1,20 @@
-r"""Saves a tuned prefix or adapter to a file, or says what such a file does.
+r"""Saves a tuned prefix or adapter to a file, or evaluates such a file.
 
-    python -m launch.adapter --save=prefix.safetensors \
+    bayes-prompting adapter --save=prefix.safetensors \
         --workdir=runs/demo --method=SoftPT
-    python -m launch.adapter --load=prefix.safetensors --workdir=runs/other
+    bayes-prompting adapter --load=prefix.safetensors --workdir=runs/other
 
-The first writes one repetition of one method, at the best setting of its grid,
-to a file of a few kilobytes. The second says what the file holds, loads it onto
-the same network in another workdir, and evaluates it there: its regrets are
-those that it had where it was tuned. Without a workdir it says what the file
-holds. The same from Python: `sharing.save` and `sharing.load`.
+In a checkout also `python -m launch.adapter`. The first command writes one
+repetition of one method, at the best setting of its grid, to a file of a few
+kilobytes. The second says what the file holds, loads it onto the same network
+in another workdir, and evaluates it there: its regrets are those that it had
+where it was tuned. Without a workdir it only says what the file holds. From
+Python: `bayes_prompting.save_adapter` and `load_adapter`.
 """
 
 from absl import flags
 
-from launch import flags as launch_flags
+from . import flags as launch_flags
 
 _SAVE = flags.DEFINE_string('save', None, 'File to write.')
 _LOAD = flags.DEFINE_string('load', None, 'File to read.')
@@ -43,8 +44,7 @@ flags.declare_key_flag('allow_plugins')
 
 def _check():
   """Checks that flags go together."""
-  if launch_flags.CONFIG.present:
-    launch_flags.fail('--config: none is needed, a workdir has its own')
+  launch_flags.refuse_config('none is needed, a workdir has its own')
   if _SAVE.value is None and _LOAD.value is None:
     launch_flags.fail('--save, --load: missing, one of the two')
   if _SAVE.value is not None and _LOAD.value is not None:
@@ -82,7 +82,7 @@ def _save():
     _OVERWRITE.value,
   )
   print(record.text(metadata))
-  print(f'File     {_SAVE.value}')
+  print(f'file           {_SAVE.value}')
 
 
 def _load():

@@ -1,13 +1,14 @@
-"""Evaluates what was tuned, and writes results, summary and figures.
+"""Evaluates what was tuned; writes results, summary and figures.
 
-    python -m launch.evaluate --config=configs/quick.py --workdir=runs/demo
+    bayes-prompting evaluate --config=quick --workdir=runs/demo
 
-Needs what `launch.pretrain` and `launch.tune` left in the same workdir.
+In a checkout also `python -m launch.evaluate`. It needs what `pretrain` and
+`tune` left in the same workdir.
 """
 
 from absl import flags
 
-from launch import flags as launch_flags
+from . import flags as launch_flags
 
 flags.adopt_module_key_flags(launch_flags)
 

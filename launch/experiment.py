@@ -1,14 +1,15 @@
-"""Runs a whole experiment: meta-train, tune by every method, evaluate.
+"""Runs a whole experiment: meta-training, tuning, evaluation.
 
-    python -m launch.experiment --config=configs/quick.py --workdir=runs/demo
+    bayes-prompting run --config=quick --workdir=runs/demo
 
-Run again with the same arguments, it goes on where it was, or shows what it
-found. The same from Python: `bayes_prompting.experiment.run(config, workdir)`.
+In a checkout also `python -m launch.experiment`. The same command again goes on
+where it was interrupted, or shows what was found. From Python:
+`bayes_prompting.run(config, workdir)`.
 """
 
 from absl import flags
 
-from launch import flags as launch_flags
+from . import flags as launch_flags
 
 _OVERWRITE = launch_flags.define_overwrite()
 flags.adopt_module_key_flags(launch_flags)

@@ -1,10 +1,10 @@
-"""What the launch scripts share: flags, and one clear line for a mistake.
+"""What the scripts share: flags, and one clear line for a mistake.
 
-A mistake of the user's ends with exit code 2 and one line on standard error; a
+A mistake of the user's ends with exit code 2 and one line on standard error. A
 traceback is a bug of ours.
 
 A script may be started many times, as the processes of one run: see
-`bayes_prompting.system.distributed`. Then process 0 alone prints what it did.
+`bayes_prompting.system.distributed`. Process 0 alone prints what it did.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +12,11 @@ import contextlib
 import functools
 import os
 import pathlib
+import re
 import shlex
 import sys
 import traceback
+from typing import Any
 
 from absl import app
 from absl import flags
@@ -25,20 +27,69 @@ from ml_collections import config_flags
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting.system import interruption
-from launch import mistakes
 
 _EXIT_CODE = 2
 _CLOSED_PIPE = 128 + 13
 _HELP = {'-?', '-help', '-helpfull', '-helpshort', '-helpxml'}
+# Beside this folder in a checkout, and in an installed package.
+_PRESETS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
+_Parser = config_flags.config_flags.ConfigFileFlagParser
+# What parsers of flags say, and what they mean.
+_REASONS = {
+  'invalid literal for int()': 'a whole number',
+  'Exceeds the limit': 'a whole number, of fewer digits',
+  'could not convert string to float': 'a number',
+  "('Non-boolean argument": 'true or false',
+}
 
-CONFIG = config_flags.DEFINE_config_file(
-  'config',
-  None,
-  'Configuration file, e.g. configs/quick.py or '
-  'configs/paper.py:lstm,single_coin; override any field, as in '
-  '--config.tuning.num_repetitions=1.',
-  lock_config=True,
-)
+
+def preset(text: str) -> str:
+  """Returns the file, and its argument, that a value of `--config` stands for.
+
+  `quick` and `worlds:switching,lstm` name files of `configs/`, and
+  `lstm,single_coin` is an argument of `paper.py` there. A path is a path.
+
+  Raises:
+    UserError: If it is none of these.
+  """
+  file, colon, argument = text.partition(':')
+  if not file or '/' in file or file.endswith('.py') or os.path.isfile(file):
+    return text
+  names = [path.stem for path in _PRESETS.glob('[!_]*.py')]
+  if file in names:
+    return f'{_PRESETS / file}.py{colon}{argument}'
+  if ',' in file:
+    return f'{_PRESETS / "paper"}.py:{text}'
+  raise errors.UserError(
+    f'no preset {checks.show(file)}; {checks.nearest(file, names)}'
+  )
+
+
+class _PresetParser(_Parser):
+  """Reads a configuration file by its path, or by the name of a preset."""
+
+  def parse(self, path):
+    return super().parse(preset(path))
+
+
+def define_config(**kwargs: Any) -> flags.FlagHolder:
+  """Defines `--config`; arguments are those of `DEFINE_config_file`."""
+  holder = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'A preset (quick, or lstm,single_coin for an experiment of the paper, or '
+    'worlds:switching,lstm), or a file of your own, as mine.py or '
+    'mine.py:ARGUMENT. Override any field, as in '
+    '--config.tuning.num_repetitions=1.',
+    lock_config=True,
+    **kwargs,
+  )
+  values = kwargs.get('flag_values', flags.FLAGS)
+  values['config'].parser = _PresetParser('config')
+  return holder
+
+
+CONFIG = define_config()
 WORKDIR = flags.DEFINE_string(
   'workdir',
   None,
@@ -70,7 +121,7 @@ PROCESS_ID = flags.DEFINE_integer(
   'process_id', None, 'Which of them this is, from 0.'
 )
 # What most scripts cannot do without, and an example of each.
-REQUIRED = {'config': 'configs/quick.py', 'workdir': 'runs/demo'}
+REQUIRED = {'config': 'quick', 'workdir': 'runs/demo'}
 # Defined by the scripts that build what a workdir's files describe.
 _ALLOW_PLUGINS = 'allow_plugins'
 
@@ -111,6 +162,12 @@ def fail_without(name: str, example: str) -> None:
   fail(f'--{name}: missing, for example --{name}={example}')
 
 
+def refuse_config(why: str) -> None:
+  """Fails if `--config` is given to a script that takes none."""
+  if CONFIG.present:
+    fail(f'--config: {why}')
+
+
 def checked(config: object) -> ml_collections.ConfigDict:
   """Returns what a configuration file gave, if it is a configuration."""
   if not isinstance(config, ml_collections.ConfigDict):
@@ -119,6 +176,65 @@ def checked(config: object) -> ml_collections.ConfigDict:
       f'get_config() must return a ConfigDict, got {config!r}'
     )
   return config
+
+
+def of_config(error: BaseException) -> str:
+  """Says in one line what config_flags or a configuration file raised."""
+  # config_flags gives a traceback as text, and absl a parser's error in words:
+  # what the file, or the parser, raised is their context.
+  while error.__context__ is not None and (
+    'Traceback' in str(error) or isinstance(error.__context__, errors.UserError)
+  ):
+    error = error.__context__
+  if isinstance(error, flags.Error):
+    return _of_flag(error)
+  if isinstance(error, errors.UserError):
+    return f'--config: {error}'
+  if isinstance(error, OSError):
+    return f'--config: {_of_file(error)}'
+  if isinstance(error, AttributeError) and error.name == 'get_config':
+    file = getattr(error.obj, '__file__', 'the file')
+    return f'--config: {file} has no function get_config()'
+  # ml_collections quotes the name, lists all fields, and adds a hint on a line
+  # of its own.
+  text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+  text = re.sub(r'["\\\']', '', text.replace('\\n', '\n'))
+  text = re.sub(r' Other fields present: {.*}', '', text, flags=re.DOTALL)
+  text = '; '.join(line for line in text.splitlines() if line.strip())
+  frames = traceback.extract_tb(error.__traceback__)
+  loader = config_flags.config_flags.__file__
+  names = [(frame.filename, frame.name) for frame in frames]
+  if (loader, 'parse') not in names:
+    return f'--config: unknown field {text}'
+  place = ''
+  for frame in frames[names.index((loader, 'parse')) + 1 :]:
+    if frame.filename != loader and not frame.filename.startswith('<'):
+      place = f' ({frame.filename}, line {frame.lineno})'
+      break
+  return f'--config: {type(error).__name__}: {text}{place}'
+
+
+def _of_flag(error):
+  """Says what is wrong with a flag's value, in our words where we have some."""
+  found = re.fullmatch(r'flag (--[^=]*)=(.*?): (.*)', str(error), re.DOTALL)
+  if found is None:
+    return str(error)  # Names its flag.
+  flag, value, reason = found.groups()
+  for start, wanted in _REASONS.items():
+    if reason.startswith(start):
+      return f'{flag}: must be {wanted}, got {checks.show(value)}'
+  return f'{flag}: {reason}, got {checks.show(value)}'
+
+
+def _of_file(error):
+  """Says which file cannot be read."""
+  # config_flags tells what it raises of what it met, the last in words alone.
+  while error.filename is None and isinstance(error.__cause__, OSError):
+    error = error.__cause__
+  if error.filename is not None:
+    return f'cannot read {checks.show(error.filename)} ({error.strerror})'
+  missing = re.search(r'\]:\s*(.*?)\s*\[Errno', str(error), re.DOTALL)
+  return f'no file {missing[1]!r}' if missing else str(error)
 
 
 def _parse(argv: Sequence[str], required: Mapping[str, str]) -> list[str]:
@@ -136,7 +252,7 @@ def _parse(argv: Sequence[str], required: Mapping[str, str]) -> list[str]:
     raise  # Of --help.
   except Exception as error:
     # config_flags runs the configuration file and applies overrides in here.
-    fail(mistakes.of_config(error))
+    fail(of_config(error))
   if len(rest) > 1:
     fail(f'unknown argument {rest[1]!r}; flags start with --')
   if WORKDIR.value:
@@ -275,8 +391,9 @@ def run(
       with _joined(), interruption.watching():
         _compiling(main, argv) if compiles else main(argv)
     except errors.MissingNetwork as error:
-      again = shlex.join(['python', '-m', 'launch.pretrain', *sys.argv[1:]])
-      fail(f'{error}: {again}')
+      installed = '.' in __package__
+      start = 'bayes-prompting ' if installed else 'python -m launch.'
+      fail(f'{error}: {start}pretrain {shlex.join(sys.argv[1:])}')
     except errors.UserError as error:
       fail(error)
     except KeyboardInterrupt as error:
@@ -289,7 +406,7 @@ def run(
       traceback.print_exc()
       _leave(1)
 
-  with _quiet_when_closed():
+  with quiet_when_closed():
     app.run(
       guarded,
       flags_parser=functools.partial(_parse, required=required),
@@ -297,7 +414,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _quiet_when_closed():
+def quiet_when_closed():
   """Ends without a word when nobody reads what is printed: `... | head`."""
   try:
     try:

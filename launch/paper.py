@@ -1,20 +1,20 @@
-r"""Reproduces the paper: its experiments, figures, and a verdict on each claim.
+r"""Reproduces the paper: experiments, figures, a verdict on each claim.
 
-    python -m launch.paper --workdir=runs/paper             # hours on a GPU
-    python -m launch.paper --workdir=runs/small --quick     # minutes on a CPU
+    bayes-prompting paper --workdir=runs/paper             # hours on a GPU
+    bayes-prompting paper --workdir=runs/small --quick     # minutes on a CPU
 
-Each experiment of `configs/paper.py` is run in a folder of its own below the
-workdir; they share pretrained networks. What is finished is not run again, so
-that the same command goes on where it was. At the end the claims are judged by
-all that is finished in the workdir: `claims.csv`, `claims.md`, `summary.csv` of
-all runs, figures, and `report.html`. The exit code is 1 if an experiment has
-failed.
+In a checkout also `python -m launch.paper`. Each experiment of the preset
+`paper` runs in a folder of its own below the workdir; the experiments share
+pretrained networks. A finished experiment is not run again, so the same command
+goes on where it was. At the end the claims are judged by all finished runs in
+the workdir. It then holds `claims.csv`, `claims.md`, `summary.csv` of all runs,
+figures, and `report.html`. The exit code is 1 if an experiment has failed.
 
     ... --experiments='lstm-single_coin,*-two_coin_mixture' --num_seeds=3 \
         --num_repetitions=1
 
-runs a part of it, and sets its size. With few resources more networks with
-fewer repetitions each say more than one network with many.
+runs some of the experiments, and sets their size. With few resources, many
+networks with few repetitions each say more than one network with many.
 """
 
 import fnmatch
@@ -22,7 +22,7 @@ import sys
 
 from absl import flags
 
-from launch import flags as launch_flags
+from . import flags as launch_flags
 
 # Networks, or tunings of each, of which there is memory enough.
 _USUAL = 10
@@ -85,27 +85,10 @@ def _config(paper, arguments):
   return config
 
 
-def _check_sizes(configs):
-  """Refuses before anything what needs more memory than there is."""
-  asked = (_NUM_SEEDS.value or 0, _NUM_REPETITIONS.value or 0)
-  if max(asked) <= _USUAL:
-    return  # To build all of them takes a minute.
-  from bayes_prompting import errors
-  from bayes_prompting.experiment import build
-  from bayes_prompting.experiment import memory
-
-  for name, config in configs.items():
-    try:
-      memory.check(build.build(config))
-    except errors.UserError as error:
-      raise errors.UserError(f'{name}: {error}') from None
-
-
 def main(argv):
   del argv
-  if launch_flags.CONFIG.present:
-    launch_flags.fail('--config: this script has configurations of its own')
-  from configs import paper
+  launch_flags.refuse_config('this script has configurations of its own')
+  from bayes_prompting.configs import paper
 
   arguments = {paper.name(x): x for x in paper.EXPERIMENTS}
   names = _chosen(list(arguments))
@@ -117,10 +100,7 @@ def main(argv):
   if not launch_flags.WORKDIR.value:
     launch_flags.fail_without('workdir', 'runs/paper')
   # Imported late, so that --help and mistakes in flags need no JAX.
-  from bayes_prompting.claims import tables
-  from bayes_prompting.reporting import page_claims
   from bayes_prompting.results import runs
-  from bayes_prompting.storage import workdir
   from bayes_prompting.studies.paper import reproduce
 
   folder = launch_flags.path(launch_flags.WORKDIR)
@@ -136,20 +116,15 @@ def main(argv):
     table, failed = reproduce.collect(folder), []
   else:
     configs = {name: _config(paper, arguments[name]) for name in names}
-    _check_sizes(configs)
+    if max(_NUM_SEEDS.value or 0, _NUM_REPETITIONS.value or 0) > _USUAL:
+      reproduce.check_sizes(configs)  # A minute, to build all of them.
     table, failed = reproduce.run(
       configs,
       folder,
       inside=[name for name in names if arguments[name] in paper.MAIN],
       common={'quick': _QUICK.value},
     )
-  print(f'\n{tables.text(table)}')
-  smaller = page_claims.smaller(
-    workdir.read_config(x.path) for x in runs.runs(folder).values()
-  )
-  if smaller:
-    print(f"Not at the paper's settings, which bounds are made for: {smaller}.")
-  print()
+  print(f'\n{reproduce.text(table, folder)}\n')
   for title, name in (
     ('Report  ', 'report.html'),
     ('Claims  ', 'claims.csv'),

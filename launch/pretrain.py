@@ -1,11 +1,13 @@
 """Meta-trains the networks of a configuration, and stops there.
 
-python -m launch.pretrain --config=configs/quick.py --workdir=runs/demo
+    bayes-prompting pretrain --config=quick --workdir=runs/demo
+
+In a checkout also `python -m launch.pretrain`.
 """
 
 from absl import flags
 
-from launch import flags as launch_flags
+from . import flags as launch_flags
 
 _OVERWRITE = launch_flags.define_overwrite()
 flags.adopt_module_key_flags(launch_flags)

@@ -1,11 +1,11 @@
 r"""Runs many experiments: configurations times values of fields.
 
-    python -m launch.sweep --workdir=runs/sweep \
-        --configs=configs/paper.py:lstm,single_coin \
-        --configs=configs/paper.py:transformer,single_coin \
+    bayes-prompting sweep --workdir=runs/sweep \
+        --configs=lstm,single_coin --configs=transformer,single_coin \
         --set=tuning.learning_rate=1e-3,5e-3 --set=seed=0,1,2
 
-These twelve runs go one after another, or all at once as jobs of a cluster:
+In a checkout also `python -m launch.sweep`. These twelve runs go one after
+another, or all at once as jobs of a cluster:
 
     ... --cluster=slurm --slurm=partition=gpu --slurm=gpus_per_node=1 \
         --slurm=timeout_min=240
@@ -32,15 +32,15 @@ import time
 
 from absl import flags
 
-from launch import flags as launch_flags
-from launch import sweep_grid
-from launch import sweep_jobs
+from . import flags as launch_flags
+from . import sweep_grid
+from . import sweep_jobs
 
 _CONFIGS = flags.DEFINE_multi_string(
   'configs',
   None,
   'A configuration as --config of the other scripts takes it, e.g. '
-  'configs/paper.py:lstm,single_coin. Repeat the flag for more.',
+  'lstm,single_coin. Repeat the flag for more.',
 )
 _SET = flags.DEFINE_multi_string(
   'set',
@@ -112,8 +112,7 @@ def _print_table(found):
 
 def main(argv):
   del argv
-  if launch_flags.CONFIG.present:
-    launch_flags.fail('--config: a sweep takes --configs, once for each')
+  launch_flags.refuse_config('a sweep takes --configs, once for each')
   root = launch_flags.path(launch_flags.WORKDIR)
   if _SLURM.value and _CLUSTER.value != 'slurm':
     launch_flags.fail('--slurm: needs --cluster=slurm')
@@ -134,7 +133,7 @@ def main(argv):
 def start():
   launch_flags.run(
     main,
-    required={'configs': 'configs/quick.py', 'workdir': 'runs/sweep'},
+    required={'configs': 'quick', 'workdir': 'runs/sweep'},
     compiles=False,
   )
 

@@ -11,12 +11,11 @@ from typing import Any
 
 from absl import flags
 import ml_collections
-from ml_collections import config_flags
 
 from bayes_prompting import errors
 from bayes_prompting.settings import plain
-from launch import flags as launch_flags
-from launch import mistakes
+
+from . import flags as launch_flags
 
 # What stands beside the runs' folders.
 RESERVED = ('networks', 'logs')
@@ -25,7 +24,7 @@ _LONGEST = 120
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class SweepRun:
   """One run of a sweep.
 
   Attributes:
@@ -101,7 +100,7 @@ def _value(field, text):
   return value if isinstance(value, str) else repr(value)
 
 
-def build(configs: Sequence[str], axes: Sequence[str]) -> list[Run]:
+def build(configs: Sequence[str], axes: Sequence[str]) -> list[SweepRun]:
   """Returns the runs: every configuration at every combination of values.
 
   A run's name depends on its own configuration and values alone, so that it is
@@ -125,8 +124,8 @@ def build(configs: Sequence[str], axes: Sequence[str]) -> list[Run]:
     configs, *(axis.values for axis in found)
   ):
     pairs = list(zip((axis.field for axis in found), values, strict=True))
-    run = Run(
-      _name(config, pairs),
+    run = SweepRun(
+      _name(launch_flags.preset(config), pairs),
       (f'--config={config}', *(f'--config.{f}={v}' for f, v in pairs)),
     )
     # Some file systems do not tell upper from lower case.
@@ -158,7 +157,7 @@ def _safe(text):
   return re.sub(r'[^A-Za-z0-9_.+=-]+', '-', text).rstrip('-')
 
 
-def load(run: Run) -> ml_collections.ConfigDict:
+def load(run: SweepRun) -> ml_collections.ConfigDict:
   """Loads a run's configuration, just as `launch.experiment` does.
 
   Raises:
@@ -169,19 +168,17 @@ def load(run: Run) -> ml_collections.ConfigDict:
   # find that of the file before.
   sys.modules.pop('config_config', None)
   values = flags.FlagValues()
-  config = config_flags.DEFINE_config_file(
-    'config', lock_config=True, flag_values=values, sys_argv=argv
-  )
+  config = launch_flags.define_config(flag_values=values, sys_argv=argv)
   try:
     values(argv)
     return launch_flags.checked(config.value)
   except Exception as error:
     # What a user's file raises can be anything.
-    line = mistakes.of_config(error).removeprefix('--config: ')
+    line = launch_flags.of_config(error).removeprefix('--config: ')
     raise errors.UserError(f'{run.name}: {line}') from None
 
 
-def validate(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+def validate(runs: Sequence[SweepRun]) -> dict[str, dict[str, Any]]:
   """Builds what every run describes, so that mistakes are found before any.
 
   Returns:

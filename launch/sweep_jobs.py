@@ -11,7 +11,8 @@ from typing import Any
 from bayes_prompting import errors
 from bayes_prompting.system import files
 from bayes_prompting.system import interruption
-from launch import sweep_grid
+
+from . import sweep_grid
 
 # States of a run.
 NEW, BEGUN, FINISHED = 'new', 'begun', 'finished'
@@ -49,19 +50,19 @@ class Status:
   detail: str = ''
 
 
-def command(run: sweep_grid.Run, root: pathlib.Path) -> list[str]:
+def command(run: sweep_grid.SweepRun, root: pathlib.Path) -> list[str]:
   """Returns what a run is, as one would type it."""
-  module = [sys.executable, '-m', 'launch.experiment']
+  module = [sys.executable, '-m', f'{__package__}.experiment']
   return [*module, *run.flags, f'--workdir={root / run.name}']
 
 
-def log_path(run: sweep_grid.Run, root: pathlib.Path) -> pathlib.Path:
+def log_path(run: sweep_grid.SweepRun, root: pathlib.Path) -> pathlib.Path:
   """Returns where a run's output goes: its own folder must start empty."""
   return root / 'logs' / f'{run.name}.log'
 
 
 def status(
-  run: sweep_grid.Run, root: pathlib.Path, config: dict[str, Any]
+  run: sweep_grid.SweepRun, root: pathlib.Path, config: dict[str, Any]
 ) -> Status:
   """Returns whether a run's folder is new, begun or finished.
 
@@ -178,7 +179,7 @@ def _submitit():
     import submitit
   except ImportError:
     raise errors.UserError(
-      "--cluster: jobs of Slurm need submitit: pip install -e '.[slurm]'"
+      '--cluster: jobs of Slurm need submitit: pip install submitit'
     ) from None
   return submitit
 
@@ -188,8 +189,8 @@ def _record(run, root):
 
 
 def jobs(
-  runs: list[sweep_grid.Run], root: pathlib.Path
-) -> dict[sweep_grid.Run, Status | None]:
+  runs: list[sweep_grid.SweepRun], root: pathlib.Path
+) -> dict[sweep_grid.SweepRun, Status | None]:
   """Asks Slurm for the jobs that earlier sweeps submitted.
 
   Returns:
@@ -267,8 +268,8 @@ def executor(root: pathlib.Path, parameters: list[str]) -> Any:
 
 
 def submit(
-  runs: list[sweep_grid.Run], root: pathlib.Path, executor: Any
-) -> dict[sweep_grid.Run, Status]:
+  runs: list[sweep_grid.SweepRun], root: pathlib.Path, executor: Any
+) -> dict[sweep_grid.SweepRun, Status]:
   """Submits runs as one job array, and notes their jobs beside the logs.
 
   Raises:

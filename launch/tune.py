@@ -1,14 +1,14 @@
-"""Tunes pretrained networks to the target by every method, and stops there.
+"""Tunes pretrained networks to the target, and stops there.
 
-    python -m launch.tune --config=configs/quick.py --workdir=runs/demo
+    bayes-prompting tune --config=quick --workdir=runs/demo
 
-The networks come from `launch.pretrain` in the same workdir, or from any
-earlier run beside it with the same pretraining.
+In a checkout also `python -m launch.tune`. The networks come from `pretrain` in
+the same workdir, or from any earlier run beside it with the same pretraining.
 """
 
 from absl import flags
 
-from launch import flags as launch_flags
+from . import flags as launch_flags
 
 flags.adopt_module_key_flags(launch_flags)
 

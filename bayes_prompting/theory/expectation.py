@@ -210,7 +210,7 @@ def expected_losses(
     UserError: If an argument is wrong.
   """
   start, added = None, 0.0
-  prefix = checks.tokens('prefix', prefix, prior.vocab_size)
+  prefix = checks.tokens('prefix', prefix, prior.vocab_size).tolist()
   if prior.statistic is not None:
     start = after(prior.statistic, prefix)
     if pseudo_counts is not None:

@@ -28,7 +28,6 @@ from bayes_prompting.experiment import memory_parts
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.settings import plain
 from launch import adapter
-from launch import draw
 from launch import evaluate
 from launch import experiment as experiment_script
 from launch import flags as launch_flags
@@ -41,7 +40,6 @@ from launch import tune
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = {
   'adapter': adapter,
-  'draw': draw,
   'evaluate': evaluate,
   'experiment': experiment_script,
   'paper': paper,
@@ -53,7 +51,7 @@ SCRIPTS = {
 # Longer lines nobody reads.
 LONGEST = 900
 
-# What the configuration file returns: `from tests.launch import test_bad_input`.
+# What the configuration file returns, which imports this module.
 GIVEN = []
 FILE = """
 from tests.launch import test_bad_input
@@ -582,6 +580,14 @@ CONFIGS += ['configs/data.py:4', 'configs/data.py:٣,lstm', 'configs/data.py:']
 CONFIGS += ['configs/data.py:' + '9' * 5000 + ',lstm', 'configs/novel.py:coin']
 CONFIGS += ['configs/diversity.py:0,lstm', 'configs/diversity.py:4,lsmt']
 CONFIGS += ['configs/prompts.py:coins,', 'configs/prompts.py:coins,lstm,x']
+CONFIGS += ['quik', 'lstm', 'lst,single_coin', 'lstm,single_con']
+CONFIGS += [
+  'quick:x',
+  'worlds:union',
+  'wrlds:union,lstm',
+  'a' * 300,
+  '__init__',
+]
 
 
 @pytest.mark.parametrize('path', CONFIGS)
@@ -625,11 +631,12 @@ OWN = {
   'tune': [[CONFIG, '--workdir=WORK/new'], [CONFIG], []],
   'evaluate': [[CONFIG, '--workdir=WORK/new'], ['--workdir=WORK'], []],
   'report': [[], [CONFIG, '--workdir=WORK'], ['--workdir=WORK/no']]
-  + [['--workdir=WORK'], ['--workdir=WORK/file'], ['--workdir=/dev/null']],
-  'draw': [[], ['--what=data'], ['--what=x', '--workdir=WORK'], ['--what=']]
-  + [['--what=data', '--workdir=WORK/no'], ['--what=data', '--workdir=WORK']]
-  + [['--what=data', '--workdir=WORK', '--into=WORK/file/x']]
-  + [['--what=data', '--workdir=WORK', '--into=WORK/a\nb']],
+  + [['--workdir=WORK'], ['--workdir=WORK/file'], ['--workdir=/dev/null']]
+  + [['--study=data'], ['--study=x', '--workdir=WORK'], ['--study=']]
+  + [['--study=data', '--workdir=WORK/no'], ['--study=data', '--workdir=WORK']]
+  + [['--study=data', '--workdir=WORK', '--into=WORK/file/x']]
+  + [['--study=data', '--workdir=WORK', '--into=WORK/a\nb']]
+  + [['--study=novel', '--workdir=WORK'], ['--into=WORK/x', '--workdir=WORK']],
   'paper': [[], ['--quick'], ['--quick=x'], ['--list=x'], ['--num_seeds=0']]
   + [['--num_seeds=x'], ['--num_seeds=1.5'], ['--num_repetitions=-1']]
   + [['--experiments=', '--workdir=WORK'], ['--experiments=x,,y']]

@@ -99,7 +99,7 @@ def bare_server():
 
 @pytest.fixture(scope='module')
 def loaded_server():
-  yield from server('from bayes_prompting import experiment')
+  yield from server('from bayes_prompting.experiment import run')
 
 
 def ask(process, folder, script, *arguments):
@@ -204,7 +204,7 @@ def processes(coordinator, count, which):
 
 
 FLAGS = {
-  'nothing': ((), '--config', 'missing, for example --config=configs/quick'),
+  'nothing': ((), '--config', 'missing, for example --config=quick'),
   'no workdir': ((QUICK,), '--workdir', 'missing, for example --workdir=runs/'),
   'no config': (('--workdir=WORKDIR',), '--config', 'missing'),
   'empty workdir': ((QUICK, '--workdir='), '--workdir', 'missing'),
@@ -298,6 +298,18 @@ FLAGS = {
     ('--config=configs/paper.py:lstm', '--workdir=WORKDIR'),
     'single_coin',
   ),
+  'unknown preset': (
+    ('--config=quik', '--workdir=WORKDIR'),
+    "--config: no preset 'quik'; did you mean quick?",
+  ),
+  'bad argument of a preset': (
+    ('--config=worlds:swiching,lstm', '--workdir=WORKDIR'),
+    "'swiching'; did you mean switching",
+  ),
+  'bad experiment of the paper': (
+    ('--config', 'lstm,single_con', '--workdir=WORKDIR'),
+    "'single_con'; did you mean single_coin",
+  ),
   'argument that is not taken': (
     ('--config=configs/quick.py:lstm', '--workdir=WORKDIR'),
     '--config',
@@ -353,7 +365,7 @@ FILES = {
   'unknown field': (
     'from bayes_prompting import settings\n'
     'def get_config():\n'
-    '  config = settings.base()\n'
+    '  config = settings.base_config()\n'
     '  config.tuning.nun_steps = 3\n'
     '  return config',
     'nun_steps',
@@ -361,7 +373,7 @@ FILES = {
   'wrong type': (
     'from bayes_prompting import settings\n'
     'def get_config():\n'
-    '  config = settings.base()\n'
+    '  config = settings.base_config()\n'
     '  config.tuning.num_steps = "ten"\n'
     '  return config',
     'num_steps',
@@ -401,7 +413,7 @@ SMALL = """
 from bayes_prompting import settings
 
 def get_config(lora='torso'):
-  config = settings.base()
+  config = settings.base_config()
   config.network.embedding_dim = 4
   config.network.torso = settings.spec('linear', width=3)
   config.pretraining.num_steps = 0

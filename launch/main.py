@@ -1,0 +1,55 @@
+"""The command `bayes-prompting`: each COMMAND is a script of this folder.
+
+bayes-prompting COMMAND --flag=value ...
+"""
+
+import importlib
+import runpy
+import sys
+
+import bayes_prompting
+from bayes_prompting import checks
+from bayes_prompting import errors
+
+from . import flags as launch_flags
+
+COMMANDS = {
+  'run': 'experiment',
+  'pretrain': 'pretrain',
+  'tune': 'tune',
+  'evaluate': 'evaluate',
+  'paper': 'paper',
+  'report': 'report',
+  'sweep': 'sweep',
+  'adapter': 'adapter',
+}
+
+
+def _help() -> str:
+  """Returns what the command can do, a line for each script."""
+  lines = ['Usage: bayes-prompting COMMAND --flag=value ...', '']
+  for command, script in COMMANDS.items():
+    module = importlib.import_module(f'.{script}', __package__)
+    lines.append(f'  {command:<9} {module.__doc__.splitlines()[0]}')
+  lines += ['', 'For its flags: bayes-prompting COMMAND --help']
+  return '\n'.join(lines)
+
+
+def main() -> None:
+  """Runs a script as `python -m` does: its own help, flags and exit code."""
+  command, *rest = sys.argv[1:] or ['--help']
+  with launch_flags.quiet_when_closed():
+    if command in ('--help', '-h', 'help'):
+      return print(_help())
+    if command == '--version':
+      return print(f'bayes-prompting {bayes_prompting.__version__}')
+  try:
+    script = COMMANDS[checks.one_of('command', command, COMMANDS)]
+  except errors.UserError as error:
+    launch_flags.fail(error)
+  sys.argv[1:] = rest
+  runpy.run_module(f'{__package__}.{script}', None, '__main__', alter_sys=True)
+
+
+if __name__ == '__main__':
+  main()
