@@ -1,7 +1,7 @@
 """The results of a run: the dataset, which runs count, the best settings.
 
-The names below are those of `results.dataset`; its docstring says what a
-results file holds.
+The names below come from `results.dataset`, whose docstring says what a results
+file holds.
 """
 
 from bayes_prompting.results.dataset import SCHEMA_VERSION

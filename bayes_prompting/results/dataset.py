@@ -1,22 +1,29 @@
 """The results file: an xarray Dataset with every regret.
 
-Dimensions: `method`, `pretrain_seed`, `learning_rate`, `prefix_init` (the grid
-of settings that were tuned with, most often of length 1), `repetition`,
+Dimensions: `method`, `pretrain_seed`, `learning_rate` and `prefix_init` (the
+grid of settings that were tuned with, most often of length 1), `repetition`,
 `eval_task`, `reference` (oracle, bayes), `estimator` (sampled, exact, paired),
-`step` (from 1), `report_step`, `sequence`. What was not run is NaN: a method
-that uses no randomness has repetition 0 only, one that uses no network has
-pretrain_seed 0 only, one that follows no gradient has the first learning rate
-only, one without an initialisation to choose (or with one of its own) has the
-first only, and the Bayes predictor of the evaluation task is called TargetBayes
-on the target and EvalBayes elsewhere. All regrets and losses are in nats.
+`step` (from 1), `report_step`, `sequence`. All regrets and losses are in nats.
 
-A run that training had to stop is there, as it was before the update that went
-wrong; `stopped` says which, and statistics leave it out (`counting`).
+What was not run is NaN:
 
-`grid.choose` leaves of the grid what a report shows, the best of each method.
-Everything grows with the grid, most of all `sequence_regret`: at the paper's
-sizes it holds 75 MB in memory for each position (less on disk, where what was
-not run takes no room). A smaller `evaluation.num_sequences` makes it smaller.
+* A method without randomness has repetition 0 only.
+* A method without a network has pretrain_seed 0 only.
+* A method that follows no gradient has the first learning rate only.
+* A method without an initialisation to choose, or with one of its own, has the
+  first initialisation only.
+* The Bayes predictor of the evaluation task is called TargetBayes on the target
+  and EvalBayes elsewhere.
+
+A run that training had to stop is in the file, as it was before the update that
+went wrong. The variable `stopped` says which runs these are, and statistics
+leave them out, see `results.stopped`.
+
+`selection.choose` keeps the best settings of each method, which is what a
+report shows. Everything grows with the grid, most of all `sequence_regret`. At
+the paper's sizes it takes 75 MB of memory for each position of the grid; on
+disk it takes less, since what was not run takes no room. A smaller
+`evaluation.num_sequences` makes it smaller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +53,7 @@ VARIABLES = {
   ),
   'instantaneous_regret_sem': (
     (*_ESTIMATE, 'step'),
-    'its standard error over sequences',
+    'standard error of the regret over sequences',
   ),
   'cumulative_regret': (
     (*_ESTIMATE, 'step'),
@@ -54,7 +61,7 @@ VARIABLES = {
   ),
   'cumulative_regret_sem': (
     (*_ESTIMATE, 'step'),
-    'its standard error over sequences',
+    'standard error of the regret over sequences',
   ),
   'sequence_regret': (
     (*_ESTIMATE, 'report_step', 'sequence'),
@@ -62,7 +69,7 @@ VARIABLES = {
   ),
   'judged': (
     (*_RUN, 'eval_task'),
-    '1 where a run was evaluated: it counts, NaN and all, unless stopped',
+    '1 where a run was evaluated: it counts unless it was stopped, even if NaN',
   ),
   'stopped': (
     _RUN,
@@ -70,7 +77,7 @@ VARIABLES = {
   ),
   'pretraining_stopped': (
     ('pretrain_seed',),
-    'the same of pretraining: nothing on this network counts',
+    'the update at which pretraining was stopped: this network does not count',
   ),
   'pretraining_loss': (
     ('pretrain_seed', 'pretraining_step'),
@@ -87,7 +94,7 @@ VARIABLES = {
 }
 _WITHOUT_UNIT = ('judged', 'stopped', 'pretraining_stopped')
 
-# Those that every file has, whatever ran.
+# The variables and attributes that every file has, whatever ran.
 _NEEDED = (
   'instantaneous_regret',
   'instantaneous_regret_sem',
@@ -103,11 +110,11 @@ class Builder:
   """Collects what an experiment finds into a Dataset."""
 
   def __init__(self, coords: Mapping[str, Sequence[Any]]):
-    """Makes room for everything, as not yet run.
+    """Makes room for everything, all of it not yet run.
 
     Args:
-      coords: All coordinates by dimension. Variables with an empty dimension
-        are left out (no candidates, no updates).
+      coords: All coordinates by dimension. A variable with an empty dimension
+        is left out, as there may be no candidates or no updates.
     """
     self._coords = {dim: list(labels) for dim, labels in coords.items()}
     self._arrays = {}
@@ -121,9 +128,10 @@ class Builder:
 
     Args:
       name: A key of `VARIABLES`.
-      values: Over the dimensions that are not labelled, in their order; axes
-        of the grid and of repetitions may be shorter than those of the file.
-      **labels: The label of each other dimension; for `candidate`, a list.
+      values: Over the dimensions without a label, in their order. Axes of the
+        grid and of repetitions may be shorter than those of the file.
+      **labels: The label of each other dimension; a list of them for
+        `candidate`.
     """
     if name not in self._arrays:
       return
@@ -152,12 +160,12 @@ class Builder:
       pretrain_seed: A label.
       method: A label; None for pretraining.
     """
-    names, at = ('pretraining_loss', 'pretraining_stopped'), {}
+    loss, step, at = 'pretraining_loss', 'pretraining_stopped', {}
     if method is not None:
-      names, at = ('tuning_loss', 'stopped'), {'method': method}
-    found = losses, stopped.stopped_step(losses)
-    for name, values in zip(names, found, strict=True):
-      self.put(name, values, pretrain_seed=pretrain_seed, **at)
+      loss, step, at = 'tuning_loss', 'stopped', {'method': method}
+    at['pretrain_seed'] = pretrain_seed
+    self.put(loss, losses, **at)
+    self.put(step, stopped.stopped_step(losses), **at)
 
   def put_regrets(
     self, method: str, pretrain_seed: int, eval_task: str, regrets: Any
@@ -168,7 +176,7 @@ class Builder:
       method: A label.
       pretrain_seed: A label.
       eval_task: A label.
-      regrets: With leading axes [L, P, R], of the grid and repetitions.
+      regrets: With leading axes [L, P, R], of the grid and of repetitions.
     """
     for name, values in (
       ('judged', np.ones(regrets.cumulative.shape[:3])),
@@ -209,9 +217,9 @@ class Builder:
 def save(
   dataset: xr.Dataset, path: str | os.PathLike[str], field: str = 'results'
 ) -> None:
-  """Writes the Dataset to a netCDF file, under its name once it is whole.
+  """Writes the Dataset to a netCDF file, which gets its name once it is whole.
 
-  The file ends with a line of its SHA-256, which readers of netCDF pass over.
+  The file ends with a line with its SHA-256, which readers of netCDF pass over.
 
   Raises:
     UserError: If it cannot be written.
@@ -220,9 +228,9 @@ def save(
     name: {'zlib': True, 'complevel': 1, 'shuffle': True}
     for name in dataset.data_vars
   }
-  # In memory first: HDF5 may end the process where a write of its own failed.
-  # And a copy: the view of a BytesIO that this is must not stay in a traceback,
-  # since Python (3.12.1) may crash where its collector meets the two.
+  # HDF5 may end the process if a write of its own fails; it writes to memory
+  # here. The result is a view of a BytesIO, and is copied, since Python 3.12.1
+  # may crash if its collector meets such a view in a traceback.
   data = bytes(dataset.to_netcdf(None, engine='h5netcdf', encoding=encoding))
   files.write_bytes(path, data, field, sealed=True)
 
@@ -234,8 +242,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     path: A `results.nc`, or a workdir that holds one.
 
   Raises:
-    UserError: If there is none, or if it is damaged, of another schema, or not
-      a results file.
+    UserError: If there is no such file, or if it is damaged, of another schema,
+      or not a results file.
   """
   needed = {name: VARIABLES[name][0] for name in _NEEDED}
   dataset = read(path, 'results.nc', SCHEMA_VERSION, needed, _ATTRIBUTES)
@@ -252,30 +260,31 @@ def read(
   variables: Mapping[str, Sequence[str]],
   attributes: Sequence[str] = (),
 ) -> xr.Dataset:
-  """Reads a netCDF file of ours, whatever is in it.
+  """Reads a netCDF file of this package.
 
   Args:
-    path: The file, or a workdir that holds it by its name.
-    name: Its name in a workdir.
-    version: Of its schema.
-    variables: That it must have, and their dimensions, each with labels.
-    attributes: That it must have.
+    path: The file, or a workdir that holds it.
+    name: The name of the file in a workdir.
+    version: The version of its schema.
+    variables: The variables that it must have, and their dimensions, each of
+      which must have labels.
+    attributes: The attributes that it must have.
 
   Raises:
-    UserError: If there is none, or if it is damaged, of another schema, or
-      lacks something.
+    UserError: If there is no such file, or if it is damaged, of another schema,
+      or lacks something.
   """
   path, kind = pathlib.Path(path), pathlib.Path(name).stem
   if path.is_dir():
     path = path / name
   if not path.is_file():
     raise errors.UserError(f'{kind}: no file {str(path)!r}')
-  # Before HDF5 sees it, which may take a wrong bit for work without end.
+  # A wrong bit may keep HDF5 busy for ever, so the seal is checked first.
   files.check_seal(path, kind)
   try:
     dataset = xr.load_dataset(path, engine='h5netcdf')
-  # Of what is no HDF5 file, or only the beginning of one, h5py says one thing
-  # or another, as many types.
+  # For a file that is no HDF5 file, or only the beginning of one, h5py raises
+  # errors of many types.
   except Exception as error:
     raise errors.UserError(
       f'{kind}: cannot read {str(path)!r}; it is cut off, damaged, or not a '
@@ -301,7 +310,7 @@ def read(
 
 
 def _missing(dataset, variables):
-  """Yields what a Dataset lacks of variables and the labels of dimensions."""
+  """Yields the variables and labelled dimensions that a Dataset lacks."""
   for name, dims in variables.items():
     if name not in dataset:
       yield f'variable {name}'
@@ -317,8 +326,8 @@ def _missing(dataset, variables):
 def select(data, **labels: Any):
   """Returns `data.sel(labels)` of a Dataset or a DataArray.
 
-  xarray's `sel` has an argument `method` of its own, which hides the dimension:
-  `select(dataset, method='SoftPT', eval_task='single_coin')` works.
+  xarray's `sel` has an argument `method` of its own, which hides the dimension.
+  Here `select(dataset, method='SoftPT', eval_task='single_coin')` works.
 
   Raises:
     UserError: If there is no such dimension, or a single label is not on it.
@@ -349,15 +358,15 @@ def sequence_regret(
     step: A report step.
     reference: `oracle` or `bayes`.
     estimator: `sampled`, `exact` or `paired`.
-    learning_rate: Of the grid; by default the best, see `grid.best`.
-    prefix_init: Of the grid; by default the best.
+    learning_rate: One of the grid; by default the best, see `selection.best`.
+    prefix_init: One of the grid; by default the best.
 
   Returns:
-    float64 [runs, S], all repetitions of all pretraining seeds that count.
+    float64 [runs, S], for all repetitions on all networks that count.
 
   Raises:
-    UserError: If a name is unknown, or the method was not run on the task or
-      with the settings, or all of its runs were stopped.
+    UserError: If a name is unknown, if the method was not run on the task or
+      with the settings, or if all of its runs were stopped.
   """
   for field, value in (
     ('method', method),
@@ -377,8 +386,8 @@ def sequence_regret(
     dataset = dataset.isel(selection.at(index))
   elif learning_rate is not None or prefix_init is not None:
     raise errors.UserError(
-      'learning_rate, prefix_init: the dataset holds what grid.choose chose '
-      'alone; give the whole one'
+      'learning_rate, prefix_init: the dataset holds only the settings that '
+      'selection.choose chose; give the whole one'
     )
   chosen = select(
     dataset.sequence_regret,

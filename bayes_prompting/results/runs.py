@@ -1,4 +1,4 @@
-"""A folder of runs: which are finished, and their tables as one."""
+"""A folder of runs: which runs are finished, and their summaries joined."""
 
 from collections.abc import Iterable
 import io
@@ -12,25 +12,24 @@ import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting import results
-from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import workdir
 from bayes_prompting.system import files
 
-# An older run that was moved aside, see `workdir.claim`.
+# The name of a run that was moved aside, see `workdir.claim`.
 _ASIDE = re.compile(r'.*\.\d{4}-\d{2}-\d{2}-\d{6}-\d+')
 
 
 def folders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-  """Returns the folders of all runs in a folder, finished or not, sorted.
+  """Returns the folders of all runs in a folder, sorted, finished or not.
 
   Raises:
     UserError: If the folder cannot be read.
   """
   folder = pathlib.Path(folder)
   try:
-    found = [*folder.iterdir()]
+    paths = [*folder.iterdir()]
   except OSError as error:
     raise errors.UserError(
       f'workdir: cannot read the folder {str(folder)!r} ({files.why(error)}); '
@@ -38,22 +37,22 @@ def folders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     ) from None
   return sorted(
     path
-    for path in found
+    for path in paths
     if (path / 'config.json').is_file() and not _ASIDE.fullmatch(path.name)
   )
 
 
 def runs(folder: str | os.PathLike[str]) -> dict[str, workdir.Workdir]:
   """Returns the finished runs in a folder, by name, sorted."""
-  found = [workdir.Workdir(path.absolute()) for path in folders(folder)]
-  return {run.path.name: run for run in found if run.results.is_file()}
+  every = [workdir.Workdir(path.absolute()) for path in folders(folder)]
+  return {run.path.name: run for run in every if run.results.is_file()}
 
 
 def load(folder: str | os.PathLike[str], name: str) -> xr.Dataset | None:
   """Returns the results of one run; None if it is not finished.
 
   Raises:
-    UserError: If there is no such folder of runs, or if what is in it cannot be
+    UserError: If there is no such folder of runs, or if the results cannot be
       read.
   """
   if not pathlib.Path(folder).is_dir():
@@ -78,7 +77,7 @@ def load_kind(
 
 
 def summaries(folder: str | os.PathLike[str]) -> pd.DataFrame:
-  """Returns the summaries of all finished runs, with their name in front.
+  """Returns the summaries of all finished runs, with the run's name in front.
 
   Raises:
     UserError: If one cannot be read.
@@ -95,20 +94,20 @@ def summaries(folder: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def _summary(path):
-  """Reads a summary; older ones have no columns of the grid."""
+  """Reads a summary."""
   text = io.StringIO(files.read_text(path, 'summary'))
   try:
     table = pd.read_csv(text, keep_default_na=False, na_values=[''])
-  except ValueError as error:  # Of pandas' own, too.
+  except ValueError as error:  # pandas' own errors are ValueErrors, too.
     raise errors.UserError(
       f'summary: cannot read {str(path)!r} ({files.why(error)}); delete it and '
       'run the same command again, which makes it anew'
     ) from None
-  lacks = [x for x in summary.COLUMNS if x not in (*table, *selection.AXES)]
-  if lacks:
+  missing = [column for column in summary.COLUMNS if column not in table]
+  if missing:
     raise errors.UserError(
       f'summary: {str(path)!r} is not a summary of this package (no column '
-      f'{lacks[0]})'
+      f'{missing[0]})'
     )
   return table
 
@@ -116,12 +115,12 @@ def _summary(path):
 def export(
   folder: str | os.PathLike[str], into: str | os.PathLike[str]
 ) -> pathlib.Path:
-  """Copies what is small of a folder of runs, to travel with a repository.
+  """Copies the small files of a folder of runs, to travel with a repository.
 
-  That is all tables and figures (PNG) of the folder itself, figures of runs
-  that were looked into (`dynamics`), of the joined summary the two estimates
-  that are reported (paired against the oracle, exact against Bayes), and
-  `runs.json`: each run's size, versions and device.
+  These are all tables and figures (PNG) of the folder itself, and the figures
+  of runs that were looked into (`dynamics`). The joined summary is written with
+  the two estimates that are reported: paired against the oracle, and exact
+  against Bayes. `runs.json` has each run's size, versions and device.
   """
   folder, into = pathlib.Path(folder), prepare_export(into)
   copies = {
@@ -148,7 +147,7 @@ def prepare_export(into: str | os.PathLike[str]) -> pathlib.Path:
   """Makes the folder that `export` writes to.
 
   Raises:
-    UserError: If it cannot be made, or written to.
+    UserError: If it cannot be made or written to.
   """
   into = pathlib.Path(into).expanduser()
   files.make_folder(into / 'figures', 'export')
@@ -158,7 +157,7 @@ def prepare_export(into: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def _record(run):
-  """Returns what says how large a run was, and what it was made with."""
+  """Returns how large a run was, and with which versions it was made."""
   record, config = workdir.read_record(run.path), workdir.read_config(run.path)
   return {
     'networks': config['pretraining']['num_seeds'],

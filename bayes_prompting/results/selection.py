@@ -1,17 +1,19 @@
 """Which settings of a grid a report shows: the best, by their tuning loss.
 
 A run may tune every method at several learning rates and from several
-initialisations of prefixes, axes `learning_rate` and `prefix_init` of the
-results; a method with nothing to choose on an axis stands at its first
-position. A report shows one position for each method: that with the smallest
-*tuning loss*, never that with the smallest regret. The regrets are the test. To
+initialisations of prefixes. These are the axes `learning_rate` and
+`prefix_init` of the results. A method with nothing to choose on an axis stands
+at its first position.
+
+A report shows one position for each method: the one with the smallest *tuning
+loss*, never the one with the smallest regret. The regrets are the test. To
 choose by them would tune on the test, and report luck on its sequences as
-skill, more of it for a method with more settings; the losses come from other
+skill, more of it for a method with more settings. The losses come from other
 sequences.
 
-A run that diverged (`counting`) says little of its settings but that others are
-safer. So positions are ranked by how many of their runs did, fewest first, then
-by the mean loss of those that did not.
+A run that diverged (see `stopped`) says little about its settings but that
+others are safer. So positions are ranked by how many of their runs diverged,
+fewest first, and then by the mean loss of the others.
 """
 
 from collections.abc import Sequence
@@ -22,10 +24,10 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import errors
-from bayes_prompting.results import stopped as stopped_lib
+from bayes_prompting.results import stopped as stopped_runs
 
 AXES = ('learning_rate', 'prefix_init')
-# Variables of results that have no such axes.
+# Variables of results without these axes.
 _WITHOUT = ('pretraining_loss', 'pretraining_stopped', 'candidate_loss')
 
 
@@ -33,9 +35,9 @@ class Choice(NamedTuple):
   """A position of the grid.
 
   Attributes:
-    learning_rate: Its rate; NaN for a method that follows no gradient.
-    prefix_init: Its initialisation; '' for a method that has none.
-    index: The position itself, on the axes learning rate and initialisation.
+    learning_rate: The rate; NaN for a method that follows no gradient.
+    prefix_init: The initialisation; '' for a method that has none.
+    index: The position on the axes `learning_rate` and `prefix_init`.
   """
 
   learning_rate: float
@@ -46,7 +48,7 @@ class Choice(NamedTuple):
 def final_loss(losses: np.ndarray) -> np.ndarray:
   """Returns the mean of losses [..., T] over the last tenth of the updates.
 
-  NaN of a run that diverged, at whatever update.
+  A run that diverged, at whatever update, has NaN.
   """
   losses = np.asarray(losses)
   count = max(losses.shape[-1] // 10, 1)
@@ -61,15 +63,15 @@ def first_best(
   """Returns the best position: the fewest diverged, then the smallest loss.
 
   Args:
-    losses: [S, L, P, R], final losses on each seed, at each rate, from each
-      initialisation, of each repetition. Those that are not finite diverged. A
-      position is as good as the mean of the others.
+    losses: [S, L, P, R], final losses on each network, at each rate, from each
+      initialisation, of each repetition. A loss that is not finite is of a run
+      that diverged. The mean of the others ranks a position.
     ran: bool [S, L, P, R], what was run.
-    stopped: [S], networks whose pretraining was stopped: what ran on them has
-      no say, unless there is nothing else. None of them by default.
+    stopped: bool [S], the networks whose pretraining was stopped; none by
+      default. Runs on them do not count, unless there are no others.
 
   Returns:
-    The position, of equals the first; (0, 0) where nothing was run.
+    The position, the first of equal ones; (0, 0) if nothing was run.
   """
   if len(stopped):
     sound = ran & ~np.asarray(stopped, bool)[:, None, None, None]
@@ -88,16 +90,16 @@ def restrict(
   labels: Sequence[Sequence[Any]],
   wanted: Sequence[Any],
 ) -> np.ndarray:
-  """Leaves of what was run that with the wanted settings.
+  """Restricts what was run to the wanted settings.
 
   Args:
     ran: bool [S, L, P, R].
-    method: For messages.
-    labels: Of the axes L and P.
+    method: Its name, for messages.
+    labels: The labels of the axes L and P.
     wanted: A label for each of these two axes, or None for any.
 
   Raises:
-    UserError: If nothing was run with a label.
+    UserError: If nothing was run with a wanted label.
   """
   for axis, label in enumerate(wanted, 1):
     if label is None:
@@ -115,7 +117,7 @@ def restrict(
 
 
 def whole(dataset: xr.Dataset) -> xr.Dataset:
-  """Returns a results file with both axes, also after `sel` of a setting."""
+  """Returns results with both axes, of which `sel` may have dropped some."""
   scalars = [
     axis for axis in AXES if axis in dataset.coords and not dataset[axis].ndim
   ]
@@ -136,56 +138,58 @@ def position(
   learning_rate: float | None = None,
   prefix_init: str | None = None,
 ) -> tuple[int, int]:
-  """Returns the best position of one method, of those with the given labels.
+  """Returns the best position of a method among those with the given labels.
 
   Raises:
     UserError: If the method was not run with these labels.
   """
-  one = dataset.sel({'method': method})
+  results = dataset.sel({'method': method})
   dims = ('pretrain_seed', *AXES, 'repetition')
-  ran = (one.judged == 1).any('eval_task').transpose(*dims).values
-  labels = [one[axis].values for axis in AXES]
+  ran = (results.judged == 1).any('eval_task').transpose(*dims).values
+  labels = [results[axis].values for axis in AXES]
   ran = restrict(ran, method, labels, (learning_rate, prefix_init))
   losses = np.zeros(ran.shape)
-  if 'tuning_loss' in one:
-    losses = final_loss(one.tuning_loss.transpose(*dims, 'tuning_step').values)
-  stopped = dataset.pretraining_stopped.notnull().values
-  if not stopped_lib.uses_network(one):
-    stopped = ()
+  if 'tuning_loss' in results:
+    tuning_loss = results.tuning_loss.transpose(*dims, 'tuning_step')
+    losses = final_loss(tuning_loss.values)
+  stopped = ()
+  if stopped_runs.uses_network(results):
+    stopped = dataset.pretraining_stopped.notnull().values
   return first_best(losses, ran, stopped)
 
 
 def best(dataset: xr.Dataset) -> dict[str, Choice]:
   """Returns the best settings of every method of a results file.
 
-  They are those with the smallest tuning loss: its mean over the last tenth of
-  the updates, all repetitions and all pretraining seeds. Settings at which
-  runs diverged come after those at which none did, see `first_best`.
+  The best settings have the smallest tuning loss: its mean over the last tenth
+  of the updates, all repetitions and all networks. Settings at which runs
+  diverged come after those at which none did, see `first_best`.
   """
-  found = {}
+  choices = {}
   for name in dataset.method.values.tolist():
     index = position(dataset, name)
-    found[name] = Choice(*_labels(dataset, name, index), index)
-  return found
+    choices[name] = Choice(*_labels(dataset, name, index), index)
+  return choices
 
 
 def _labels(dataset, method, index):
-  """The labels of a position, of those axes that mean something to a method."""
-  one = dataset.sel({'method': method})
+  """Returns the labels of a position, as far as they concern a method."""
+  results = dataset.sel({'method': method})
   rate, init = (
-    one[axis].values.tolist()[i] for axis, i in zip(AXES, index, strict=True)
+    results[axis].values.tolist()[i]
+    for axis, i in zip(AXES, index, strict=True)
   )
-  tried = [
-    (one.judged == 1).any(set(one.judged.dims) - {axis}).sum() for axis in AXES
-  ]
-  trained = one.stopped.notnull().any()  # At once, it has no loss at all.
-  if 'tuning_loss' in one:
-    trained |= one.tuning_loss.notnull().any()
+  judged = results.judged == 1
+  tried = [judged.any(set(judged.dims) - {axis}).sum() for axis in AXES]
+  # A run that was stopped at its first update has no loss at all.
+  trained = results.stopped.notnull().any()
+  if 'tuning_loss' in results:
+    trained |= results.tuning_loss.notnull().any()
   if not trained and tried[0] < 2:
     rate = np.nan
   if tried[1] > 1:
     return rate, init
-  # It has one initialisation, which may be its own, or none at all.
+  # There is one initialisation. It may be the method's own, or there is none.
   config = json.loads(dataset.attrs.get('config', '{}'))
   own = config.get('methods', {}).get(method, {}).get('init')
   own = own[0] if isinstance(own, list) and own else own
@@ -195,11 +199,11 @@ def _labels(dataset, method, index):
 def choose(dataset: xr.Dataset) -> xr.Dataset:
   """Returns a results file with every method at its best settings alone.
 
-  The axes of the grid are gone; coordinates of the same names say for each
-  method what was chosen. What has no such axes is returned as it is.
+  Coordinates replace the axes of the grid: they say what was chosen for each
+  method. Results without these axes are returned as they are.
 
   Raises:
-    UserError: If it is a part of a results file.
+    UserError: If it is only a part of a results file.
   """
   if not isinstance(dataset, xr.Dataset):
     raise errors.UserError(

@@ -1,16 +1,18 @@
 """Which runs count in statistics, and what is said of those that do not.
 
-A run (a repetition at a setting, on a network) whose loss or gradient is not
-finite at some update is stopped there, and stays as it was before. Its loss of
-that update is recorded as infinite or NaN, all later ones as NaN: losses alone
-say which runs were stopped, and when (`stopped_step`). What is left of such a
-run is not what was asked for, and neither is anything that was tuned on a
-network whose pretraining was stopped. Both are kept in the results file, left
-out of every statistic (`counted`), and named wherever one is shown (`notes`,
-`footnote`).
+A run is a repetition at a setting on a network. If its loss or gradient is not
+finite at some update, it is stopped there, and stays as it was before this
+update. The loss of this update is recorded as infinite or NaN, and all later
+losses as NaN. So losses alone say which runs were stopped, and when
+(`stopped_step`).
 
-An infinite regret is another matter: a predictor that rules out what happens
-loses infinitely much, and that counts.
+A stopped run is not what was asked for. Neither is anything that was tuned on a
+network whose pretraining was stopped. Both stay in the results file, are left
+out of every statistic (`counted`), and are named wherever a statistic is shown
+(`notes`, `footnote`).
+
+An infinite regret is another matter. A predictor that rules out what happens
+loses infinitely much, and this counts.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ import xarray as xr
 
 from bayes_prompting import settings
 
-_NAMED = 3  # Places that a note names; of more it says how many.
+_NAMED = 3  # A note names so many places, and counts the rest.
 WHY = 'loss or gradient was not finite'
 
 
@@ -30,8 +32,8 @@ class LeftOut(NamedTuple):
   """How many runs are left out.
 
   Attributes:
-    runs: Their number, at least 1.
-    of: How many there are with them.
+    runs: The number of runs that are left out, at least 1.
+    of: The number of all runs.
   """
 
   runs: int
@@ -48,7 +50,7 @@ def stopped_step(losses: np.ndarray) -> np.ndarray:
     losses: [..., T], of runs that were trained; T may be 0.
 
   Returns:
-    float32 [...], counted from 1; NaN of a run that was not stopped.
+    float32 [...], the update, counted from 1; NaN if a run was not stopped.
   """
   wrong = ~np.isfinite(losses)
   if not wrong.shape[-1]:
@@ -58,19 +60,19 @@ def stopped_step(losses: np.ndarray) -> np.ndarray:
 
 
 def uses_network(dataset: xr.Dataset) -> xr.DataArray:
-  """Returns bool over `method`: exact Bayes needs no network, all others do."""
+  """Returns bool over `method`, false for exact Bayes, which needs none."""
   known = json.loads(dataset.attrs.get('config', '{}')).get('methods', {})
 
-  def one(method):
+  def uses(method):
     predictor = known.get(method, {}).get('predictor', 'network')
     return method not in settings.REFERENCES and predictor != 'bayes'
 
-  found = np.vectorize(one, otypes=[bool])(dataset.method.values)
-  return dataset.method.copy(data=found)
+  by_method = np.vectorize(uses, otypes=[bool])(dataset.method.values)
+  return dataset.method.copy(data=by_method)
 
 
 def stopped(dataset: xr.Dataset) -> xr.DataArray:
-  """Returns bool over runs: stopped themselves, or on a network that was.
+  """Returns bool over runs: true if it or its network was stopped.
 
   Args:
     dataset: A results file, or a part of one, with `stopped` and
@@ -81,7 +83,7 @@ def stopped(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def counted(dataset: xr.Dataset) -> xr.DataArray:
-  """Returns which runs count in statistics: they were judged, and not stopped.
+  """Returns which runs count: those that were judged and not stopped.
 
   Args:
     dataset: A results file, or a part of one.
@@ -89,40 +91,40 @@ def counted(dataset: xr.Dataset) -> xr.DataArray:
   Returns:
     bool, over the dimensions of `judged`, in their order.
   """
-  found = (dataset.judged == 1) & ~stopped(dataset)
-  return found.transpose(*dataset.judged.dims)
+  counts = (dataset.judged == 1) & ~stopped(dataset)
+  return counts.transpose(*dataset.judged.dims)
 
 
 def left_out(
   dataset: xr.Dataset, eval_task: str | None = None
 ) -> dict[str, LeftOut]:
-  """Returns of which methods runs were judged that do not count.
+  """Returns how many judged runs of each method do not count, if any.
 
   Args:
-    dataset: A results file, or what `grid.choose` left of it.
-    eval_task: Judged on this; by default on any task.
+    dataset: A results file, or what `selection.choose` returns.
+    eval_task: The task that runs were judged on; any task by default.
   """
   judged = dataset.judged == 1
   if eval_task is None:
     judged = judged.any('eval_task')
   else:
     judged = judged.sel(eval_task=eval_task)
-  lost, found = judged & stopped(dataset), {}
+  lost, by_method = judged & stopped(dataset), {}
   for method in dataset.method.values.tolist():
     at = {'method': method}
     runs = int(lost.sel(at).sum())
     if runs:
-      found[method] = LeftOut(runs, int(judged.sel(at).sum()))
-  return found
+      by_method[method] = LeftOut(runs, int(judged.sel(at).sum()))
+  return by_method
 
 
 def notes(dataset: xr.Dataset) -> list[str]:
   """Returns what is to be said under a table: sentences, none if all count.
 
   Args:
-    dataset: As `grid.choose` leaves it.
+    dataset: What `selection.choose` returns.
   """
-  found = [
+  sentences = [
     f'Network {int(seed)}: its pretraining was stopped at update '
     f'{int(step)}, where its {WHY}; what ran on it is left out.'
     for seed, step in zip(
@@ -134,12 +136,12 @@ def notes(dataset: xr.Dataset) -> list[str]:
   ]
   for method, left in left_out(dataset).items():
     said = '; '.join(_places(dataset, method))
-    found.append(f'Left out of {method}: {left} runs ({said}).')
-  return found
+    sentences.append(f'Left out of {method}: {left} runs ({said}).')
+  return sentences
 
 
 def _places(dataset, method):
-  """Returns where runs of a method were stopped, as one text or two."""
+  """Returns where runs of a method were stopped, in one or two texts."""
   at = {'method': method}
   judged = (dataset.judged == 1).any('eval_task').sel(at)
   judged = judged.transpose('pretrain_seed', 'repetition').values
@@ -154,25 +156,29 @@ def _places(dataset, method):
       own.append(f'update {steps.values[i, j]:.0f} of {of}')
   more = f' and {len(own) - _NAMED} more' * (len(own) > _NAMED)
   networks = [f'{seeds[i]}' for i in np.flatnonzero(judged.any(1) & lost)]
-  found = [f'all on network {" and ".join(networks)}'] if networks else []
+  texts = [f'all on network {" and ".join(networks)}'] if networks else []
   if own:
-    found.append(f'{WHY} at {", ".join(own[:_NAMED])}{more}')
-  return found
+    texts.append(f'{WHY} at {", ".join(own[:_NAMED])}{more}')
+  return texts
 
 
 def elsewhere(dataset: xr.Dataset, chosen: xr.Dataset) -> dict[str, int]:
-  """Returns how many runs of methods were stopped at settings not chosen.
+  """Returns how many runs of each method were stopped at settings not chosen.
 
   Args:
     dataset: A results file, with its grid.
-    chosen: What `grid.choose` left of it.
+    chosen: What `selection.choose` returns for it.
   """
   counts = []
-  for one in (dataset, chosen):
-    own = (one.judged == 1).any('eval_task') & one.stopped.notnull()
+  for results in (dataset, chosen):
+    own = (results.judged == 1).any('eval_task') & results.stopped.notnull()
     counts.append(own.sum(set(own.dims) - {'method'}).values)
-  more = zip(dataset.method.values.tolist(), *counts, strict=True)
-  return {m: int(x - y) for m, x, y in more if x > y}
+  by_method = zip(dataset.method.values.tolist(), *counts, strict=True)
+  return {
+    method: int(everywhere - shown)
+    for method, everywhere, shown in by_method
+    if everywhere > shown
+  }
 
 
 def together(
@@ -181,20 +187,20 @@ def together(
   """Returns what is left out of several results files, {run: {method: ...}}."""
   return {
     f'{method} in {name}': left
-    for name, found in runs.items()
-    for method, left in found.items()
+    for name, by_method in runs.items()
+    for method, left in by_method.items()
   }
 
 
 def footnote(left: Mapping[str, LeftOut]) -> str:
-  """Returns what a figure says of runs that it leaves out, '' of none.
+  """Returns what a figure says of the runs that it leaves out; '' for none.
 
   Args:
     left: By method, or by a name that says more.
   """
   if not left:
     return ''
-  # Spaces that no line is broken at.
+  # No line is broken within a name: its spaces do not break.
   each = [f'{name} ({runs} runs)' for name, runs in left.items()]
   said = ', '.join(text.replace(' ', '\xa0') for text in each)
   return f'Left out, as {WHY}: {said}.'

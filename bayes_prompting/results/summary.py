@@ -1,4 +1,4 @@
-"""Summaries of a results file: the table, its CSV, and paired comparisons."""
+"""The summary of a results file: its table, its CSV, paired comparisons."""
 
 import os
 from typing import Any
@@ -32,7 +32,7 @@ FLOAT_FORMAT = '%.6g'  # Of the CSV file.
 
 
 def _mean_and_sem(runs: np.ndarray) -> tuple[float, float]:
-  """Mean over all, and its standard error over sequences, of [runs, S]."""
+  """Returns the mean of [runs, S] and its standard error over sequences."""
   mean = runs.mean(0)
   with np.errstate(invalid='ignore'):  # The error of an infinite mean is NaN.
     sem = mean.std(ddof=1) / np.sqrt(len(mean)) if len(mean) > 1 else np.nan
@@ -60,28 +60,30 @@ def compare(
     estimator: `sampled`, `exact` or `paired`.
 
   Returns:
-    Mean difference in cumulative regret, `method` minus `other`, in nats, each
-    averaged over its repetitions first, and its standard error over sequences:
-    of these networks and repetitions, not of others.
+    The mean difference in cumulative regret, `method` minus `other`, in nats.
+    Each of the two is averaged over its repetitions first. And the standard
+    error of this difference over sequences; it says nothing of other networks
+    and repetitions.
   """
   args = (eval_task, step, reference, estimator)
   first = results.sequence_regret(dataset, method, *args).mean(0)
   second = results.sequence_regret(dataset, other, *args).mean(0)
-  with np.errstate(invalid='ignore'):  # Of two infinities, NaN.
+  with np.errstate(invalid='ignore'):  # Two infinities differ by NaN.
     return _mean_and_sem((first - second)[None])
 
 
 def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   """Returns the summary, one row for each method, task, step and estimate.
 
-  Median and quartiles are over the `runs`, repetitions of all pretraining
-  seeds, of the mean over sequences. `sem_sequences` is the standard error, over
-  sequences, of the mean over these runs: it says nothing of other networks, and
-  of an infinite mean there is none. So many runs as `stopped` says are left
-  out, see `counting`; statistics are NaN where no other is left. NaN beside
-  runs that count is a fault, see `notes`.
-  Each method is at the best settings of the grid, see `grid.best`; the last
-  columns say which, where they mean anything to it.
+  A run is a repetition on a network, and has the mean over its sequences. The
+  median and the quartiles are over the `runs` that count. `sem_sequences` is
+  the standard error, over sequences, of the mean over these runs. It says
+  nothing of other networks, and is NaN if the mean is infinite. `stopped` runs
+  are left out, see `results.stopped`; statistics are NaN if no other run is
+  left. NaN beside runs that count is a fault, see `notes`.
+
+  Each method is at the best settings of the grid, see `selection.best`. The
+  last columns say which settings these are, if the method has any.
   """
   dataset, rows = selection.choose(dataset), []
   estimates = ('report_step', 'reference', 'estimator')
@@ -98,13 +100,13 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
     left_out = int((judged[i, j] & ~ran).sum())
     here = [dataset.method.values[i].item(), dataset.eval_task.values[j].item()]
     settings = [dataset[axis].values[i].item() for axis in selection.AXES]
-    # One method on one task at once: what is not read need not be converted.
-    found = regrets.values[i, j].astype(np.float64)
-    for values in np.ndindex(*found.shape[:3]):
-      runs = found[values][ran]
+    # float64 takes twice the memory, so it is made of one method and task.
+    by_estimate = regrets.values[i, j].astype(np.float64)
+    for index in np.ndindex(*by_estimate.shape[:3]):
+      runs = by_estimate[index][ran]
       labels = [
         dataset[dim].values[k].item()
-        for dim, k in zip(estimates, values, strict=True)
+        for dim, k in zip(estimates, index, strict=True)
       ]
       sizes = len(runs), left_out
       row = (*here, *labels, *_statistics(runs), *sizes, *settings)
@@ -113,7 +115,7 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def _statistics(runs: np.ndarray) -> tuple[float, ...]:
-  """Median, quartiles, mean and its standard error, of [runs, S]."""
+  """Returns median, quartiles, mean and its standard error of [runs, S]."""
   if not len(runs):
     return (np.nan,) * 5
   q25, median, q75 = _quartiles(runs.mean(-1))
@@ -121,19 +123,19 @@ def _statistics(runs: np.ndarray) -> tuple[float, ...]:
 
 
 def _quartiles(values: np.ndarray) -> np.ndarray:
-  """Quartiles over repetitions; with infinite ones, the nearest repetition."""
+  """Returns quartiles; if some values are infinite, the nearest values."""
   finite = np.isfinite(values).all()
   method = 'linear' if finite else 'nearest'
   return np.quantile(values, (0.25, 0.5, 0.75), method=method)
 
 
 def _shown(setting: object) -> str:
-  """Returns a setting as text, none for a method without."""
+  """Returns a setting as text; '' for a method without it."""
   return str(setting) if isinstance(setting, str) or setting > 0 else ''
 
 
 def save(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-  """Writes a summary as CSV, under its name once it is whole.
+  """Writes a summary as CSV, which gets its name once it is whole.
 
   Raises:
     UserError: If it cannot be written.
@@ -147,7 +149,7 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
 
   Args:
     dataset: As built or loaded.
-    step: A report step; the first of them, the tuning length, by default.
+    step: A report step; by default the first one, the tuning length.
   """
   step = int(dataset.report_step[0]) if step is None else step
   chosen = selection.choose(dataset)
@@ -179,7 +181,7 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
 
 
 def headline(chosen: xr.Dataset) -> pd.DataFrame:
-  """Returns of the summary the paired regret against the oracle."""
+  """Returns the summary of the paired regret against the oracle."""
   return summarize(chosen.sel(reference=['oracle'], estimator=['paired']))
 
 
@@ -199,24 +201,24 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
 
   Args:
     dataset: As loaded, with its grid.
-    chosen: What `grid.choose` left of it.
+    chosen: What `selection.choose` returns for it.
 
   Returns:
     Sentences; none if nothing was stopped, and no regret is NaN.
   """
-  found = stopped.notes(chosen)
+  sentences = stopped.notes(chosen)
   others = stopped.elsewhere(dataset, chosen)
   if others:
     each = ', '.join(f'{method} ({runs})' for method, runs in others.items())
-    found.append(
+    sentences.append(
       f'At settings that are not shown runs were stopped, too: {each}.'
     )
   wrong = chosen.sequence_regret.isnull().any('sequence')
   wrong &= stopped.counted(chosen)
   wrong = wrong.any(set(wrong.dims) - {'method'})
   for method in chosen.method.values[wrong.values].tolist():
-    found.append(
+    sentences.append(
       f'{method}: regrets are not numbers though its runs were not stopped. '
       'This is a fault of the program, or of the task; nothing was left out.'
     )
-  return found
+  return sentences

@@ -155,7 +155,7 @@ def test_a_part_of_the_grid_is_a_grid():
   assert (rows.loc['SoftPT', 'learning_rate'] == 1e-1).all()
   assert (rows.loc['SoftPT', 'prefix_init'] == 'zeros').all()
   # What was chosen has no others to ask for.
-  with pytest.raises(errors.UserError, match='grid.choose'):
+  with pytest.raises(errors.UserError, match='selection.choose'):
     chosen = selection.choose(dataset)
     results.sequence_regret(chosen, 'SoftPT', 'home', 2, learning_rate=1e-1)
 
