@@ -1,1 +1,1 @@
-"""Numbers with bounds, intervals and verdicts."""
+"""Claims: numbers with bounds, intervals and verdicts."""

@@ -1,1 +1,1 @@
-"""One folder a study: the paper, and our own experiments."""
+"""Studies, one in each folder: the paper, and our own experiments."""

@@ -1,1 +1,1 @@
-"""Exact answers that need no network."""
+"""Exact answers about priors, targets and prompts, without a network."""

@@ -1,1 +1,1 @@
-"""How much data does a tuner need?"""
+"""The data study: how much data does a tuner need?"""

@@ -1,1 +1,1 @@
-"""How many sources make a network learn the prior?"""
+"""The diversity study: how many sources teach a network the prior?"""

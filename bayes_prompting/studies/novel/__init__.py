@@ -1,1 +1,1 @@
-"""What if the prior rules the target out?"""
+"""The novel study: what if the prior rules the target out?"""

@@ -1,1 +1,1 @@
-"""The claims, figures and runs of Genewein et al., arXiv 2505.17010."""
+"""The paper (Genewein et al., arXiv 2505.17010): claims, figures and runs."""

@@ -1,1 +1,1 @@
-"""Which prompts are best, and by whom?"""
+"""The prompts study: which hard prefixes are best, and for which predictor?"""
