@@ -1,6 +1,7 @@
-"""What the file of a tuned prefix or adapter says of itself, in plain values.
+"""What the file of a tuned prefix or adapter says about it, in plain values.
 
-See `sharing`, which makes and uses such files.
+`sharing` makes and uses such files. Whoever wrote a file may have written
+anything, so its fields are checked before they are used.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ from bayes_prompting.storage import checkpoints
 from bayes_prompting.storage import tensor_file
 from bayes_prompting.storage import workdir
 
-# What a file holds of itself, and the types of it.
+# The fields of a file, and their types. The network of exact Bayes is None.
+_TASK = {'name': str, 'spec': dict}
 _FIELDS = {
   'method': str,
   'tuner': dict,
@@ -28,16 +30,14 @@ _FIELDS = {
   'seed': int,
   'repetition': int,
   'learning_rate': float,
-  'prefix_init': str,
-  'network': (dict, type(None)),
-  'prior': dict,
-  'target': dict,
+  'network': {'weights': str, 'hash': str, 'vocab_size': int, 'spec': dict},
+  'prior': _TASK,
+  'target': _TASK,
   'tuning': dict,
   'regrets': dict,
   'versions': dict,
 }
-_NETWORK = {'weights': str, 'hash': str, 'vocab_size': int, 'spec': dict}
-_TASK = {'name': str, 'spec': dict}
+_TUNING = ('num_steps', 'batch_size', 'length', 'num_sequences', 'schedule')
 
 
 def describe(
@@ -45,117 +45,109 @@ def describe(
   folder: workdir.Workdir,
   method: build.Method,
   seed: int,
-  at: tuple[int, int, int],
+  rate: int,
+  init: int,
+  repetition: int,
 ) -> dict[str, Any]:
-  """Returns what a file will say of itself.
+  """Returns what a file will say.
 
   Args:
-    lab: What ran.
-    folder: Where it lies. Regrets are taken from its results, if it has any.
-    method: Which method.
+    lab: The configuration, built.
+    folder: Its workdir. Regrets are taken from its results, if it has any.
+    method: The method.
     seed: The pretraining seed.
-    at: The position on the axes [L, P, R], see `lab.Lab.shape`.
+    rate: The index of the learning rate in the grid.
+    init: The index of the prefix initialisation in the grid.
+    repetition: The tuning repetition.
   """
-  config = lab.config
-  fields = dict(config['methods'][method.name])
-  fields.pop('predictor', None)
-  prior = fields.pop('task', lab.pretraining_task)
-  inits = fields.get('init')
+  config, run = lab.config, workdir.read_record(folder.path)
+  tuner = dict(config['methods'][method.name])
+  tuner.pop('predictor', None)
+  prior = tuner.pop('task', lab.pretraining_task)
+  inits = tuner.get('init')
   if isinstance(inits, list) and all(isinstance(x, str) for x in inits):
-    fields['init'] = inits[at[1]]
-  record = workdir.read_record(folder.path)
-  tuning = ('num_steps', 'batch_size', 'length', 'num_sequences', 'schedule')
+    tuner['init'] = inits[init]
+  network = None
+  if not method.is_bayes:
+    made = checkpoints.metadata(folder.pretrained(seed))
+    network = {
+      'weights': tensor_file.digest(loading.pretrained(lab, folder, seed)),
+      'hash': str(made.get('hash', '')),
+      'vocab_size': lab.network.vocab_size,
+      'spec': config['network'],
+    }
+  regrets = {}
+  if folder.results.is_file():
+    paired = results.select(
+      results.load(folder.results).cumulative_regret,
+      method=method.name,
+      pretrain_seed=seed,
+      estimator='paired',
+    ).isel(learning_rate=rate, prefix_init=init, repetition=repetition)
+    regrets = {
+      task: _regrets(lab, task, paired.sel(eval_task=task))
+      for task in config['evaluation']['tasks']
+    }
   return {
     'method': method.name,
-    'tuner': fields,
+    'tuner': tuner,
     'run': folder.path.name,
     'seed': seed,
-    'repetition': at[2],
-    'learning_rate': lab.rates(method)[at[0]],
-    'prefix_init': fields.get('init') or '',
-    'network': None if method.is_bayes else _network(lab, folder, seed),
+    'repetition': repetition,
+    'learning_rate': method.learning_rates[rate],
+    'network': network,
     'prior': {'name': prior, 'spec': config['tasks'][prior]},
     'target': {'name': lab.target, 'spec': config['tasks'][lab.target]},
-    'tuning': {name: config['tuning'][name] for name in tuning},
-    'regrets': _stored_regrets(lab, folder, method.name, seed, at),
-    'versions': {x: record.get(x) for x in ('numerical', 'other')},
+    'tuning': {name: config['tuning'][name] for name in _TUNING},
+    'regrets': regrets,
+    'versions': {name: run.get(name) for name in ('numerical', 'other')},
   }
 
 
-def _network(lab, folder, seed):
-  made = checkpoints.metadata(folder.pretrained(seed))
+def _regrets(lab, task, paired):
+  """Returns the regrets of one task, and a hash of its sequences."""
+  values = [
+    (reference, step, float(paired.sel(reference=reference, step=step)))
+    for reference in regret.REFERENCES
+    for step in lab.report_steps
+  ]
   return {
-    'weights': tensor_file.digest(loading.pretrained(lab, folder, seed)),
-    'hash': str(made.get('hash', '')),
-    'vocab_size': lab.network.vocab_size,
-    'spec': lab.config['network'],
+    'sequences': fingerprint.sequences(lab.config, task),
+    # JSON has no infinity: it is kept as text.
+    'paired': [(*at, x if np.isfinite(x) else str(x)) for *at, x in values],
   }
-
-
-def _stored_regrets(lab, folder, method, seed, at):
-  """Returns the paired regrets of a results file, at the report steps."""
-  if not folder.results.is_file():
-    return {}
-  curves = results.select(
-    results.load(folder.results).cumulative_regret,
-    method=method,
-    pretrain_seed=seed,
-    estimator='paired',
-  )
-  rate, init, repetition = at
-  curves = curves.isel(
-    learning_rate=rate, prefix_init=init, repetition=repetition
-  )
-  return {
-    task: {
-      'sequences': fingerprint.sequences(lab.config, task),
-      'paired': {
-        reference: {
-          str(step): _number(float(curves.sel(at | {'step': step})))
-          for step in lab.report_steps
-        }
-        for reference in regret.REFERENCES
-        for at in [{'eval_task': task, 'reference': reference}]
-      },
-    }
-    for task in lab.config['evaluation']['tasks']
-  }
-
-
-def _number(value):
-  """Returns a number as JSON has it: what is infinite as text."""
-  return value if np.isfinite(value) else str(value)
 
 
 def read(
   path: str | os.PathLike[str],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """Returns the arrays of a file by path, and what it says of itself.
+  """Returns the arrays of a file by path, and what it says about them.
 
   Raises:
-    UserError: If there is none, if it is no adapter, or if it was changed.
+    UserError: If there is no such file, if it is no adapter, or if it was
+      changed.
   """
   arrays, metadata = tensor_file.load_arrays(path)
+  fields = dict(_FIELDS)
+  if 'network' in metadata and metadata['network'] is None:
+    del fields['network']
   try:
-    _check_types('', metadata, _FIELDS)
-    if metadata['network'] is not None:
-      _check_types('network.', metadata['network'], _NETWORK)
-    for task in ('prior', 'target'):
-      _check_types(f'{task}.', metadata[task], _TASK)
+    _check('', metadata, fields)
   except errors.UserError as error:
     raise errors.UserError(f'file: {os.fspath(path)!r}: {error}') from None
   return arrays, metadata
 
 
-def _check_types(field, values, wanted):
-  for name, kind in wanted.items():
-    value = values.get(name)
-    fits = isinstance(value, kind) and not isinstance(value, bool)
-    if name not in values or not fits:
-      raise errors.UserError(
-        f'{field}{name}: missing or of another type, got '
-        f'{tensor_file.short(value)}'
-      )
+def _check(field, value, kind):
+  """Checks that a value is of a type, or has fields of these types."""
+  if isinstance(kind, dict):
+    inside = value if isinstance(value, dict) else {}
+    for name, kind_inside in kind.items():
+      _check(f'{field}.{name}'.lstrip('.'), inside.get(name), kind_inside)
+  elif not isinstance(value, kind) or isinstance(value, bool):
+    raise errors.UserError(
+      f'{field}: missing or of another type, got {tensor_file.short(value)}'
+    )
 
 
 def stored(
@@ -164,51 +156,25 @@ def stored(
   """Returns the regrets that a file holds, by reference and step.
 
   Args:
-    metadata: What it says of itself; whoever wrote it.
+    metadata: What the file says, whoever wrote it.
     task: An evaluation task.
-    sequences: Which it must have been on, see `fingerprint.sequences`; there
-      are none of others.
+    sequences: A hash of the sequences, see `fingerprint.sequences`. The result
+      is empty if the file's regrets are on others, or are malformed.
   """
-  held = metadata['regrets'].get(task)
-  if not isinstance(held, dict) or held.get('sequences') != sequences:
+  try:
+    held = metadata['regrets'][task]
+    if held['sequences'] != sequences:
+      return {}
+    return {(ref, int(step)): float(x) for ref, step, x in held['paired']}
+  except (KeyError, OverflowError, TypeError, ValueError):
     return {}
-  paired = held.get('paired')
-  paired = paired if isinstance(paired, dict) else {}
-  return {
-    (reference, int(step)): value
-    for reference, values in paired.items()
-    if isinstance(values, dict)
-    for step, value in values.items()
-    if isinstance(value, float) and step.isdecimal() and len(step) < 10
-  }
 
 
 def text(metadata: Mapping[str, Any]) -> str:
-  """Returns what a file says of itself, for people."""
-
-  def show(value):
-    # JSON leaves nothing in it that a terminal would obey.
-    line = json.dumps(value)
-    return line if len(line) <= 200 else f'{line[:197]}...'
-
-  network, tuning = metadata['network'], metadata['tuning']
-  if network is None:
-    on = 'exact Bayes of the prior'
-  else:
-    on = (
-      f'{show(network["spec"])}, vocabulary {network["vocab_size"]}, weights '
-      f'{show(network["weights"][:12])}, hash {show(network["hash"][:16])}'
-    )
-  setting = f'learning rate {metadata["learning_rate"]}'
-  numerical = metadata['versions'].get('numerical')
-  lines = {
-    'Method': f'{show(metadata["method"])} of run {show(metadata["run"])}, '
-    f'seed {metadata["seed"]}, repetition {metadata["repetition"]}, {setting}',
-    'Tuner': show(metadata['tuner']),
-    'Network': on,
-    'Prior': show(metadata['prior']),
-    'Target': show(metadata['target']),
-    'Tuning': show(tuning),
-    'Versions': show(numerical),
-  }
-  return '\n'.join(f'{name:<8} {value}' for name, value in lines.items())
+  """Returns what a file says, but for its regrets, in a line for each field."""
+  # JSON escapes whatever a terminal would obey.
+  values = {x: json.dumps(metadata[x]) for x in _FIELDS if x != 'regrets'}
+  return '\n'.join(
+    f'{name:<14} {value if len(value) <= 300 else f"{value[:297]}..."}'
+    for name, value in values.items()
+  )

@@ -1,9 +1,10 @@
-"""One tuned prefix or adapter as a file that somebody else can use.
+"""Saves one tuned prefix or adapter as a file that somebody else can use.
 
-The file (`portable`) holds the tunable of one repetition at one setting, and
-what it belongs to: the tuner's spec, the network by a digest of its weights, or
-for methods of exact Bayes the prior's spec, and what came of it. It holds no
-network: it is loaded onto the one that it was tuned on, and onto no other.
+The file (`tensor_file`) holds the tunable of one repetition at one setting, and
+says what it belongs to: the tuner's spec; the network, by a digest of its
+weights, or the prior's spec for a method of exact Bayes; and the regrets that
+it had. It holds no network. It is loaded onto the network that it was tuned on,
+and onto no other.
 
     sharing.save('runs/demo', 'SoftPT', 'prefix.safetensors')
     predictor, params, state = sharing.load('prefix.safetensors', 'runs/other')
@@ -18,7 +19,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -29,8 +29,8 @@ from bayes_prompting import regret
 from bayes_prompting import types
 from bayes_prompting.adapters import attach
 from bayes_prompting.adapters import record
-from bayes_prompting.claims import samples
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import loading
 from bayes_prompting.storage import tensor_file
 from bayes_prompting.system import distributed
@@ -51,41 +51,50 @@ def save(
   """Saves what a method tuned, to be loaded elsewhere.
 
   Args:
-    workdir: Of a run that has tuned; regrets are added if it was evaluated.
-    method: Its name, e.g. `SoftPT`.
+    workdir: Of a run that has tuned. If the run was also evaluated, the file
+      holds its regrets.
+    method: The method's name, e.g. `SoftPT`.
     path: The file.
     seed: The pretraining seed.
     repetition: The tuning repetition.
-    learning_rate: Of the grid; by default the best, see `grid.best`.
-    prefix_init: Of the grid; by default the best.
-    overwrite: Move a file that has this name aside, dated.
+    learning_rate: One of the grid; by default the best, see `selection.best`.
+    prefix_init: One of the grid; by default the best.
+    overwrite: Whether to move a file that has this name aside, dated.
     allow_plugins: See `loading.load`.
 
   Returns:
-    What the file says of itself.
+    What the file says.
 
   Raises:
     UserError: If there is no such run, method, seed, repetition or setting, if
-      the method tunes nothing, or if the file cannot be written.
+      the method tunes nothing, if the repetition was stopped, or if the file
+      cannot be written.
   """
   path = pathlib.Path(path).expanduser()
   lab, folder = loading.load(workdir, allow_plugins)
-  found = lab.methods[checks.one_of('method', method, lab.methods)]
+  tuned = lab.methods[checks.one_of('method', method, lab.methods)]
   distributed.on_first(lambda: _check_free(path, overwrite))
-  wanted = seed, learning_rate, prefix_init
-  _, tunables = loading.tuned(lab, folder, found, *wanted)
-  tunable = loading.of_repetition(lab, found, tunables, repetition)
+  setting = learning_rate, prefix_init
+  _, tunables = loading.tuned(lab, folder, tuned, seed, *setting)
+  tunable = loading.of_repetition(lab, tuned, tunables, repetition)
   if not jax.tree.leaves(tunable):
     raise errors.UserError(f'method: {method} tunes nothing, nothing to save')
-  at = (*loading.position(lab, folder, found, *wanted[1:]), repetition)
-  if loading.stopped(lab, folder, found, seed, at[:2])[repetition]:
+  position = loading.position(lab, folder, tuned, *setting)
+  if loading.stopped(lab, folder, tuned, seed, position)[repetition]:
     raise errors.UserError(
       f'repetition: {repetition} of {method} was stopped, as its loss, or that '
       'of its network, was not finite; choose another'
     )
-  metadata = record.describe(lab, folder, found, seed, at)
+  metadata = record.describe(lab, folder, tuned, seed, *position, repetition)
   data = tensor_file.encode({'tunable': tunable}, metadata)
-  distributed.on_first(lambda: _write(path, data, overwrite))
+
+  def write():
+    _check_free(path, overwrite)
+    if path.exists():
+      files.move_aside(path, 'file')
+    files.write_bytes(path, data)
+
+  distributed.on_first(write)
   return metadata
 
 
@@ -97,26 +106,19 @@ def _check_free(path, overwrite):
     )
 
 
-def _write(path, data, overwrite):
-  _check_free(path, overwrite)
-  if path.exists():
-    files.move_aside(path, 'file')
-  files.write_bytes(path, data)
-
-
 def load(
   path: str | os.PathLike[str],
   source: attach.Source,
   allow_plugins: bool = False,
 ) -> tuple[types.Predictor, types.Params, types.State]:
-  """Loads what a file makes of a network: as `loading.load_predictor` does.
+  """Loads a predictor as a file adapts it, see `loading.load_predictor`.
 
-  Arguments and errors are those of `attaching.attach`. To go on tuning, take
-  tuner and tunable from there.
+  Arguments and errors are those of `attach.attach`, which returns tuner and
+  tunable for further tuning.
   """
-  found = attach.attach(path, source, allow_plugins)
-  bound = found.tuner.bind(found.predictor, found.params, found.tunable)
-  return found.predictor, *bound
+  adapter = attach.attach(path, source, allow_plugins)
+  predictor, params = adapter.predictor, adapter.params
+  return predictor, *adapter.tuner.bind(predictor, params, adapter.tunable)
 
 
 def regrets(
@@ -129,19 +131,19 @@ def regrets(
 
   Args:
     path: The file.
-    workdir: Of a run with the network that it was tuned on.
-    tasks: Some of its evaluation tasks; all without any.
-    allow_plugins: See `attaching.attach`.
+    workdir: Of a run with the network that the file was tuned on.
+    tasks: Some of the run's evaluation tasks; by default all.
+    allow_plugins: See `attach.attach`.
 
   Returns:
-    A row for each task, reference and report step: the paired `regret` in nats
-    summed up to the step, mean over the workdir's sequences, its standard error
-    `sem`, and `stored`, what it was where it was tuned; NaN if that was on
-    other sequences, or is not known. On the same kind of device and with the
-    same versions they are the same to the bit.
+    A row for each task, reference and report step. `regret` is the paired
+    regret in nats, summed up to the step, mean over the workdir's sequences;
+    `sem` is its standard error. `stored` is the regret that the file holds; NaN
+    if it is on other sequences or not known. On the same kind of device and
+    with the same versions, `regret` and `stored` agree to the bit.
   """
   with registry.plugins(allow_plugins):
-    found = attach.attach(path, workdir)
+    adapter = attach.attach(path, workdir)
     lab, _ = loading.load(workdir)
   names = lab.config['evaluation']['tasks']
   for name in tasks:
@@ -149,43 +151,34 @@ def regrets(
   rows = []
   with lab.precision():
     for name in tasks or names:
-      rows += _regrets(lab, found, name)
+      rows += _regrets(lab, adapter, name)
   columns = ['eval_task', 'reference', 'step', 'regret', 'sem', 'stored']
   return pd.DataFrame(rows, columns=columns)
 
 
-def _regrets(lab, found, name):
+def _regrets(lab, adapter, name):
   """Returns the rows of one task."""
-  sizes, mesh = lab.config['evaluation'], lab.row_mesh()
-  key = evaluation.task_key(lab.root, name)
-  task = evaluation.make_task(
-    key, lab.priors[name], sizes['num_sequences'], sizes['length'], mesh
-  )
-  tunables = jax.tree.map(lambda x: jnp.asarray(x)[None], found.tunable)
-  made = evaluation.evaluate(
-    found.predictor,
-    found.params,
-    found.tuner,
-    tunables,
-    task,
+  evaluated = evaluation.evaluate(
+    adapter.predictor,
+    adapter.params,
+    adapter.tuner,
+    jax.tree.map(lambda x: np.asarray(x)[None], adapter.tunable),
+    evaluation.task_of(lab, name),
     lab.report_steps,
-    mesh=mesh,
+    mesh=lab.row_mesh(),
   )
-  at = (0, slice(None), regret.ESTIMATORS.index('paired'))
-  curves, sems = (
-    np.asarray(x)[at] for x in (made.cumulative, made.cumulative_sem)
+  means, sems = (
+    np.asarray(x)[0, :, regret.ESTIMATORS.index('paired')]
+    for x in (evaluated.cumulative, evaluated.cumulative_sem)
   )
-  stored = record.stored(
-    found.metadata, name, samples.sequences(lab.config, name)
-  )
+  sequences = fingerprint.sequences(lab.config, name)
+  stored = record.stored(adapter.metadata, name, sequences)
   return [
     (
       *(name, reference, step),
-      *(float(x[step - 1]) for x in (curve, sem)),
+      *(float(x[index, step - 1]) for x in (means, sems)),
       stored.get((reference, step), np.nan),
     )
-    for reference, curve, sem in zip(
-      regret.REFERENCES, curves, sems, strict=True
-    )
+    for index, reference in enumerate(regret.REFERENCES)
     for step in lab.report_steps
   ]

@@ -90,7 +90,7 @@ def sent(tmp_path_factory):
 def server(sent):
   yield from test_launch.server(
     f'import sys; sys.path.insert(0, {str(sent)!r}); '
-    'from bayes_prompting import sharing'
+    'from bayes_prompting.adapters import sharing'
   )
 
 
@@ -328,7 +328,9 @@ def test_the_script_in_a_process_of_its_own(launch, runs, tmp_path):
   assert str(path) in outcome.out
   described = launch('adapter', f'--load={path}')
   assert described.code == 0, described.err
-  assert '"SoftPT" of run "a", seed 1, repetition 1' in described.out
+  said = dict(line.split(maxsplit=1) for line in described.out.splitlines())
+  held = {'method': '"SoftPT"', 'run': '"a"', 'seed': '1', 'repetition': '1'}
+  assert said.items() >= held.items()
   outcome = launch('adapter', f'--load={path}', f'--workdir={runs["b"]}')
   assert outcome.code == 0, outcome.err
   assert outcome.out.startswith(described.out)
