@@ -4,7 +4,7 @@ Losses here are the exact KL to the Bayes predictor of the task that the
 sequences come from, in nats. So 0 is optimal in every figure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import json
 import os
 from typing import Any, NamedTuple
@@ -133,6 +133,17 @@ def by_torso(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
   return {TITLES.get(torso, torso): some for torso, some in grouped.items()}
 
 
+def by_case(
+  runs: Mapping[str, Any], cases: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+  """Returns runs that are named CASE-TORSO as {case: {torso: run}}."""
+  grouped = {
+    case: {t: runs[f'{case}-{t}'] for t in TITLES if f'{case}-{t}' in runs}
+    for case in cases
+  }
+  return {case: by_torso for case, by_torso in grouped.items() if by_torso}
+
+
 def left_out(runs: Mapping[str, Any]) -> str:
   """Returns what a figure says of stopped runs; '' if none was stopped.
 
@@ -142,11 +153,6 @@ def left_out(runs: Mapping[str, Any]) -> str:
   return stopped.footnote(
     stopped.together({name: run.left_out for name, run in runs.items()})
   )
-
-
-def left_out_by_size(runs: Sequence[FinishedRun]) -> str:
-  """Returns `left_out` of runs that are named by torso and size."""
-  return left_out({f'{run.torso}-{run.size}': run for run in runs})
 
 
 def line(ax, runs, task, method, fresh=None):

@@ -46,7 +46,8 @@ def data(runs: Sequence[common.FinishedRun]) -> mpl_figure.Figure:
   loss = 'loss above Bayes of the target'
   axes[0].set_ylabel(f'{loss}\n(nats over {step} tokens)')
   legend = common.tall_legend_below(figure, handles)
-  style.footnote(figure, common.left_out_by_size(runs), legend=legend)
+  named = {f'{run.torso}-{run.size}': run for run in runs}
+  style.footnote(figure, common.left_out(named), legend=legend)
   return figure
 
 
@@ -79,11 +80,7 @@ def _panel(ax, runs):
 def make_all(
   folder: str | os.PathLike[str], into: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
-  """Writes the figure of all finished runs of the study in a folder.
-
-  Args:
-    folder: The folder that holds the runs.
-    into: Where PNG and PDF go.
+  """Writes the figure of the study's runs in a folder, as PNG and PDF.
 
   Returns:
     The paths that were written; none without any run.

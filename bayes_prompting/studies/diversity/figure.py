@@ -60,7 +60,8 @@ def diversity(runs: Sequence[common.FinishedRun]) -> mpl_figure.Figure:
       ax.set_ylabel(f'nats over {some[0].steps[task]} tokens')
       _scale(ax, sizes)
   legend = common.tall_legend_below(figure, handles)
-  style.footnote(figure, common.left_out_by_size(runs), legend=legend)
+  named = {f'{run.torso}-{run.size}': run for run in runs}
+  style.footnote(figure, common.left_out(named), legend=legend)
   return figure
 
 
@@ -77,11 +78,7 @@ def _scale(ax, sizes):
 def make_all(
   folder: str | os.PathLike[str], into: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
-  """Writes the figure of all finished runs of the study in a folder.
-
-  Args:
-    folder: The folder that holds the runs.
-    into: Where PNG and PDF go.
+  """Writes the figure of the study's runs in a folder, as PNG and PDF.
 
   Returns:
     The paths that were written; none without any run.

@@ -101,15 +101,7 @@ def overview(runs: Mapping[str, CaseRun]) -> mpl_figure.Figure:
   Args:
     runs: By `CASE-NETWORK`; a case without any has no panel.
   """
-  cases = {
-    case: {
-      torso: runs[f'{case}-{torso}']
-      for torso in common.TITLES
-      if f'{case}-{torso}' in runs
-    }
-    for case in _CASES
-  }
-  cases = {case: by_torso for case, by_torso in cases.items() if by_torso}
+  cases = common.by_case(runs, _CASES)
   shown = {
     f'{case}-{torso}': run.losses
     for case, by_torso in cases.items()

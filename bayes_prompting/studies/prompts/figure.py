@@ -35,19 +35,6 @@ _TOKENS = ('#f2efe6', '#3b4a6b', '#cc79a7', '#009e73')
 Runs = Mapping[str, rankings.Rankings]
 
 
-def _worlds(runs):
-  """Returns {world: {torso: Rankings}}, in the order of figures."""
-  worlds = {
-    world: {
-      torso: runs[f'{world}-{torso}']
-      for torso in common.TITLES
-      if f'{world}-{torso}' in runs
-    }
-    for world in _WORLDS
-  }
-  return {world: by_torso for world, by_torso in worlds.items() if by_torso}
-
-
 @style.styled
 def ranks(runs: Runs) -> mpl_figure.Figure:
   """Draws what every prefix loses under networks against exact Bayes.
@@ -56,7 +43,7 @@ def ranks(runs: Runs) -> mpl_figure.Figure:
   Spearman's correlation with exact Bayes, its mean and range over networks, and
   the most that the ties of exact Bayes allow.
   """
-  worlds = _worlds(runs)
+  worlds = common.by_case(runs, _WORLDS)
   torsos = [t for t in common.TITLES if any(t in x for x in worlds.values())]
   figure, axes = style.panels(
     len(torsos) * len(worlds), 2.15, columns=len(worlds)
@@ -112,7 +99,7 @@ def demonstrations(runs: Runs) -> mpl_figure.Figure:
   prefixes are ticks; the worst are beyond the axis. The mean of demonstrations
   is over all prefixes, weighted by their probability under the target.
   """
-  worlds = _worlds(runs)
+  worlds = common.by_case(runs, _WORLDS)
   rows = 1 + max(
     sum(len(run.networks) for run in by_torso.values())
     for by_torso in worlds.values()
@@ -189,7 +176,7 @@ def tokens(runs: Runs) -> mpl_figure.Figure:
   above the best, in nats. The drawn prefixes are a systematic sample: they are
   evenly spaced in the target's distribution over prefixes.
   """
-  worlds = _worlds(runs)
+  worlds = common.by_case(runs, _WORLDS)
   figure, axes = style.panels(len(worlds), 3.6, len(worlds))
   blocks = {world: _blocks(by_torso) for world, by_torso in worlds.items()}
   tops, top = {}, 0
