@@ -7,10 +7,11 @@ as a run of whole names: `embedding` matches `embedding/kernel` and not
 `unembedding/kernel`; `layer_*/query` matches the query weights of all layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import fnmatch
 
 import jax
+import numpy as np
 
 from bayes_prompting import checks
 from bayes_prompting import errors
@@ -29,6 +30,36 @@ def by_path(tree: types.PyTree) -> dict[str, types.Array]:
   """Returns all leaves of a tree by their path."""
   paths, leaves, _ = _paths(tree)
   return dict(zip(paths, leaves, strict=True))
+
+
+def describe(tree: types.PyTree) -> dict[str, str]:
+  """Returns dtype and shape of all leaves by path, such as 'float32[3, 2]'."""
+  return {
+    path: f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
+    for path, leaf in by_path(tree).items()
+  }
+
+
+def check_leaves(
+  what: str, descriptions: Mapping[str, str], template: types.PyTree
+) -> None:
+  """Checks that leaves which were read are those of a template.
+
+  Args:
+    what: Where they were read, as the error message begins.
+    descriptions: What `describe` said of them.
+    template: Arrays or `jax.ShapeDtypeStruct`s.
+
+  Raises:
+    UserError: If a path, a shape or a dtype is another.
+  """
+  wanted = describe(template)
+  for path in sorted(descriptions.keys() | wanted.keys()):
+    sides = descriptions.get(path, 'nothing'), wanted.get(path, 'nothing')
+    if sides[0] != sides[1]:
+      raise errors.UserError(
+        f'{what} has {checks.show(path)} = {sides[0]}, wanted is {sides[1]}'
+      )
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -1,23 +1,27 @@
-"""Pytrees on disk, by Orbax. Nothing else in the package imports it.
+"""Pytrees on disk, by Orbax. Nothing else in the package imports Orbax.
 
-A checkpoint is a folder with a folder for each step that is kept. Each of these
-is made under another name and renamed, so that what can be seen is whole, and
-holds a manifest with the SHA-256 of every file: Orbax restores a flipped bit
-without a word.
+A checkpoint is a folder that holds a folder for each step that is kept. A step
+is written under another name, read back, and renamed: what can be seen is
+whole. Its manifest says what the tree belongs to, and has the SHA-256 of every
+file, because Orbax restores a flipped bit without a word.
 
-With several processes all of them call these functions, with whole arrays;
-process 0 alone runs Orbax, and tells the others what it found.
+With several processes, all of them call these functions, with whole arrays.
+Process 0 alone runs Orbax, and tells the others what it read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import contextlib
+import hashlib
+import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 from typing import Any
 import uuid
 
+from etils import epath
 import jax
 import numpy as np
 from orbax import checkpoint as ocp
@@ -26,61 +30,30 @@ from bayes_prompting import errors
 from bayes_prompting import trees
 from bayes_prompting import types
 from bayes_prompting.settings import plain
-from bayes_prompting.storage import manifests
 from bayes_prompting.system import distributed
 from bayes_prompting.system import files
 
-# Orbax must not wait for processes that do not call it.
-_FIRST_ALONE = ocp.options.MultiprocessingOptions(
-  primary_host=0, active_processes={0}
-)
+_FORMAT = 1
+_MANIFEST = 'manifest.json'
+# How the library beneath Orbax tells what the system said.
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
-# Of a checkpoint whose files are not those that were written.
-DamagedError = manifests.DamagedError
-
-
-def _manager(path: pathlib.Path) -> ocp.CheckpointManager:
-  """Returns the manager of a folder that exists."""
-  options = ocp.CheckpointManagerOptions(
-    create=False,
-    enable_async_checkpointing=False,
-    multiprocessing_options=_FIRST_ALONE,
-  )
-  return ocp.CheckpointManager(
-    path.absolute(),
-    options=options,
-    item_handlers={
-      'tree': ocp.StandardCheckpointHandler(
-        multiprocessing_options=_FIRST_ALONE
-      ),
-      'metadata': ocp.JsonCheckpointHandler(
-        multiprocessing_options=_FIRST_ALONE
-      ),
-    },
-  )
-
-
-def _describe(tree: types.PyTree) -> dict[str, str]:
-  """Returns shape and dtype of every leaf by its path."""
-  return {
-    path: f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
-    for path, leaf in trees.by_path(tree).items()
-  }
+class DamagedError(errors.UserError):
+  """The files of a checkpoint are not those that were written."""
 
 
 def save(
   path: str | os.PathLike[str],
   tree: types.PyTree,
-  metadata: dict[str, Any],
+  metadata: Mapping[str, Any],
   step: int = 0,
   keep: int = 1,
 ) -> None:
   """Saves a pytree of arrays, with what it belongs to.
 
-  It is written in a folder of its own and renamed, so that what can be seen is
-  whole, and processes that save at the same path at the same time do not meet:
-  the first one's stays.
+  Of processes that save at the same path at the same time, the first one's
+  tree stays.
 
   Args:
     path: A folder of its own; made if missing. What it holds of this step
@@ -99,22 +72,31 @@ def save(
 def save_here(
   path: str | os.PathLike[str],
   tree: types.PyTree,
-  metadata: dict[str, Any],
+  metadata: Mapping[str, Any],
   step: int = 0,
   keep: int = 1,
 ) -> None:
   """Saves as `save` does, in this process whichever it is, in any thread."""
   path = pathlib.Path(path).absolute()
   if not distributed.alone():
-    # Orbax takes an array of JAX's for a part of what all processes have.
+    # Orbax takes a JAX array for a part of what all processes have.
     tree = jax.tree.map(np.asarray, tree)
-  # Orbax's own temporary names are the same for every process, and whoever
-  # opens a folder next removes them, those of a living process too.
   draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
+  written, place = draft / str(step), path / str(step)
   try:
-    _write(draft, tree, metadata, step)
+    _write(written, tree, metadata)
     path.mkdir(parents=True, exist_ok=True)
-    _move(draft / str(step), path / str(step))
+    if place.exists():
+      try:
+        _verified(place)
+        return
+      except DamagedError:
+        shutil.move(place, draft / 'damaged')
+    try:
+      os.rename(written, place)
+    except OSError:
+      if not place.is_dir():  # Else another process was faster.
+        raise
     for old in _steps(path)[:-keep]:
       shutil.rmtree(path / str(old), ignore_errors=True)
   except OSError as error:
@@ -123,39 +105,81 @@ def save_here(
     shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write(draft, tree, metadata, step):
-  """Has Orbax write a draft, and adds the manifest."""
-  draft.mkdir(parents=True)
+def _orbax():
+  """Returns Orbax's reader and writer of trees, for process 0 alone.
+
+  It writes each array to files of its own. In its other format (OCDBT) it
+  looks for files by a pattern made of their path, and loses all arrays where
+  the path holds `[1]`.
+  """
+  options = ocp.options.MultiprocessingOptions(
+    primary_host=0, active_processes={0}
+  )
+  return contextlib.closing(
+    ocp.StandardCheckpointHandler(
+      multiprocessing_options=options, use_ocdbt=False
+    )
+  )
+
+
+def _write(folder, tree, metadata):
+  """Has Orbax write a step, reads it back, and adds the manifest."""
+  arrays = epath.Path(folder / 'tree')
+  arrays.mkdir(parents=True)
+  template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
   try:
-    with _manager(draft) as manager:
-      manager.save(
-        step,
-        args=ocp.args.Composite(
-          tree=ocp.args.StandardSave(tree),
-          metadata=ocp.args.JsonSave(metadata),
-        ),
-      )
-      manager.wait_until_finished()
+    with _orbax() as orbax:
+      orbax.save(arrays, args=ocp.args.StandardSave(tree))
+      again = orbax.restore(arrays, args=ocp.args.StandardRestore(template))
   except ValueError as error:
-    # So does the library beneath say that a disk is full.
-    if 'RESOURCE_EXHAUSTED' in str(error) or 'No space' in str(error):
-      raise OSError(None, 'no space left on the device') from error
+    if code := _OS_ERROR.search(str(error)):
+      number = int(code[1])
+      raise OSError(number, os.strerror(number)) from error
     raise
-  manifests.write(draft / str(step))
+  for leaf, wanted in zip(*map(jax.tree.leaves, (again, tree)), strict=True):
+    if leaf.tobytes() != np.asarray(wanted).tobytes():
+      raise OSError('what was written reads back as something else')
+  manifest = {
+    'format': _FORMAT,
+    'metadata': metadata,
+    'leaves': trees.describe(tree),
+    'sha256': {
+      path.relative_to(folder).as_posix(): files.digest(path)
+      for path in sorted(folder.rglob('*'))
+      if path.is_file()
+    },
+  }
+  text = json.dumps(manifest).encode()
+  digest = hashlib.sha256(text).hexdigest().encode()
+  files.write_bytes(folder / _MANIFEST, text + b'\n' + digest, 'checkpoint')
 
 
-def _move(draft, place):
-  """Gives a draft its name; a whole one that is there already stays."""
-  with contextlib.suppress(DamagedError, FileNotFoundError):
-    manifests.verify(place)
-    return
-  if place.exists():
-    shutil.move(place, draft.parent / 'damaged')
-  try:
-    os.rename(draft, place)
-  except OSError:
-    if not place.is_dir():
-      raise
+def _verified(folder):
+  """Returns the manifest of a step, whose files are those that were written.
+
+  Raises:
+    DamagedError: If one of them is missing or another; more may be there.
+    UserError: If the manifest is of a newer version.
+  """
+  name = _MANIFEST
+  with contextlib.suppress(OSError):
+    text, _, digest = (folder / name).read_bytes().partition(b'\n')
+    if hashlib.sha256(text).hexdigest().encode() == digest:
+      manifest = json.loads(text)
+      if manifest['format'] != _FORMAT:
+        raise errors.UserError(
+          f'checkpoint: {str(folder)!r} is of a newer version (format '
+          f'{manifest["format"]!r}, this package reads {_FORMAT})'
+        )
+      for name, digest in manifest['sha256'].items():
+        if files.digest(folder / name) != digest:
+          break
+      else:
+        return manifest
+  raise DamagedError(
+    f'checkpoint: {str(folder)!r} is damaged ({name} is not what was written); '
+    'move it away to have it made anew'
+  )
 
 
 def _steps(path):
@@ -167,7 +191,7 @@ def _steps(path):
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-  """Returns whether a checkpoint stands at `path`."""
+  """Returns whether a checkpoint stands at `path`, whole or damaged."""
   return distributed.on_first(lambda: bool(_steps(pathlib.Path(path))))
 
 
@@ -180,28 +204,39 @@ def newest(path: str | os.PathLike[str]) -> int | None:
   Raises:
     DamagedError: If there are some, all of them damaged.
   """
-  return distributed.on_first(lambda: _newest(pathlib.Path(path)))
+  path = pathlib.Path(path)
+  return distributed.on_first(
+    lambda: _newest(path)[0] if _steps(path) else None
+  )
 
 
 def _newest(path):
-  damage = None
-  for step in reversed(_steps(path)):
+  """Returns the newest step that is not damaged, and its manifest."""
+  steps = _steps(path)
+  if not steps:
+    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
+  for step in reversed(steps):
     try:
-      manifests.verify(path / str(step))
+      return step, _verified(path / str(step))
     except DamagedError as error:
-      if damage is not None or len(_steps(path)) > 1:
-        print(f'warning: {error}; not used', file=sys.stderr)
-      damage = error
-    else:
-      return step
-  if damage is not None:
-    raise damage
-  return None
+      if step == steps[0]:
+        raise
+      print(f'warning: {error}; not used', file=sys.stderr)
+
+
+def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Returns what was saved beside a pytree.
+
+  Raises:
+    UserError: If there is no checkpoint at `path`, or none that is whole.
+  """
+  path = pathlib.Path(path)
+  return distributed.on_first(lambda: _newest(path)[1]['metadata'])
 
 
 def restore(
   path: str | os.PathLike[str],
-  template: types.PyTree | Callable[[int], types.PyTree],
+  template: types.PyTree,
   belongs: Mapping[str, Any] | None = None,
   step: int | None = None,
 ) -> types.PyTree:
@@ -209,11 +244,10 @@ def restore(
 
   Args:
     path: Its folder.
-    template: Arrays or `jax.ShapeDtypeStruct`s of the same structure; or what
-      returns them for a step.
+    template: Arrays or `jax.ShapeDtypeStruct`s of the same structure.
     belongs: What the metadata must say, as far as it is named here; a `config`
       as far as it changes results.
-    step: What `newest` returned, if that was asked just before.
+    step: What `newest` returned; asked again for None.
 
   Raises:
     UserError: If there is none, if it belongs to something else, or if its
@@ -225,98 +259,43 @@ def restore(
 
 
 def _restore(path, template, belongs, step):
-  step = _existing(path) if step is None else step
-  with _reading(path, step) as manager:
-    _check_belongs(path, _read_metadata(manager, step), belongs)
-    template = template(step) if callable(template) else template
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), template
-    )
-    saved = _describe(manager.item_metadata(step)['tree'])
-    wanted = _describe(abstract)
-    for leaf in sorted(saved.keys() | wanted.keys()):
-      if saved.get(leaf) != wanted.get(leaf):
-        raise errors.UserError(
-          f'checkpoint: {str(path)!r} has {leaf} = {saved.get(leaf)}, wanted '
-          f'is {wanted.get(leaf)}'
-        )
-    if jax.device_count() > 1:
-      # NumPy's arrays can go to any device, of any process.
-      abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), abstract)
-    arguments = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
-    return manager.restore(step, args=arguments)['tree']
-
-
-@contextlib.contextmanager
-def _reading(path, step):
-  """Opens a checkpoint; what Orbax cannot read becomes one line."""
-  try:
-    with _manager(path) as manager:
-      yield manager
-  except errors.UserError:
-    raise
-  except (KeyError, OSError, ValueError) as error:
-    # The same leaves are wanted in another structure, e.g. a tuple for a dict;
-    # or files are missing that no manifest told of.
-    whole = manifests.exists(path / str(step))
-    line = ' '.join(str(error).split()) or type(error).__name__
-    raise (errors.UserError if whole else DamagedError)(
-      f'checkpoint: {str(path)!r} cannot be read as wanted ({line:.300})'
-    ) from None
-
-
-def _existing(path):
-  step = _newest(path)
   if step is None:
-    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
-  return step
-
-
-def _check_belongs(path, held, belongs):
+    step, manifest = _newest(path)
+  else:
+    manifest = _verified(path / str(step))
+  what = f'checkpoint: {str(path)!r}'
   for name, wanted in (belongs or {}).items():
-    sides = held.get(name), wanted
-    if name == 'config' and all(isinstance(x, Mapping) for x in sides):
+    sides = manifest['metadata'].get(name), wanted
+    if name == 'config' and all(isinstance(side, Mapping) for side in sides):
       sides = map(plain.comparable, sides)
-    found = plain.difference(*sides, '' if name == 'config' else name)
-    if found:
+    difference = plain.difference(*sides, '' if name == 'config' else name)
+    if difference:
       raise errors.UserError(
-        f'checkpoint: {str(path)!r} belongs to something else (there and here, '
-        f'{found})'
+        f'{what} belongs to something else (there and here, {difference})'
       )
-
-
-def metadata(
-  path: str | os.PathLike[str], step: int | None = None
-) -> dict[str, Any]:
-  """Returns what was saved beside a pytree.
-
-  Args:
-    path: Its folder.
-    step: What `newest` returned, if that was asked just before.
-
-  Raises:
-    UserError: If there is no checkpoint at `path`, or none that is whole.
-  """
-  return distributed.on_first(lambda: _metadata(pathlib.Path(path), step))
-
-
-def _metadata(path, step):
-  step = _existing(path) if step is None else step
-  with _reading(path, step) as manager:
-    return _read_metadata(manager, step)
-
-
-def _read_metadata(manager, step):
-  arguments = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-  return manager.restore(step, args=arguments)['metadata']
+  trees.check_leaves(what, manifest['leaves'], template)
+  # Of several devices, NumPy's arrays can go to any, of any process.
+  leaf = np.empty if jax.device_count() > 1 else jax.ShapeDtypeStruct
+  template = jax.tree.map(lambda x: leaf(np.shape(x), x.dtype), template)
+  arrays = epath.Path(path.absolute() / str(step) / 'tree')
+  try:
+    with _orbax() as orbax:
+      return orbax.restore(arrays, args=ocp.args.StandardRestore(template))
+  except (KeyError, OSError, ValueError) as error:
+    # The same leaves in another structure, e.g. a tuple for a dict.
+    line = ' '.join(str(error).split()) or type(error).__name__
+    raise errors.UserError(
+      f'{what} cannot be read as wanted ({line:.300})'
+    ) from None
 
 
 def remove(path: str | os.PathLike[str]) -> None:
   """Removes a checkpoint with all its steps, and its folder if empty then."""
-  distributed.on_first(lambda: _remove(pathlib.Path(path)))
+  path = pathlib.Path(path)
 
+  def remove_here():
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+      path.parent.rmdir()
 
-def _remove(path):
-  shutil.rmtree(path, ignore_errors=True)
-  with contextlib.suppress(OSError):
-    path.parent.rmdir()
+  distributed.on_first(remove_here)

@@ -1,4 +1,4 @@
-"""Work that is done is not done again, nor is what was done of the rest."""
+"""Finished work is skipped; interrupted work resumes from its last state."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
@@ -20,9 +20,9 @@ from bayes_prompting.system import interruption
 class Keeper:
   """Keeps the last few states of one piece of work.
 
-  Writing goes on beside the computation. It is asked after every chunk of work
-  whether a state is due: one is in fixed intervals, and when the process is to
-  end, which it then does (see `interruption`).
+  States are written beside the computation. After every chunk of work the
+  computation asks whether a state is due. One is due in fixed intervals, and
+  when the process is to end (see `interruption`); it then ends by `keep`.
   """
 
   def __init__(
@@ -38,14 +38,14 @@ class Keeper:
     Args:
       path: A folder of their own; nothing is kept with None.
       belongs: Plain values that say what the work is.
-      total: Steps of the whole work: what is finished is kept elsewhere.
-      every: Steps between two; with 0 nothing is kept.
-      keep: How many of the newest stay.
+      total: Steps of the whole work, whose result is kept elsewhere.
+      every: Steps between two states; with 0 nothing is kept.
+      keep: How many of the newest states stay.
     """
     self._path = path if every else None
     self._belongs = dict(belongs)
     self._total, self._every, self._keep, self._last = total, every, keep, 0
-    self._asked = 0
+    self._asked = 0  # Number of the signal that asks this process to end.
     self._pool = futures.ThreadPoolExecutor(1)
     self._writing = None
 
@@ -60,25 +60,24 @@ class Keeper:
     Raises:
       UserError: If what is there belongs to other work.
     """
-    found = distributed.on_first(lambda: self._restore(template))
-    if found is not None:
-      self._last = found[0]
-    return found
+    state = distributed.on_first(lambda: self._restore(template))
+    if state is not None:
+      self._last = state[0]
+    return state
 
   def _restore(self, template):
-    if self._path is None:
-      return None
+    path = self._path
     try:
-      step = checkpoints.newest(self._path)
+      step = None if path is None else checkpoints.newest(path)
       if step is None:
         return None
-      tree = checkpoints.restore(self._path, template, self._belongs, step)
-      return step, tree
+      shapes = template(step)
+      return step, checkpoints.restore(path, shapes, self._belongs, step)
     except checkpoints.DamagedError as error:
       # Nothing is lost but time: the same numbers come again.
       warn(f'{error}; starting anew')
     # What is left of it would be taken for newer than what comes.
-    checkpoints.remove(self._path)
+    checkpoints.remove(path)
     return None
 
   def due(self, step: int) -> bool:
@@ -101,28 +100,22 @@ class Keeper:
 
     Raises:
       Interrupted: If the process is to end; the state is written then.
-      UserError: If this one, or the one before, could not be written.
+      UserError: If this state, or the one before, could not be written.
     """
     self._last = step
-    tree = jax.tree.map(lambda leaf: np.array(leaf), tree)
-    distributed.on_first(lambda: self._write(step, tree))
+    tree = jax.tree.map(np.array, tree)
+
+    def write():
+      self._wait()
+      if self._path is not None:
+        state = self._path, tree, self._belongs, step, self._keep
+        self._writing = self._pool.submit(checkpoints.save_here, *state)
+      if self._asked:
+        self._wait()
+
+    distributed.on_first(write)
     if self._asked:
       raise interruption.Interrupted(self._asked)
-
-  def _write(self, step, tree):
-    """Starts to write; if the process is to end, finishes."""
-    self._wait()
-    if self._path is not None:
-      self._writing = self._pool.submit(
-        checkpoints.save_here,
-        self._path,
-        tree,
-        self._belongs,
-        step,
-        self._keep,
-      )
-    if self._asked:
-      self._wait()
 
   def _wait(self):
     """Waits for what is being written; raises what went wrong with it."""
@@ -131,7 +124,7 @@ class Keeper:
       writing.result()
 
   def close(self) -> None:
-    """Waits for what is being written; what goes wrong with it is said."""
+    """Waits for what is being written; warns of what went wrong with it."""
     try:
       self._wait()
     except Exception as error:
@@ -155,67 +148,50 @@ def restore_or_make(
   require: bool = False,
   unfinished: pathlib.Path | None = None,
 ) -> types.PyTree:
-  """Returns what was kept at one of some places; else makes it, and keeps it.
+  """Returns what was kept at one of some places; else makes and keeps it.
 
   Args:
-    places: Paths of checkpoints, each with what its metadata must say. What is
-      found at one is kept at those before it too.
-    template: Its shapes and dtypes.
+    places: Paths of checkpoints, each with what its metadata must say. A tree
+      that one of them has is kept at those before it too.
+    template: Shapes and dtypes of the tree.
     metadata: What is kept beside it.
     make: Makes it.
     require: Raise UserError where it would have to be made.
-    unfinished: Where it was kept while it was being made, or None.
+    unfinished: Where its states were kept while it was being made, or None.
 
   Raises:
-    UserError: If what is found belongs to something else.
-    DamagedError: If all that is found is damaged.
-  """
-  # What holds no array (NoTuning) is made anew each time.
-  places = places if jax.tree.leaves(template) else []
-  found, missing = _find(places, template)
-  if found is None:
-    if places and require:
-      raise errors.UserError(
-        f'workdir: no checkpoint at {str(places[0][0])!r}; run the part before '
-        'first (pretrain, then tune, then evaluate)'
-      )
-    # Until it is kept, the process leaves where `make` is ready to.
-    with interruption.deferred():
-      found = make()
-      _keep(missing, found, metadata)
-  else:
-    _keep(missing, found, metadata)
-  if unfinished is not None:
-    checkpoints.remove(unfinished)
-  return found
-
-
-def _find(places, template):
-  """Returns what the first place has that has it whole, and those before it.
-
-  Raises:
+    UserError: If what is there belongs to something else.
     DamagedError: If all that is there is damaged.
   """
-  damage, missing = None, []
+  tree, damage, missing = None, None, []
+  # What holds no array (NoTuning) is made anew each time.
+  places = places if jax.tree.leaves(template) else []
   for path, belongs in places:
     if checkpoints.exists(path):
       try:
-        found = checkpoints.restore(path, template, belongs)
+        tree = checkpoints.restore(path, template, belongs)
+        break
       except checkpoints.DamagedError as error:
         damage = error
-      else:
-        if damage is not None:
-          warn(f'{damage}; taken from {str(path)!r}')
-        return found, missing
     missing.append(path)
-  if damage is not None:
+  if tree is not None:
+    if damage is not None:
+      warn(f'{damage}; taken from {str(path)!r}')
+  elif damage is not None:
     raise damage
-  return None, missing
-
-
-def _keep(paths, tree, metadata):
-  for path in paths:
-    checkpoints.save(path, tree, metadata)
+  elif places and require:
+    raise errors.UserError(
+      f'workdir: no checkpoint at {str(places[0][0])!r}; run the part before '
+      'first (pretrain, then tune, then evaluate)'
+    )
+  # Until the tree is kept, the process leaves where `make` is ready to.
+  with interruption.deferred():
+    tree = make() if tree is None else tree
+    for path in missing:
+      checkpoints.save(path, tree, metadata)
+  if unfinished is not None:
+    checkpoints.remove(unfinished)
+  return tree
 
 
 def warn(message: object) -> None:

@@ -1,13 +1,14 @@
 """Pytrees as one file that can be sent to somebody: arrays, and what they are.
 
-The format is safetensors: a header in JSON, then the arrays. What a tree's
-arrays belong to is one text of JSON in that header, which begins with the
-SHA-256 of the whole file (computed with zeros in its place): whatever bit of a
-file is changed, it is refused. That tells of accidents, not of who wrote it.
+The format is safetensors: a header in JSON, then the arrays. The header holds
+one text of JSON, the record, which says what the arrays belong to. The record
+begins with the SHA-256 of the whole file (computed with zeros in its place), so
+that a file with any changed bit is refused. That tells of accidents, not of who
+wrote the file.
 
 A file may come from anybody. It is data: nothing in it is imported, unpickled
-or run, and nothing is allocated but in proportion to the size of the file. What
-is wrong with it is one line.
+or run, and memory is allocated only in proportion to the size of the file. An
+error says in one line what is wrong with it.
 """
 
 import hashlib
@@ -32,10 +33,10 @@ from bayes_prompting.system import files
 
 SCHEMA_VERSION = 1
 
-_KEY = 'bayes_prompting'  # Of our text among the header's metadata.
+_KEY = 'bayes_prompting'  # Of our record among the header's metadata.
 _MOST_HEADER = 2**24  # Bytes; ours have a few thousand.
-_NO_DIGEST = '0' * 64
-# How our text begins, and how it does inside the header's JSON.
+_NO_DIGEST = b'0' * 64
+# How the record begins, and how it does inside the header's JSON.
 _BEGIN = '{"sha256": "'
 _MARK = json.dumps(_BEGIN)[:-1].encode()
 # The names that safetensors has for dtypes; its NumPy has no bfloat16.
@@ -54,7 +55,6 @@ _DTYPES = {
   'F32': np.float32,
   'F64': np.float64,
 }
-_KNOWN = {np.dtype(dtype) for dtype in _DTYPES.values()}
 
 
 def save_arrays(
@@ -86,7 +86,7 @@ def encode(tree: types.PyTree, metadata: dict[str, Any]) -> bytes:
     raise errors.UserError("tree: a leaf cannot be called '__metadata__'")
   arrays = {path: _dense(path, leaf) for path, leaf in arrays.items()}
   record = {
-    'sha256': _NO_DIGEST,
+    'sha256': _NO_DIGEST.decode(),
     'schema_version': SCHEMA_VERSION,
     'metadata': metadata,
   }
@@ -97,9 +97,8 @@ def encode(tree: types.PyTree, metadata: dict[str, Any]) -> bytes:
       f'metadata: must be plain values ({error})'
     ) from None
   data = safetensors_numpy.save(arrays, {_KEY: text})
-  start = _digest_start(data)
-  digest = hashlib.sha256(data).hexdigest().encode()
-  return data[:start] + digest + data[start + len(digest) :]
+  before, _, after = _around_digest(data)
+  return before + hashlib.sha256(data).hexdigest().encode() + after
 
 
 def _dense(path, leaf):
@@ -112,20 +111,25 @@ def _dense(path, leaf):
     array = np.asarray(leaf, order='C')
   except TypeError as error:  # Keys of random numbers.
     raise errors.UserError(f'tree: {path!r}: {error}') from None
-  if array.dtype.newbyteorder('=') not in _KNOWN:
+  if array.dtype.newbyteorder('=') not in map(np.dtype, _DTYPES.values()):
     raise errors.UserError(
       f'tree: {path!r} has dtype {array.dtype}, which a file cannot hold'
     )
   return array.astype(array.dtype.newbyteorder('<'), copy=False)
 
 
-def _digest_start(data):
-  """Returns where the digest stands; -1 if it is not there just once."""
+def _around_digest(data):
+  """Returns the bytes before a file's digest, the digest, and those after it.
+
+  Raises:
+    UserError: If the header has not exactly one place for a digest.
+  """
   header = data[: 8 + int.from_bytes(data[:8], 'little')]
-  start = header.find(_MARK)
-  if start < 0 or header.count(_MARK) != 1:
-    return -1
-  return start + len(_MARK)
+  if header.count(_MARK) != 1:
+    raise errors.UserError('has no SHA-256, or more than one')
+  start = header.index(_MARK) + len(_MARK)
+  end = start + len(_NO_DIGEST)
+  return data[:start], data[start:end], data[end:]
 
 
 def load_arrays(
@@ -146,6 +150,7 @@ def load_arrays(
       schema, changed or cut off, or if its paths, a shape or a dtype are
       others than the template's.
   """
+  path = pathlib.Path(path).expanduser()
   arrays, metadata = distributed.on_first(lambda: _load(path))
   if template is None:
     return arrays, metadata
@@ -167,20 +172,8 @@ def fill(
   Raises:
     UserError: As there.
   """
-  wanted = trees.by_path(template)
-  for name in sorted(arrays.keys() | wanted.keys()):
-    sides = _describe(arrays.get(name)), _describe(wanted.get(name))
-    if sides[0] != sides[1]:
-      raise errors.UserError(
-        f'{_place(path)}: has {short(name)} = {sides[0]}, wanted is {sides[1]}'
-      )
+  trees.check_leaves(_place(path), trees.describe(arrays), template)
   return trees.replace(template, arrays)
-
-
-def _describe(leaf):
-  if leaf is None:
-    return 'nothing'
-  return f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
 
 
 def _place(path):
@@ -194,34 +187,39 @@ def short(value: object) -> str:
 
 
 def _load(path):
-  path = pathlib.Path(path).expanduser()
   if not path.is_file():  # A pipe or a device may have no end.
     raise errors.UserError(f'{_place(path)}: there is none')
   try:
-    data = path.read_bytes()
+    return _decode(path.read_bytes())
   except OSError as error:
     raise files.refusal(path, error, 'file', 'read') from error
-  try:
-    return _decode(data)
   except errors.UserError as error:
     raise errors.UserError(f'{_place(path)}: {error}') from None
 
 
 def _decode(data):
   """Returns arrays by path, and the metadata, of the bytes of a file."""
-  text = _text(data)
-  start = _digest_start(data)
-  end = start + len(_NO_DIGEST)
-  found, view = hashlib.sha256(), memoryview(data)
-  for part in (view[:start], _NO_DIGEST.encode(), view[end:]):
-    found.update(part)
-  if start < 0 or found.hexdigest().encode() != data[start:end]:
+  size = int.from_bytes(data[:8], 'little')
+  if len(data) < 8 or size > len(data) - 8:
+    raise errors.UserError('is no file of safetensors, or was cut off')
+  if size > _MOST_HEADER:
+    raise errors.UserError(
+      f'its header has {size} bytes, {_MOST_HEADER} at most are read'
+    )
+  header = files.parse_json(data[8 : 8 + size], 'its header')
+  texts = header.get('__metadata__')
+  text = texts.get(_KEY) if isinstance(texts, dict) else None
+  if not isinstance(text, str) or not text.startswith(_BEGIN):
+    raise errors.UserError('is none of ours: its header has no record of them')
+  before, digest, after = _around_digest(data)
+  hashed = hashlib.sha256(before)
+  hashed.update(_NO_DIGEST)
+  hashed.update(after)
+  if hashed.hexdigest().encode() != digest:
     raise errors.UserError('it was changed or cut off (its SHA-256 is another)')
-  record = _json(text)
-  if not isinstance(record, dict):
-    raise errors.UserError('its record is no mapping')
+  record = files.parse_json(text, 'its record')
   version = record.get('schema_version')
-  if version != SCHEMA_VERSION or isinstance(version, bool):
+  if version != SCHEMA_VERSION or version is True:
     raise errors.UserError(
       f'has schema version {short(version)}, this package reads '
       f'{SCHEMA_VERSION}'
@@ -232,54 +230,23 @@ def _decode(data):
   return _arrays(data), metadata
 
 
-def _text(data):
-  """Returns our text of the header's metadata."""
-  size = int.from_bytes(data[:8], 'little')
-  if len(data) < 8 or size > len(data) - 8:
-    raise errors.UserError('is no file of safetensors, or was cut off')
-  if size > _MOST_HEADER:
-    raise errors.UserError(
-      f'its header has {size} bytes, {_MOST_HEADER} at most are read'
-    )
-  header = _json(data[8 : 8 + size])
-  texts = header.get('__metadata__') if isinstance(header, dict) else None
-  text = texts.get(_KEY) if isinstance(texts, dict) else None
-  if not isinstance(text, str) or not text.startswith(_BEGIN):
-    raise errors.UserError('is none of ours: its header has no record of them')
-  return text
-
-
-def _json(text):
-  """Returns what JSON says; in bytes it is UTF-8."""
-
-  def refuse(constant):
-    raise ValueError(f'{constant} is no number of JSON')
-
-  try:
-    if isinstance(text, bytes):
-      text = text.decode('utf-8')
-    return json.loads(text, parse_constant=refuse)
-  except (ValueError, RecursionError):
-    raise errors.UserError('its header is not valid JSON') from None
-
-
 def _arrays(data):
   """Returns the arrays of a file by path."""
   try:
-    found = safetensors.deserialize(data)
+    entries = safetensors.deserialize(data)
   except safetensors.SafetensorError as error:
     line = ' '.join(str(error).split())
     raise errors.UserError(f'its arrays cannot be read ({line})') from None
   arrays = {}
-  for name, part in found:
-    kind, shape = part['dtype'], part['shape']
+  for name, entry in entries:
+    kind, shape = entry['dtype'], entry['shape']
     if kind not in _DTYPES:
       raise errors.UserError(f'{short(name)} has the unknown dtype {kind}')
     # An empty array may claim any sizes beside the zero.
-    if math.prod(x or 1 for x in shape) > max(len(data), 1):
+    if math.prod(size or 1 for size in shape) > max(len(data), 1):
       raise errors.UserError(f'{short(name)} has an absurd shape')
     try:
-      array = np.frombuffer(part['data'], _DTYPES[kind]).reshape(shape)
+      array = np.frombuffer(entry['data'], _DTYPES[kind]).reshape(shape)
     except ValueError as error:
       raise errors.UserError(f'{short(name)}: {error}') from None
     arrays[name] = array.astype(array.dtype.newbyteorder('='))
@@ -288,9 +255,9 @@ def _arrays(data):
 
 def digest(tree: types.PyTree) -> str:
   """Returns a SHA-256 of a pytree: paths, dtypes, shapes and every bit."""
-  found = hashlib.sha256()
-  for path, leaf in sorted(trees.by_path(tree).items()):
-    array = _dense(path, leaf)
-    found.update(json.dumps([path, _describe(array)]).encode())
-    found.update(array.tobytes())
-  return found.hexdigest()
+  hashed = hashlib.sha256()
+  leaves, descriptions = trees.by_path(tree), trees.describe(tree)
+  for path in sorted(leaves):
+    hashed.update(json.dumps([path, descriptions[path]]).encode())
+    hashed.update(_dense(path, leaves[path]).tobytes())
+  return hashed.hexdigest()

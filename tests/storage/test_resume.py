@@ -25,7 +25,7 @@ CONFIG = """
 from bayes_prompting import settings
 
 def get_config():
-  config = settings.base()
+  config = settings.base_config()
   with config.unlocked():
     config.network.torso = settings.spec('linear', width=4)
   config.update_from_flattened_dict({
@@ -171,7 +171,7 @@ def test_who_goes_on_says_how(
 BUSY = """
 import hashlib, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from bayes_prompting import interruption
+from bayes_prompting.system import interruption
 with interruption.watching(), interruption.deferred():
   print('ready', flush=True)
   hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)

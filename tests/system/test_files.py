@@ -142,7 +142,12 @@ def config():
 @functools.cache
 def record():
   numerical = {'jax': '1.0'}
-  return {'config': config(), 'numerical': numerical, 'other': {}}
+  return {
+    'config': config(),
+    'numerics': {},
+    'numerical': numerical,
+    'other': {},
+  }
 
 
 @functools.cache
@@ -198,7 +203,7 @@ def write_report(folder, runs):
     page.write(folder)
 
 
-RUN = sweep_grid.Run('run', ())
+RUN = sweep_grid.SweepRun('run', ())
 # What takes a folder (and one with a run in it) and writes there.
 WRITERS = {
   'results': lambda x, runs: results.save(dataset(), x / 'results.nc'),
@@ -606,7 +611,7 @@ def kill(process):
 
 WRITING = """
 import sys, time
-from bayes_prompting import files
+from bayes_prompting.system import files
 with files.replacing(sys.argv[1]) as temporary:
   temporary.write_text('half of what is n')
   print('here', flush=True)
@@ -629,7 +634,7 @@ def test_a_process_that_is_killed_while_it_writes(tmp_path):
 
 HOLDING = """
 import os, sys, time
-from bayes_prompting import files, locks
+from bayes_prompting.system import files, locks
 with locks.lock(sys.argv[1]):
   if len(sys.argv) > 2 and not os.fork():
     files.write_text(sys.argv[2], str(os.getpid()))
@@ -641,11 +646,11 @@ with locks.lock(sys.argv[1]):
 """
 CLAIMING = """
 import json
-from launch import cli
+from launch import flags
 def main(argv):
-  from bayes_prompting import workdir
-  workdir.claim(cli.WORKDIR.value, json.load(open('record')))
-cli.run(main, required={'workdir': 'runs/demo'}, compiles=False)
+  from bayes_prompting.storage import workdir
+  workdir.claim(flags.WORKDIR.value, json.load(open('record')))
+flags.run(main, required={'workdir': 'runs/demo'}, compiles=False)
 """
 
 
