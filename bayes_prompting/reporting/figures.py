@@ -1,35 +1,135 @@
-"""Figures of a results file, for print; nothing here trains or evaluates.
+"""Figures of a results file, for print.
 
-Every function takes the Dataset of `results` and returns a new
+Every function takes the Dataset of `results` alone and returns a new
 `matplotlib.figure.Figure`, without pyplot and its global state. A method looks
-the same in all of them, and is shown at the best settings of the grid, see
-`grid.best`. Regret is the paired one against the oracle. Medians and quartiles
-are over all repetitions of all pretraining seeds that count (`counting`); of
-others a note below says how many there are. A regret that is NaN counts as
-infinite.
+the same in all figures and is shown at the best settings of its grid, see
+`selection.best`. Regret is the paired one against the oracle. Medians and
+quartiles are over all repetitions of all pretraining seeds that count. Runs
+that were stopped do not count; a note below the figure says how many they are.
+A regret that is NaN counts as infinite.
 """
 
 import functools
 import os
 import pathlib
+import textwrap
 
+import matplotlib
+from matplotlib import cm as mpl_cm
+from matplotlib import colors as mpl_colors
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
+from matplotlib import ticker as mpl_ticker
 import numpy as np
 import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting import errors
-from bayes_prompting.reporting import loss_figure
-from bayes_prompting.reporting import search_figure
 from bayes_prompting.reporting import style
 from bayes_prompting.reporting import tuning_grid
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
-# All figures of a run under one roof.
-losses = loss_figure.losses
-hard_prefix_ranking = search_figure.hard_prefix_ranking
+_EXCESS = 'loss above the best prefix\n(nats per sequence)'
+
+
+@style.styled
+def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
+  """Draws the loss of pretraining by seed, and that of tuning by method.
+
+  A run that was stopped is left out of medians and quartiles. A cross on the
+  axis marks the update at which it was stopped.
+
+  Raises:
+    UserError: If the Dataset has no losses, because nothing was trained.
+  """
+  dataset = selection.choose(dataset)
+  pretrained = style.holds(dataset, 'pretraining_loss')
+  tuned = style.holds(dataset, 'tuning_loss')
+  if not pretrained and not tuned:
+    raise errors.UserError('dataset: has no losses, nothing was trained')
+  figure, axes = style.panels(pretrained + 2 * tuned)
+  if pretrained:
+    _pretraining_losses(axes[0], dataset)
+  if tuned:
+    _tuning_losses(*axes[-2:], dataset)
+  axes[0].set_ylabel(
+    'loss (nats per sequence),\nrunning median (±10% of updates)'
+  )
+  handles = [
+    line
+    for ax in axes[: 1 + pretrained]
+    for line in ax.get_legend_handles_labels()[0]
+  ]
+  left_out = stopped.left_out(dataset)
+  if left_out or dataset.pretraining_stopped.notnull().any():
+    cross = {'color': 'black', **style.STOPPED}
+    handles.append(mpl_lines.Line2D([], [], label='a run was stopped', **cross))
+  style.legend(figure, handles)
+  style.footnote(figure, stopped.footnote(left_out))
+  return figure
+
+
+def _mark_stopped(axes, updates, color):
+  """Puts a cross on the axis at every update at which a run was stopped."""
+  for update in updates[~np.isnan(updates)]:
+    for ax in axes:
+      if update >= ax.get_xlim()[0]:
+        style.mark_stopped(ax, update, color)
+
+
+def _pretraining_losses(ax, dataset):
+  """Draws the loss of each seed, as it is and smoothed."""
+  loss = dataset.pretraining_loss
+  loss = loss.where(np.isfinite(loss))
+  colors = matplotlib.colormaps['cividis'](np.linspace(0, 0.8, len(loss)))
+  steps = loss.pretraining_step.values
+  for of_seed, color in zip(loss, colors, strict=True):
+    index, smooth = style.smooth(of_seed.values[None])
+    label = f'pretraining, seed {of_seed.pretrain_seed.item()}'
+    ax.plot(steps, of_seed, color=color, alpha=0.25, lw=0.5)
+    ax.plot(steps[index], smooth[0], color=color, label=label)
+  ax.set(title='pretraining', xscale='log', xlabel='update (log scale)')
+  for step, color in zip(dataset.pretraining_stopped, colors, strict=True):
+    _mark_stopped([ax], np.ravel(step), color)
+
+
+def _tuning_losses(ax, late, dataset):
+  """Draws all updates of tuning, and once more the last nine tenths."""
+  loss = dataset.tuning_loss
+  steps, curves = loss.tuning_step.values, {}
+  index, _ = style.smooth(np.zeros((1, len(steps))))
+  tuned = style.by_method(loss.where(stopped.counted(dataset).any('eval_task')))
+  for method, look in style.looks(tuned).items():
+    index, smooth = style.smooth(tuned[method])
+    curves[method] = style.quartiles(smooth)
+    for panel in (ax, late):
+      style.curve(panel, steps[index], curves[method], method, look)
+  first = np.searchsorted(index, len(steps) // 10)
+  ax.set(xscale='log', xlabel='update (log scale)')
+  late.set(xlabel='update')
+  late.set_xlim(left=steps[index[first]])
+  for method, look in style.looks(loss.method.values.tolist()).items():
+    updates = dataset.stopped.sel({'method': method}).values.ravel()
+    _mark_stopped([ax, late], updates, look['color'])
+  for panel, start, title in (
+    (ax, 0, 'tuning'),
+    (late, first, 'tuning, later'),
+  ):
+    panel.set_title(title)
+    if not curves:
+      continue
+    medians = np.stack([median[start:] for _, median, _ in curves.values()])
+    finite = medians[np.isfinite(medians)]
+    if not finite.size:
+      continue
+    top = finite.min() + style.limit(finite - finite.min())
+    margin = 0.05 * (top - finite.min())
+    panel.set_ylim(finite.min() - margin, top + margin)
+    above = (medians > top).any(-1)
+    names = ', '.join(m for m, out in zip(curves, above, strict=True) if out)
+    note = textwrap.wrap(f'leaves the axis: {names}', 36) if names else []
+    panel.set_title('\n'.join([title, *note]))
 
 
 @style.styled
@@ -47,22 +147,27 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   checks.one_of('quantity', quantity, allowed)
   dataset = selection.choose(dataset)
   curves = {
-    task: {method: style.quartiles(runs) for method, runs in found.items()}
-    for task, found in style.regret_by_task(dataset, quantity).items()
+    task: {method: style.quartiles(runs) for method, runs in by_method.items()}
+    for task, by_method in style.regret_by_task(dataset, quantity).items()
   }
   methods = style.legend_methods(curves)
   figure, axes = style.panels(len(curves), sharey=True)
-  every = [(m, q[1]) for found in curves.values() for m, q in found.items()]
-  scale = style.symlog(axes[0], np.concatenate([median for _, median in every]))
-  for ax, (task, found) in zip(axes, curves.items(), strict=True):
-    for method, quartiles in found.items():
+  medians = [
+    (method, quartiles[1])
+    for by_method in curves.values()
+    for method, quartiles in by_method.items()
+  ]
+  values = np.concatenate([median for _, median in medians])
+  scale = style.symlog(axes[0], values)
+  for ax, (task, by_method) in zip(axes, curves.items(), strict=True):
+    for method, quartiles in by_method.items():
       style.curve(ax, dataset.step.values, quartiles, method, methods[method])
     ax.set(title=style.title(dataset, task), xlabel='step')
     guides = _lengths(ax, dataset)
   unit = 'nats' if quantity == 'cumulative_regret' else 'nats per step'
   for ax in axes[::3]:
     ax.set_ylabel(f'{quantity.replace("_", " ")} ({unit}){scale}')
-  infinite = {method for method, median in every if np.isinf(median).any()}
+  infinite = {method for method, median in medians if np.isinf(median).any()}
   handles = [
     mpl_lines.Line2D([], [], label=m + ' (infinite)' * (m in infinite), **look)
     for m, look in methods.items()
@@ -103,14 +208,14 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
     )
   dataset = selection.choose(dataset)
   index = steps.tolist().index(step)
-  found = style.regret_by_task(dataset, 'cumulative_regret')
+  by_task = style.regret_by_task(dataset, 'cumulative_regret')
   left_out = stopped.left_out(dataset)
-  methods = style.legend_methods(found, left_out)
+  methods = style.legend_methods(by_task, left_out)
   height = 0.16 * len(methods) + 1.1
-  figure, axes = style.panels(len(found), height, sharey=True)
-  for ax, (task, runs) in zip(axes, found.items(), strict=True):
-    here = {m: values[:, index] for m, values in runs.items()}
-    _bars(ax, here, methods, stopped.left_out(dataset, task))
+  figure, axes = style.panels(len(by_task), height, sharey=True)
+  for ax, (task, by_method) in zip(axes, by_task.items(), strict=True):
+    runs = {method: values[:, index] for method, values in by_method.items()}
+    _bars(ax, runs, methods, stopped.left_out(dataset, task))
     ax.set_title(style.title(dataset, task))
     ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats)')
   axes[0].set_yticks(range(len(methods)), methods)
@@ -124,7 +229,7 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
 
 
 def _bars(ax, runs, methods, left_out):
-  """Draws the bars of one task, of {method: [runs]}."""
+  """Draws the bars of one task from {method: [runs]}."""
   quartiles = {m: style.quartiles(x[:, None])[:, 0] for m, x in runs.items()}
   limit = 1.1 * style.limit([value for q in quartiles.values() for value in q])
   right = {'transform': ax.get_yaxis_transform(), 'va': 'center'}
@@ -156,10 +261,101 @@ def _bars(ax, runs, methods, left_out):
   ax.set_xlim(min(0.0, *(low for low, _, _ in quartiles.values())), limit)
 
 
+@style.styled
+def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
+  """Draws the loss of every hard prefix by rank, and the best of them by name.
+
+  A prefix's colour says how often it holds the most frequent token of the best
+  prefix of all.
+
+  Raises:
+    UserError: If the Dataset has no candidates, because nothing was searched,
+      or if all networks that were searched were stopped.
+  """
+  if not style.holds(dataset, 'candidate_loss'):
+    raise errors.UserError('dataset: has no candidates, nothing was searched')
+  dataset = selection.choose(dataset)
+  counted = stopped.counted(dataset).any('eval_task')
+  loss = dataset.candidate_loss.where(counted)  # A search has no grid.
+  if not loss.notnull().any():
+    raise errors.UserError(
+      'dataset: has no candidates of a network that counts, all were stopped'
+    )
+  ranked = {method: _rank(loss, method) for method in style.by_method(loss)}
+  tokens = {m: _tokens(labels) for m, (labels, _) in ranked.items()}
+  best = next(iter(tokens.values()))[0]
+  token = max(sorted(set(best)), key=best.count)
+  longest = max(len(row) for rows in tokens.values() for row in rows)
+  colors = mpl_colors.ListedColormap(
+    matplotlib.colormaps['viridis'](np.linspace(0, 0.92, longest + 1))
+  )
+  norm = mpl_colors.BoundaryNorm(np.arange(longest + 2) - 0.5, longest + 1)
+  figure, axes = style.panels(2 * len(ranked), columns=2)
+  for i, (method, (labels, quartiles)) in enumerate(ranked.items()):
+    shades = colors([row.count(token) for row in tokens[method]])
+    _ranks(axes[2 * i], method, quartiles[1], shades)
+    _best(axes[2 * i + 1], method, labels[:12], quartiles[:, :12], shades)
+  figure.colorbar(
+    mpl_cm.ScalarMappable(norm, colors),
+    ax=axes,
+    label=f'number of tokens "{token}" in the prefix',
+    ticks=mpl_ticker.MaxNLocator(integer=True),
+    aspect=30,
+  )
+  left_out = stopped.left_out(dataset)
+  style.footnote(
+    figure, stopped.footnote({m: left_out[m] for m in ranked if m in left_out})
+  )
+  return figure
+
+
+def _rank(loss, method):
+  """Returns labels [M] and quartiles [3, M] of excess loss, the best first."""
+  # Candidates of other methods are absent, not infinite.
+  loss = loss.sel({'method': [method]}).dropna('candidate', how='all')
+  runs = style.by_method(loss)[method]
+  best = runs.min(-1, keepdims=True)
+  quartiles = style.quartiles(runs - np.where(np.isinf(best), 0.0, best))
+  order = np.argsort(quartiles[1], kind='stable')
+  return loss.candidate.values[order].tolist(), quartiles[:, order]
+
+
+def _tokens(labels):
+  """Splits labels of candidates, '0110' or '0-11-10', into their tokens."""
+  # A label may be one token of several digits. Then labels differ in length.
+  digits = len({len(label) for label in labels}) == 1
+  dashes = any('-' in label for label in labels)
+  return [list(x) if digits and not dashes else x.split('-') for x in labels]
+
+
+def _ranks(ax, method, excess, shades):
+  """Draws excess losses [M] by rank, infinite ones as crosses at the top."""
+  rank, finite = np.arange(1, len(excess) + 1), np.isfinite(excess)
+  top = 1.1 * excess[finite].max(initial=0.0) or 1.0
+  ax.scatter(rank[finite], excess[finite], 9, shades[finite], lw=0)
+  heights = np.full((~finite).sum(), top)
+  crosses = {'marker': 'x', 'lw': 0.8}
+  ax.scatter(rank[~finite], heights, 9, shades[~finite], **crosses)
+  note = f' (×: {len(heights)} infinite)' if len(heights) else ''
+  ax.set_title(f'{method}, all {len(excess)} prefixes{note}')
+  ax.set(xlabel='rank', ylabel=_EXCESS)
+
+
+def _best(ax, method, labels, quartiles, shades):
+  """Draws the first few candidates, each with its tokens and quartiles."""
+  low, median, high = np.where(np.isfinite(quartiles), quartiles, np.nan)
+  rows = range(len(labels))
+  ax.hlines(rows, low, high, colors='black', lw=1)
+  ax.scatter(median, rows, 18, shades[: len(rows)], zorder=3)
+  ax.set_yticks(rows, labels, family='monospace')
+  ax.invert_yaxis()
+  ax.set(title=f'{method}, the best', xlabel=_EXCESS)
+
+
 def make_all(
   dataset: xr.Dataset, folder: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
-  """Writes every figure that the Dataset allows, see `drawing.write_all`."""
+  """Writes every figure that the Dataset allows, see `style.write_all`."""
   makers = {}
   if style.holds(dataset, 'pretraining_loss') or style.holds(
     dataset, 'tuning_loss'

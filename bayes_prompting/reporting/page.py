@@ -1,7 +1,7 @@
 """A report of one run or of many, as one page that needs no other file.
 
-Reads results, figures and records that runs left; never trains or evaluates.
-The page holds everything: plotly's library, all numbers, all images.
+The report reads the results, figures and records of runs; it never trains or
+evaluates. The page holds everything: plotly's library, all numbers, all images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,28 +22,28 @@ from bayes_prompting import results
 from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import page_parts
-from bayes_prompting.results import runs as runs_lib
+from bayes_prompting.results import runs as run_folders
 from bayes_prompting.results import summary
-from bayes_prompting.storage import workdir as workdir_lib
+from bayes_prompting.storage import workdir as workdirs
 from bayes_prompting.system import files
 from bayes_prompting.system import locks
 
-METHODS = {  # What each tunes, by kind.
+METHODS = {  # What each method tunes, or is, by kind.
   'references': {
-    'Oracle': 'knows the source of every sequence; its regret is 0',
-    'TargetBayes': 'exact Bayes for the target: optimal there',
-    'EvalBayes': 'exact Bayes for the evaluated task, where that is another',
+    'Oracle': 'a predictor that knows the source; its regret is 0',
+    'TargetBayes': 'exact Bayes for the target; optimal on the target',
+    'EvalBayes': 'exact Bayes for an evaluated task that is not the target',
     'PreBayes': 'exact Bayes for the pretraining task',
-    'PreBayesPT': 'the same with its best hard prefix',
-    'NoTuning': 'the network as pretraining left it',
-    'RandomPF': 'the network with random tokens before the sequence',
+    'PreBayesPT': 'PreBayes with its best hard prefix',
+    'NoTuning': 'the pretrained network',
+    'RandomPF': 'the pretrained network with a prefix of random tokens',
   },
   'prompts (the state of the network)': {
-    'HardPT': 'tokens: the best of all prefixes',
-    'SimplexPT': 'a prefix of mixtures of tokens',
-    'RealPT': 'a prefix of any real rows over tokens',
+    'HardPT': 'a prefix of tokens: the best of all',
+    'SimplexPT': 'a prefix of probabilities over tokens',
+    'RealPT': 'a prefix of real numbers over tokens',
     'SoftPT': 'a prefix of embeddings',
-    'StatePT': 'the state itself: in principle the best that a prompt can do',
+    'StatePT': 'the state itself; in principle no prompt can do better',
   },
   'weights (the map of the network)': {
     'EmbedWT': 'the embedding',
@@ -56,21 +56,21 @@ METHODS = {  # What each tunes, by kind.
 
 
 def write(workdir: str | os.PathLike[str]) -> pathlib.Path:
-  """Writes `report.html` into a folder, under its name once it is whole.
+  """Writes `report.html` into a folder; the file appears once it is whole.
 
-  The same files make the same page. A run among others that cannot be read is
-  left out: the page names it, a warning says why.
+  The same files give the same page. If one of several runs cannot be read, the
+  page leaves it out and names it, and a warning says why.
 
   Args:
-    workdir: A run's folder (`config.json`, `results.nc`), or one whose
-      subfolders are.
+    workdir: A run's folder (with `config.json` and `results.nc`), or a folder
+      of such folders.
 
   Returns:
     The path of the page.
 
   Raises:
-    UserError: If the folder holds no run, or none that can be read, or cannot
-      be written to.
+    UserError: If the folder holds no run that can be read, or cannot be written
+      to.
   """
   root = pathlib.Path(workdir).expanduser()
   page = render(root)
@@ -86,7 +86,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
   paths, unfinished = find(root)
   alone = paths == [root]
   runs, damaged = _runs(paths)
-  # The claims were judged with all of them, whatever can be read now.
+  # The claims were judged with all runs, even those that cannot be read now.
   configs = [config for config in map(_config, paths) if config]
   claims = page_claims.read(root / 'claims.csv')
   settings = {run['name']: run['settings'] for run in runs}
@@ -122,9 +122,9 @@ def render(workdir: str | os.PathLike[str]) -> str:
 def _flags(
   root: pathlib.Path, configs: Sequence[Mapping[str, Any]]
 ) -> str | None:
-  """Returns what more `launch.paper` was told, as far as the runs agree.
+  """Returns the flags of `launch.paper`, as far as the runs agree on them.
 
-  None for runs that something else started: which they were is not known.
+  None if something else started the runs.
   """
   record = root / 'paper.json'
   if not record.is_file():
@@ -142,13 +142,13 @@ def _flags(
 
 
 def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
-  """Returns the finished runs of a folder, and names of unfinished ones.
+  """Returns the finished runs of a folder, and the names of unfinished ones.
 
   Raises:
     UserError: If there is no finished run.
   """
   alone = (root / 'config.json').is_file()
-  started = [root] if alone else runs_lib.folders(root)
+  started = [root] if alone else run_folders.folders(root)
   finished = [x for x in started if (x / 'results.nc').is_file()]
   unfinished = [x.name for x in started if x not in finished]
   if finished:
@@ -161,9 +161,9 @@ def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
 
 
 def _config(path: pathlib.Path) -> dict[str, Any] | None:
-  """Returns a run's configuration, None if it cannot be read."""
+  """Returns a run's configuration; None if it cannot be read."""
   try:
-    return workdir_lib.read_config(path)
+    return workdirs.read_config(path)
   except errors.UserError:
     return None
 
@@ -171,10 +171,10 @@ def _config(path: pathlib.Path) -> dict[str, Any] | None:
 def _runs(
   paths: Sequence[pathlib.Path],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-  """Returns what the page says of each run, and names of those it cannot read.
+  """Returns what the page says of each run, and the names of damaged runs.
 
   Raises:
-    UserError: What is wrong with the first, if none can be read.
+    UserError: If no run can be read. The error is that of the first.
   """
   runs, damaged = [], {}
   for path in paths:
@@ -191,14 +191,14 @@ def _runs(
 
 def _run(path: pathlib.Path) -> dict[str, Any]:
   """Returns all that the page says of a run, as plain values."""
-  record = workdir_lib.read_record(path)
-  workdir_lib.read_config(path)  # Has the sizes that the page tells of.
+  record = workdirs.read_record(path)
+  workdirs.read_config(path)  # Refuses a record without the sizes shown below.
   try:
     dataset = results.load(path)
     return _parts(path, record, dataset)
   except errors.UserError:
     raise
-  # The file may be cut off, or anything else by that name.
+  # The file may be cut off, or be anything else of that name.
   except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
     text = ' '.join(str(error).split())[:200]
     raise errors.UserError(
@@ -231,7 +231,7 @@ def _parts(
 
 
 def _about(config: Mapping[str, Any]) -> str:
-  """Returns one line on a run: network, tasks, how long it was trained."""
+  """Returns one line on a run: network, tasks, number of updates."""
 
   def value(section, field):
     return page_parts.shown(config.get(section, {}).get(field, '?'))
@@ -248,7 +248,7 @@ def _about(config: Mapping[str, Any]) -> str:
 
 
 def _summary(path: pathlib.Path, dataset: xr.Dataset) -> str:
-  """Returns the run's summary.csv, made anew if it has gone."""
+  """Returns the run's summary.csv; makes it anew if it is gone."""
   file = path / 'summary.csv'
   if file.is_file():
     return files.read_text(file, 'workdir')
@@ -257,27 +257,27 @@ def _summary(path: pathlib.Path, dataset: xr.Dataset) -> str:
 
 
 def _methods(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[dict]]:
-  """Returns the methods that any run has, by kind, with look and text."""
+  """Returns the methods of all runs by kind, each with its look and text."""
   looks = {}
   for run in runs:
     looks |= {name: x for name, x in run['looks'].items() if name not in looks}
-  found = {}
+  by_kind = {}
   for kind, texts in METHODS.items():
-    found[kind] = [
+    by_kind[kind] = [
       {**looks.pop(name), 'text': text}
       for name, text in texts.items()
       if name in looks
     ]
   specs = {name: spec for run in runs for name, spec in run['own'].items()}
-  found['others'] = [
+  by_kind['others'] = [
     {**look, 'text': page_parts.shown(specs.get(name, '')) or 'not recorded'}
     for name, look in looks.items()
   ]
-  return {kind: rows for kind, rows in found.items() if rows}
+  return {kind: rows for kind, rows in by_kind.items() if rows}
 
 
 def _json(value: Any) -> str:
-  """Returns JSON that can stand in a script: without <, >, & and quotes."""
+  """Returns JSON that can stand in a script, without <, >, & and quotes."""
   return jinja2.utils.htmlsafe_json_dumps(
     value, separators=(',', ':'), allow_nan=False
   )

@@ -1,4 +1,4 @@
-"""The claims of a report: a CSV file of them, as text for its table."""
+"""The claims of a report: reads their CSV file as text for a table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import csv
@@ -11,22 +11,22 @@ from typing import Any
 from bayes_prompting import errors
 from bayes_prompting import settings
 
-# Of each verdict: the class of its badge, and a sign beside its colour.
+# The class of each verdict's badge, and a sign beside its colour.
 VERDICTS = {
   'holds': ('good', '✓'),
   'does not hold': ('bad', '✗'),
   'undecided': ('open', '?'),
   'not run': ('none', '–'),
 }
-# Of which nothing is shown.
+# Columns of the file that are not shown.
 _HIDDEN = ('sequences', 'name')
-# What is folded away below a claim, and the columns of its table after it: a
-# heading, and the columns of the file that it is made of.
+# Details that are folded away below a claim: a name, and the file's column.
 _DETAILS = (
   ('decided by', 'quantity'),
   ('why this bound', 'reason'),
   ('run', 'experiment'),
 )
+# Columns of the page's table: a heading, and the file's columns behind it.
 _COLUMNS = (
   ('Network', ('network',)),
   ('Measured [95% interval]', ('value', 'low', 'high', 'unit')),
@@ -34,9 +34,7 @@ _COLUMNS = (
   ('Verdict', ('verdict',)),
   ('Networks × repetitions', ('networks', 'repetitions', 'stopped')),
 )
-
-
-# Where runs are small, and what of.
+# Sizes in which a run may be smaller than the paper's.
 _SIZES = {
   ('pretraining', 'num_steps'): 'updates of pretraining',
   ('tuning', 'num_steps'): 'updates of tuning',
@@ -46,21 +44,21 @@ _SIZES = {
 
 
 def smaller(configs: Iterable[Mapping[str, Any]]) -> str:
-  """Returns in what runs are smaller than the paper's, '' if in nothing.
+  """Returns in what runs are smaller than the paper's; '' if in nothing.
 
   Args:
-    configs: Of the runs, plain. No update of pretraining at all is an untrained
-      network, and not small.
+    configs: The runs' configurations, plain. A run without any update of
+      pretraining has an untrained network; it does not count as small.
   """
-  paper, configs, found = settings.base_config(), list(configs), []
+  paper, configs, differences = settings.base_config(), list(configs), []
   for (section, field), what in _SIZES.items():
     wanted = paper[section][field]
     values = {config[section][field] for config in configs}
     values = sorted(value for value in values if 0 < value < wanted)
     if values:
       shown = ' or '.join(map(str, values))
-      found.append(f'{shown} {what}, not {wanted}')
-  return '; '.join(found)
+      differences.append(f'{shown} {what}, not {wanted}')
+  return '; '.join(differences)
 
 
 def _shown_number(text: str) -> str:
@@ -78,8 +76,7 @@ def _shown_number(text: str) -> str:
 
 def _cell(heading: str, row: Mapping[str, str]) -> str:
   """Returns the text of a cell."""
-  parts = next(parts for name, parts in _COLUMNS if name == heading)
-  first, *others = (row.get(part, '') for part in parts)
+  first, *others = (row.get(column, '') for column in dict(_COLUMNS)[heading])
   if heading == 'Networks × repetitions':
     *counts, left_out = first, *others
     shown = ' × '.join(x for x in counts if x not in ('', '0'))
@@ -100,11 +97,12 @@ def _claim(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
   """Returns the text of a claim, and what is folded away below it.
 
   Args:
-    rows: All that are about it; what they say differently is told of each.
+    rows: All rows about the claim. A detail in which they differ is told with
+      the network of each row.
   """
   details = []
-  for name, part in _DETAILS:
-    texts = [row.get(part, '') for row in rows]
+  for name, column in _DETAILS:
+    texts = [row.get(column, '') for row in rows]
     if len(set(texts)) > 1:
       networks = [row.get('network', '') for row in rows]
       texts = [f'{x} ({n})' for x, n in zip(texts, networks, strict=True) if x]
@@ -120,14 +118,15 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
   """Reads a claims table.
 
   Args:
-    path: A CSV file with a header row. Columns that are not known are shown by
-      their names.
+    path: A CSV file with a header row. Unknown columns are shown under their
+      own names.
 
   Returns:
     `headings`, `rows`, `counts` by verdict, and the file's `text`; None if
-    there is no such file. A row has `cells` in their order, its `verdict`, the
-    badge's `kind` and `sign`, and, if it is the first of several about one
-    claim, `claim`: `text`, `details` (pairs of texts) and `span`, how many.
+    there is no such file. A row has `cells` in the order of headings, its
+    `verdict`, and the badge's `kind` and `sign`. The first row about a claim
+    has `claim`: its `text`, `details` (pairs of texts), and `span`, the number
+    of rows about it. In other rows `claim` is None.
 
   Raises:
     UserError: If it cannot be read.
@@ -143,11 +142,11 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
     ) from None
   header = table[0] if table else []
   rows = [dict(zip(header, row, strict=False)) for row in table[1:] if row]
-  used = {'claim', *(part for _, part in _DETAILS), *_HIDDEN}
-  used |= {part for _, parts in _COLUMNS for part in parts}
-  known = [heading for heading, parts in _COLUMNS if set(parts) & set(header)]
+  used = {'claim', *dict(_DETAILS).values(), *_HIDDEN}
+  used |= {column for _, columns in _COLUMNS for column in columns}
+  known = [name for name, columns in _COLUMNS if set(columns) & set(header)]
   further = [name for name in header if name not in used]
-  found, counts = [], dict.fromkeys(VERDICTS, 0)
+  shown, counts = [], dict.fromkeys(VERDICTS, 0)
   for _, group in itertools.groupby(rows, lambda row: row.get('claim', '')):
     group = [*group]
     for number, row in enumerate(group):
@@ -155,7 +154,7 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
       counts[verdict] = counts.get(verdict, 0) + 1
       kind, sign = VERDICTS.get(verdict, ('none', '–'))
       cells = [_cell(heading, row) for heading in known]
-      found.append(
+      shown.append(
         {
           'claim': None if number else _claim(group),
           'cells': cells + [row.get(name, '') for name in further],
@@ -166,4 +165,4 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
       )
   counts = {name: count for name, count in counts.items() if name and count}
   headings = [*known, *further]
-  return {'headings': headings, 'rows': found, 'counts': counts, 'text': text}
+  return {'headings': headings, 'rows': shown, 'counts': counts, 'text': text}

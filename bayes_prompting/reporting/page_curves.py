@@ -1,6 +1,6 @@
-"""Curves of regret as plain data, for the part of a report that one can zoom.
+"""Curves of regret as plain data, for the interactive plot of a report.
 
-What is shown is what `figures.regret_curves` draws: paired regret against the
+The curves are those of `figures.regret_curves`: paired regret against the
 oracle, every method at its best settings, medians and quartiles over all
 repetitions of all pretraining seeds, the same colours, lines and markers.
 """
@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayes_prompting.reporting import style as style_lib
+from bayes_prompting.reporting import style
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
 QUANTITIES = ('cumulative_regret', 'instantaneous_regret')
-DIGITS = 4  # Significant ones, of a median.
-BAND_DIGITS = 3  # And of a quartile: most of the page's numbers are those.
-_LINE_WIDTH = 2  # Pixels; matplotlib's dashes are in units of it.
-_SYMBOLS = {  # matplotlib's markers, by plotly's names.
+# Significant digits. Most numbers of the page are quartiles: they have fewer.
+MEDIAN_DIGITS, BAND_DIGITS = 4, 3
+_LINE_WIDTH = 2  # Pixels; matplotlib measures dashes in line widths.
+_SYMBOLS = {  # Plotly's names of matplotlib's markers.
   'P': 'cross',
   'X': 'x',
   'v': 'triangle-down',
@@ -37,37 +37,37 @@ _SYMBOLS = {  # matplotlib's markers, by plotly's names.
 }
 
 
-def look(style: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a look of `drawing.looks` in plotly's terms.
+def plotly_look(look: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a look of `style.looks` in plotly's terms.
 
   Args:
-    style: With `color`, `linestyle` ('-' or matplotlib's pair of an offset and
+    look: With `color`, `linestyle` ('-' or matplotlib's pair of an offset and
       lengths) and `marker`.
 
   Returns:
-    `color`, `dash` (in pixels, `solid` without), `symbol` ('' for none).
+    `color`, `dash` (lengths in pixels, or `solid`), `symbol` ('' for none).
   """
-  line = style['linestyle']
+  line = look['linestyle']
   dash = 'solid'
-  if line != style_lib.SOLID:
+  if line != style.SOLID:
     dash = ','.join(f'{_LINE_WIDTH * length}px' for length in line[1])
-  symbol = _SYMBOLS.get(style['marker'], '')
-  return {'color': style['color'], 'dash': dash, 'symbol': symbol}
+  symbol = _SYMBOLS.get(look['marker'], '')
+  return {'color': look['color'], 'dash': dash, 'symbol': symbol}
 
 
 def numbers(
-  values: np.ndarray, digits: int = DIGITS
+  values: np.ndarray, digits: int = MEDIAN_DIGITS
 ) -> list[float | int | None]:
-  """Rounds to significant digits; what is not finite becomes None."""
-  found = []
+  """Rounds to significant digits; infinite values and NaN become None."""
+  rounded = []
   for value in np.asarray(values, np.float64).tolist():
     short = float(f'{value:.{digits}g}')
     if not np.isfinite(short):
-      found.append(None)
+      rounded.append(None)
     else:  # 0 and 12 are shorter than -0.0 and 12.0.
       whole = short.is_integer() and abs(short) < 1e6
-      found.append(int(short) if whole else short)
-  return found
+      rounded.append(int(short) if whole else short)
+  return rounded
 
 
 def _curve(quartiles: np.ndarray) -> list[list[float | int | None]]:
@@ -81,9 +81,9 @@ def _curve(quartiles: np.ndarray) -> list[list[float | int | None]]:
 def _curves(
   runs: Mapping[str, np.ndarray], methods: Sequence[str]
 ) -> list[list[list[float | int | None]] | None]:
-  """Returns a curve for each method, None for one of which no run counts."""
+  """Returns a curve for each method; None for one of which no run counts."""
   return [
-    _curve(style_lib.quartiles(runs[method])) if method in runs else None
+    _curve(style.quartiles(runs[method])) if method in runs else None
     for method in methods
   ]
 
@@ -92,22 +92,22 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
   """Returns all curves of one run, as JSON can hold them.
 
   Args:
-    dataset: As loaded, or what `grid.choose` left of it.
+    dataset: As loaded, or as `selection.choose` leaves it.
 
   Returns:
-    `target`; `steps` [X]; `marks`, lengths of training by name, as far as
-    steps go; `methods`, in the order of legends, each with its `name` and
-    `look`; `tasks`, each with its `name` and, by quantity, `curves` in the
-    order of methods: None if no run of it counts, else median, lower and upper
-    quartile [X] in nats, or the median alone where there is one run. None in a
-    curve is infinite, or a run that turned NaN.
+    `target`; `steps` [X]; `marks`, the lengths of training by name, if they are
+    among the steps; `methods`, in the order of legends, each with its `name`
+    and look; `tasks`, each with its `name` and, by quantity, `curves` in the
+    order of methods. A curve is None if no run of the method counts. Otherwise
+    it holds median, lower and upper quartile [X] in nats, or the median alone
+    if all runs agree. None inside a curve is an infinite regret, or NaN.
   """
   dataset = selection.choose(dataset)
   by_quantity = {
-    name: style_lib.regret_by_task(dataset, name) for name in QUANTITIES
+    name: style.regret_by_task(dataset, name) for name in QUANTITIES
   }
   left_out = stopped.left_out(dataset)
-  looks = style_lib.legend_methods(by_quantity[QUANTITIES[0]], left_out)
+  looks = style.legend_methods(by_quantity[QUANTITIES[0]], left_out)
   last = dataset.step.values[-1]
   marks = []
   for name in ('tuning', 'pretraining'):
@@ -118,7 +118,7 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
     'target': str(dataset.attrs.get('target', '')),
     'steps': dataset.step.values.tolist(),
     'marks': marks,
-    'methods': [{'name': m, **look(style)} for m, style in looks.items()],
+    'methods': [{'name': m, **plotly_look(x)} for m, x in looks.items()],
     'tasks': [
       {
         'name': task,

@@ -1,7 +1,7 @@
 """Parts of a report as plain values: tables, figures, settings.
 
-Everything here is text, numbers, lists and dicts, for the template to lay out;
-nothing is escaped, which is the template's part.
+Everything here is text, numbers, lists and dicts. The template lays them out
+and escapes them.
 """
 
 import base64
@@ -21,73 +21,74 @@ from bayes_prompting import results
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 
-_CAPTIONS = (  # What a figure shows, by the name of its file.
+_CAPTIONS = (  # Pattern of a file's name, title, caption.
   (
     r'losses',
     'Training losses',
-    'Loss of pretraining, by network, and of tuning, by method; lower is '
-    'better, and a curve that still falls at its end had too few updates.',
+    'Loss of pretraining by network, and of tuning by method; lower is better. '
+    'A curve that still falls at its end had too few updates.',
   ),
   (
     r'(cumulative|instantaneous)_regret',
     '{} regret over the steps',
-    'Medians over all runs with quartile bands, task by task; vertical lines '
-    'mark the lengths of the sequences in tuning and in pretraining.',
+    'Medians over all runs with quartile bands, task by task. Vertical lines '
+    'mark the lengths of sequences in tuning and in pretraining.',
   ),
   (
     r'cumulative_regret_step(\d+)',
     'Cumulative regret after {} steps',
-    'Bar and number: median; black line: quartiles; dots: single runs; dashed: '
-    'Bayes-optimal.',
+    'Bar and number: median; black line: quartiles; dots: single runs; dashed '
+    'line: Bayes-optimal.',
   ),
   (
     r'hard_prefix_ranking',
     'Ranking of hard prefixes',
-    'Loss of every prefix of tokens above the best one, by rank, and the best '
-    'of them by name.',
+    'Loss of every prefix of tokens above that of the best, by rank; then the '
+    'best prefixes by name.',
   ),
   (
     r'overview',
     'What every method loses on its target',
     'Nats above the Bayes predictor of the target, a dot for each pretrained '
-    'network; filled after the tuning length, open at the end of the '
-    'evaluation. In the shaded region a method counts as having reached it.',
+    'network. Filled dots: after the tuning length; open dots: at the end of '
+    'the evaluation. In the shaded region a method counts as Bayes-optimal.',
   ),
   (
     r'prefix_lengths',
     'SoftPT with longer prefixes',
-    'Nats above the Bayes predictor of the target against the rows of the '
-    'prefix; lines are means over networks, dots single networks.',
+    'Nats above the Bayes predictor of the target, by the number of prefix '
+    'rows. Lines are means over networks, dots single networks.',
   ),
   (
     r'dynamics_trajectories',
     'Memory of the network under each prompt',
-    'The first two principal components of what the network remembers while it '
-    'reads random sources, and in that plane the path of each prompt: rows of '
-    'the prefix by number, then the mean over sequences of the target. How far '
-    'a prompt leaves the plane is a panel of its own.',
+    'The first two principal components of the memory of the untuned network '
+    'while it reads random sources. In that plane each prompt has a path: rows '
+    'of the prefix by number, then the mean over sequences of the target. One '
+    'panel shows how far each path is from the plane.',
   ),
   (
     r'dynamics_meaning',
     'What each method means',
     'The Dirichlet posterior that best explains the predictions: its mean, its '
-    'strength in virtual tokens, and the misfit that says when there is none, '
-    'on the target and on the pretraining task.',
+    'strength in virtual tokens, and its misfit on the target and on the '
+    'pretraining task. A large misfit means that no such posterior exists.',
   ),
   (
     r'dynamics_prefix_rows',
     'Rows of the prefixes',
-    'Norms, and distance and similarity to the nearest embedding of a token.',
+    'Norm of each row, and its distance and similarity to the nearest '
+    'embedding of a token.',
   ),
   (
     r'tuning_grid',
     'Grid of settings',
     'Tuning loss and regret at every learning rate and initialisation that was '
-    'tried; reports show the one with the smallest tuning loss.',
+    'tried. Other figures and tables show the one with the least tuning loss.',
   ),
 )
-# Of a figure in the page. With these colours a hundredth of its pixels is off
-# by more than 14 of 255, none by more than 40.
+# Limits of a figure in the page. With so many colours a hundredth of the pixels
+# is off by more than 14 of 255, and none by more than 40.
 _COLORS = 64
 _MAX_WIDTH = 1600  # Pixels.
 
@@ -106,55 +107,55 @@ def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
     methods: Those to show, in their order.
 
   Returns:
-    For each step `step`, `tasks`, `axes` (of the grid, those with a choice) and
-    `rows`: `method`, `cells` by task ('' where it was not run), `networks`,
-    `repetitions` of each, and chosen `settings` by axis.
+    For each step: `step`, `tasks`, `axes` (those of the grid with a choice) and
+    `rows`. A row has `method`, `cells` by task ('' where it was not run),
+    `networks`, `repetitions` of each network, and chosen `settings` by axis.
   """
   axes = [axis for axis in selection.AXES if dataset.sizes.get(axis, 1) > 1]
   chosen = selection.choose(dataset)
   frame = summary.headline(chosen)
   ran = (chosen.judged == 1).any('eval_task')
   tasks = dataset.eval_task.values.tolist()
-  found = []
+  by_step = []
   for step in dataset.report_step.values.tolist():
     rows = []
     for method in methods:
-      here = frame[(frame.step == step) & (frame.method == method)]
-      cells = {row.eval_task: _regret_cell(row) for row in here.itertuples()}
+      regrets = frame[(frame.step == step) & (frame.method == method)]
+      cells = {row.eval_task: _regret_cell(row) for row in regrets.itertuples()}
       runs = results.select(ran, method=method).transpose('pretrain_seed', ...)
-      settings = here[axes].iloc[0] if len(here) else {}
+      chosen_at = regrets[axes].iloc[0] if len(regrets) else {}
       rows.append(
         {
           'method': method,
           'cells': [cells.get(task, '') for task in tasks],
           'networks': int(runs.any('repetition').sum()),
           'repetitions': int(runs.sum('repetition').max()),
-          'settings': [_setting(settings.get(axis, '')) for axis in axes],
+          'settings': [_setting(chosen_at.get(axis, '')) for axis in axes],
         }
       )
-    found.append({'step': step, 'tasks': tasks, 'axes': axes, 'rows': rows})
-  return found
+    by_step.append({'step': step, 'tasks': tasks, 'axes': axes, 'rows': rows})
+  return by_step
 
 
 def notes(dataset: xr.Dataset) -> list[str]:
-  """Returns what must be said of a run's numbers, see `summary.notes`."""
+  """Returns the caveats about a run's numbers, see `summary.notes`."""
   return summary.notes(dataset, selection.choose(dataset))
 
 
 def _setting(value: Any) -> str:
-  """Returns a setting as text, none for a method without."""
+  """Returns a setting as text; '' for a method without one."""
   return str(value) if isinstance(value, str) or value > 0 else ''
 
 
 def figures(folder: pathlib.Path) -> list[dict[str, Any]]:
   """Returns every PNG of a folder: title, caption, data URI, size in pixels.
 
-  They are made smaller by a palette, which the eye hardly sees in a drawing.
+  A palette makes the images smaller; the eye hardly sees it in a drawing.
 
   Raises:
     UserError: If one cannot be read.
   """
-  found = []
+  images = []
   for path in sorted(folder.glob('*.png'), key=_natural):
     try:
       content, (width, height) = _small_png(path)
@@ -163,7 +164,7 @@ def figures(folder: pathlib.Path) -> list[dict[str, Any]]:
         f'workdir: cannot read {str(path)!r} as a PNG image ({error})'
       ) from None
     title, caption = _captioned(path.stem)
-    found.append(
+    images.append(
       {
         'title': title,
         'caption': caption,
@@ -172,11 +173,11 @@ def figures(folder: pathlib.Path) -> list[dict[str, Any]]:
         'height': height,
       }
     )
-  return found
+  return images
 
 
 def _natural(path):
-  """Sorts step50 before step100."""
+  """Returns a key that sorts step50 before step100."""
   parts = re.split(r'(\d+)', path.stem)
   return [(int(x), '') if x.isdecimal() else (0, x) for x in parts]
 
@@ -192,7 +193,7 @@ def _small_png(path):
     height = round(image.height * _MAX_WIDTH / image.width)
     image = image.resize((_MAX_WIDTH, height), Image.Resampling.LANCZOS)
   small = io.BytesIO()
-  # Keeps the colours of thin lines; then the means (k-means) those of areas.
+  # Maximum coverage keeps the colours of thin lines, k-means those of areas.
   method, refine = Image.Quantize.MAXCOVERAGE, 3
   palette = image.quantize(_COLORS, method, refine, dither=Image.Dither.NONE)
   palette.save(small, 'png', optimize=True)
@@ -201,7 +202,7 @@ def _small_png(path):
 
 
 def _captioned(stem: str) -> tuple[str, str]:
-  """Returns title and caption of a figure, by the name of its file."""
+  """Returns title and caption of a figure from its file's name."""
   for pattern, title, caption in _CAPTIONS:
     match = re.fullmatch(pattern, stem)
     if match:
@@ -211,7 +212,7 @@ def _captioned(stem: str) -> tuple[str, str]:
 
 
 def shown(value: Any) -> str:
-  """Returns a value of a configuration as text; a spec as a call."""
+  """Returns a configuration's value as text; a spec looks like a call."""
   if isinstance(value, Mapping):
     named = dict(value)
     name = named.pop('name', '')
@@ -224,31 +225,31 @@ def shown(value: Any) -> str:
 
 def settings(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
   """Returns what a run recorded, as text by section and field."""
-  found = {'general': {}}
+  sections = {'general': {}}
   for name, value in record['config'].items():
     if isinstance(value, Mapping):
-      found[name] = {field: shown(item) for field, item in value.items()}
+      sections[name] = {field: shown(item) for field, item in value.items()}
     else:
-      found['general'][name] = shown(value)
-  for part, title in (
+      sections['general'][name] = shown(value)
+  for field, title in (
     ('numerical', 'versions and device'),
     ('other', 'machine, other versions'),
   ):
-    if isinstance(record.get(part), Mapping):
-      found[title] = {k: shown(item) for k, item in record[part].items()}
-  return {title: fields for title, fields in found.items() if fields}
+    if isinstance(record.get(field), Mapping):
+      sections[title] = {k: shown(item) for k, item in record[field].items()}
+  return {title: fields for title, fields in sections.items() if fields}
 
 
 def differences(
   every: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> dict[str, Any]:
-  """Returns in what several runs differ.
+  """Returns the settings in which several runs differ.
 
   Args:
     every: What `settings` returns, by run.
 
   Returns:
-    `fields`, and `rows`: by run the value of each of them, '' where it has
+    `fields`, and `rows`: the value of each field by run, '' where a run has
     none.
   """
   flat = {
@@ -273,5 +274,5 @@ def differences(
 
 def text_uri(text: str, kind: str) -> str:
   """Returns text as a data URI of a MIME type."""
-  # Shorter than base64: of a CSV file little but its ends of lines is quoted.
+  # Shorter than base64: of a CSV file little but the line ends is quoted.
   return f'data:{kind};charset=utf-8,' + urllib.parse.quote(text, ',/:+-[]()=')

@@ -1,4 +1,4 @@
-"""What figures share: how a method looks, medians with bands, panels."""
+"""What figures share: the looks of methods, medians with bands, panels."""
 
 from collections.abc import Callable, Iterable, Mapping
 import io
@@ -16,9 +16,10 @@ from bayes_prompting.results import stopped
 from bayes_prompting.system import files
 
 SOLID, DASH, DASHDOT, DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
-# Colour, line and marker of the package's methods, in the order of legends:
-# references and untuned predictors black to grey, prefix tuners blue, StatePT
-# green, weight tuners yellow to brown, apart for colour-blind readers too.
+# Colour, line and marker of the package's methods, in the order of legends.
+# References and untuned predictors are black to grey, prefix tuners blue,
+# StatePT green, weight tuners yellow to brown. Colour-blind readers can tell
+# them apart too.
 _LOOKS = {
   'Oracle': ('#000000', DOT, ''),
   'TargetBayes': ('#000000', DASH, ''),
@@ -39,13 +40,14 @@ _LOOKS = {
   'FullWT': ('#5c1a06', SOLID, 'o'),
 }
 _LINES = (SOLID, DASH, DASHDOT, SOLID, DASH, DASHDOT)
-_FURTHER = [  # For methods of your own.
+_FURTHER = [  # For a user's own methods.
   (color, line, marker)
   for line, marker in zip(_LINES, 'hp8<>d', strict=True)
   for color in ('#cc79a7', '#882255', '#7b4fb5', '#d64b8f')
 ]
 FONT = 7
 INFINITY = r'$\infty$'
+STOPPED = {'marker': 'x', 'linestyle': '', 'ms': 4, 'zorder': 5}
 styled = matplotlib.rc_context(
   {
     'font.size': FONT,
@@ -68,27 +70,27 @@ styled = matplotlib.rc_context(
 def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
   """Returns how a line of each method is drawn, in the order of legends.
 
-  Methods of your own come last, with a look that depends on their name (and,
-  where two would look the same, on their order).
+  A user's own methods come last. Their look depends on their name and, where
+  two would look the same, on their order.
   """
   methods = list(methods)
-  found = {name: _LOOKS[name] for name in _LOOKS if name in methods}
+  chosen = {name: _LOOKS[name] for name in _LOOKS if name in methods}
   for name in methods:
     first = zlib.crc32(name.encode()) % len(_FURTHER)
     nearest = _FURTHER[first:] + _FURTHER[:first]
-    free = [look for look in nearest if look not in found.values()]
-    found.setdefault(name, (free or nearest)[0])
+    free = [look for look in nearest if look not in chosen.values()]
+    chosen.setdefault(name, (free or nearest)[0])
   fields = ('color', 'linestyle', 'marker')
-  return {n: dict(zip(fields, x, strict=True)) for n, x in found.items()}
+  return {n: dict(zip(fields, x, strict=True)) for n, x in chosen.items()}
 
 
 def holds(dataset, variable):
-  """Returns whether a variable is there and holds anything."""
+  """Returns whether a Dataset has a variable that is not all NaN."""
   return variable in dataset and bool(dataset[variable].notnull().any())
 
 
 def held(array):
-  """Returns the methods of which an array holds anything."""
+  """Returns the methods whose values in an array are not all NaN."""
   ran = array.notnull().any([dim for dim in array.dims if dim != 'method'])
   return array.method.values[ran.values].tolist()
 
@@ -98,13 +100,13 @@ def by_method(array, counted=None):
 
   Args:
     array: DataArray with a method; its last dimension is X.
-    counted: DataArray of the dimensions before it, true where a run counts, see
-      `counting`; without it, those count that hold a number.
+    counted: bool DataArray of the dimensions before X, true where a run counts,
+      see `stopped.counted`. By default a run counts if it holds a number.
 
   Returns:
     {method: float64 [runs, X]}.
   """
-  found = {}
+  by_name = {}
   for method in looks(array.method.values.tolist()):
     # `sel(method=...)` would be an option of xarray.
     runs = array.sel({'method': method}).values
@@ -114,8 +116,8 @@ def by_method(array, counted=None):
       ran = counted.sel({'method': method}).values
     runs = runs[ran].astype(np.float64)
     if len(runs):
-      found[method] = np.where(np.isnan(runs), np.inf, runs)
-  return found
+      by_name[method] = np.where(np.isnan(runs), np.inf, runs)
+  return by_name
 
 
 def regret_by_task(dataset, quantity):
@@ -136,14 +138,17 @@ def legend_methods(by_task, left_out=()):
 
   Args:
     by_task: What `regret_by_task` returns.
-    left_out: Methods that are named, too, though none of their runs may count.
+    left_out: Methods that are named too, even if none of their runs counts.
   """
-  shown = [method for found in by_task.values() for method in found]
+  shown = [method for methods in by_task.values() for method in methods]
   return looks(dict.fromkeys([*shown, *left_out]))
 
 
 def quartiles(runs):
-  """Quartiles [3, X] of [runs, X]; where some are infinite, the nearest run."""
+  """Returns quartiles [3, X] of [runs, X].
+
+  They are interpolated, but where a run is infinite they are nearest runs.
+  """
   levels = (0.25, 0.5, 0.75)
   finite = np.isfinite(runs).all(0)
   linear = np.quantile(np.where(finite, runs, 0.0), levels, axis=0)
@@ -152,7 +157,7 @@ def quartiles(runs):
 
 
 def limit(values):
-  """Returns where an axis from 0 ends, so that few outliers do not rule it."""
+  """Returns the upper end of an axis from 0 that ignores a few outliers."""
   values = np.asarray(values)[np.isfinite(values)]
   if not values.max(initial=0.0) > 0:
     return 1.0
@@ -161,7 +166,7 @@ def limit(values):
 
 
 def panels(count, height=2.6, columns=3, **kwargs):
-  """Makes a figure of `count` panels, so many in a row at most."""
+  """Makes a figure of `count` panels, at most `columns` of them in a row."""
   columns = min(count, columns)
   rows = math.ceil(count / columns)
   size = (2.0 * columns + 1.6 + 0.8 * (columns == 1), height * rows)
@@ -175,7 +180,7 @@ def panels(count, height=2.6, columns=3, **kwargs):
 
 
 def legend(figure, handles):
-  """Puts a legend right of all panels, with room for every entry."""
+  """Puts a legend to the right of all panels; the figure grows to hold it."""
   need = 0.145 * len(handles) + 0.2
   figure.set_figheight(max(figure.get_figheight(), need))
   figure.legend(handles=handles, loc='outside right center')
@@ -188,13 +193,13 @@ def legend_below(figure, handles):
 
 
 def footnote(figure, text, key='', legend=None):
-  """Writes a text below all panels, for which the figure grows.
+  """Writes a text below all panels; the figure grows to hold it.
 
   Args:
-    figure: Which.
+    figure: The figure.
     text: Of any length; '' for none.
-    key: What stands above it, in room that there is.
-    legend: One that is below the panels; the text comes above it.
+    key: A line above the text, for which the figure does not grow.
+    legend: A legend below the panels. If given, the text stands above it.
   """
   width = int(17 * figure.get_figwidth())
   lines = textwrap.wrap(text, width, break_on_hyphens=False)
@@ -212,12 +217,15 @@ def title(dataset, task):
 
 
 def symlog(ax, values, noise=0.0):
-  """Scales an axis so that all values show; returns what its label must say.
+  """Scales a vertical axis so that all values show.
 
   Args:
-    ax: Whose vertical axis it is.
+    ax: The panel.
     values: What is drawn.
     noise: The axis is linear at least up to here.
+
+  Returns:
+    What the label of the axis must say about its scale; '' if it is linear.
   """
   finite = values[np.isfinite(values)]
   top = finite.max(initial=0.0)
@@ -232,19 +240,19 @@ def symlog(ax, values, noise=0.0):
     return ''
   ax.set_yscale('symlog', linthresh=linear, linscale=0.5)
   ax.set_ylim(min(finite.min(), -0.1 * linear), 2 * top)
-  return f',\nlog scale, linear below {linear:g}'
+  return f',\nlog scale, linear below {linear:g}'.replace('e-0', 'e-')
 
 
 def curve(ax, x, quartiles, label, look, every=0.15):
-  """Draws a median and its quartile band, and where it becomes infinite."""
+  """Draws a median, its quartile band, and a mark where it turns infinite."""
   low, median, high = quartiles
   finite, color = np.isfinite(median), look['color']
   if finite.any():
     median = np.where(finite, median, np.nan)
-    # Broken lines on top: where two coincide, both are seen.
+    # Broken lines lie on top, so that two lines that coincide are both seen.
     order = 2 if look['linestyle'] == SOLID else 3
     ax.plot(x, median, label=label, markevery=every, zorder=order, **look)
-  # An infinite quartile is drawn as one beyond any axis.
+  # A band needs finite ends: this one is beyond any axis.
   high, band = np.minimum(high, 1e12), {'alpha': 0.15, 'lw': 0}
   ax.fill_between(x, low, high, where=finite, color=color, **band)
   if not finite.all():
@@ -254,6 +262,12 @@ def curve(ax, x, quartiles, label, look, every=0.15):
     ax.plot(x[~finite][0], 0.97 - 0.05 * above, transform=across, **look)
 
 
+def mark_stopped(ax, x, color):
+  """Puts a cross on the horizontal axis at x, where runs were stopped."""
+  across = ax.get_xaxis_transform()
+  ax.plot(x, 0, transform=across, clip_on=False, color=color, **STOPPED)
+
+
 @styled
 def write_all(
   makers: Mapping[str, Callable[[], mpl_figure.Figure]],
@@ -261,12 +275,12 @@ def write_all(
 ) -> list[pathlib.Path]:
   """Makes figures one after another, and writes each as PNG and as PDF.
 
-  Each file gets its name once it is whole. The same figure makes the same
+  A file gets its name only once it is whole. The same figure gives the same
   bytes.
 
   Args:
-    makers: What makes each, by the name of its files.
-    folder: Where they go; made if missing.
+    makers: A function that makes each figure, by the name of its files.
+    folder: Where the files go; made if missing.
 
   Returns:
     The paths that were written.
@@ -281,17 +295,17 @@ def write_all(
     figure = make()
     for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
       path = folder / f'{name}.{suffix}'
-      # In memory first: what goes wrong while drawing is not the disk's.
+      # In memory, so that an error of drawing is not taken for the disk's.
       drawn = io.BytesIO()
       figure.savefig(drawn, format=suffix, dpi=150, metadata={dated: None})
-      # No view of it, see `results.save`.
+      # Bytes rather than a view of them, see `results.save`.
       files.write_bytes(path, drawn.getvalue(), 'figures')
       paths.append(path)
   return paths
 
 
 def smooth(runs):
-  """Running median of [runs, T] over the updates within 10%.
+  """Returns the running median of [runs, T] over the updates within 10%.
 
   Returns:
     Indices [P], evenly spread over a log axis, and the medians [runs, P].

@@ -1,4 +1,4 @@
-"""The figure of a grid of settings: what each of them was worth."""
+"""The figure of a grid of settings: the loss and the regret of each."""
 
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
@@ -10,10 +10,9 @@ from bayes_prompting.reporting import style
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
-# The least that can be lost, and what tuning starts from.
+# Predictors that are not tuned: the best possible one, and the start of tuning.
 _LEVELS = ('TargetBayes', 'NoTuning')
 _RING = {'marker': 'o', 'ms': 8, 'mfc': 'none', 'mec': 'black', 'mew': 0.9}
-_CROSS = {'marker': 'x', 'linestyle': '', 'ms': 5, 'zorder': 5}
 _LABELS = {
   'learning_rate': 'learning rate (log scale)',
   'prefix_init': 'prefix init',
@@ -21,7 +20,7 @@ _LABELS = {
 
 
 def has_grid(dataset: xr.Dataset) -> bool:
-  """Returns whether there is anything to draw."""
+  """Returns whether a run tried several settings and trained at them."""
   return selection.size(dataset) > 1 and style.holds(dataset, 'tuning_loss')
 
 
@@ -30,10 +29,11 @@ def tuning_grid(dataset: xr.Dataset) -> mpl_figure.Figure:
   """Draws final tuning loss, and regret on the target, against the settings.
 
   Learning rates lie along the axis, with a column for each initialisation; with
-  a single rate, initialisations do. Of losses the mean over runs is drawn, by
-  which settings are chosen, of regrets the median, and of both the quartiles. A
-  ring marks what is chosen, which all other figures show. Runs that were
-  stopped are left out; a cross on the axis is where no other is left.
+  a single rate, initialisations lie along the axis. For losses the figure shows
+  the mean over runs, by which settings are chosen; for regrets the median; for
+  both the quartiles. A ring marks the chosen setting, which all other figures
+  show. Runs that were stopped are left out. A cross on the axis marks a setting
+  at which all runs were stopped.
 
   Args:
     dataset: As loaded, with its grid.
@@ -47,11 +47,11 @@ def tuning_grid(dataset: xr.Dataset) -> mpl_figure.Figure:
   if dataset.sizes['learning_rate'] == 1:
     axes.reverse()
   losses, regrets = _losses(dataset, axes), _regrets(dataset, axes)
-  gone = _gone(dataset, axes)
+  all_stopped = _all_stopped(dataset, axes)
   if 'target_bayes_loss' in dataset.attrs and 'TargetBayes' in regrets:
     losses['TargetBayes'] = np.zeros((1, 1, 1))
   levels = set(_LEVELS) & set(regrets)
-  looks = style.looks({*losses, *levels, *gone})
+  looks = style.looks({*losses, *levels, *all_stopped})
   columns = dataset[axes[1]].values
   figure, panels = style.panels(
     2 * len(columns), 2.3, len(columns), sharex=True, sharey='row'
@@ -61,25 +61,27 @@ def tuning_grid(dataset: xr.Dataset) -> mpl_figure.Figure:
   for method, look in looks.items():
     chosen = dict(zip(selection.AXES, choices[method].index, strict=True))
     chosen = tuple(chosen[axis] for axis in axes)
-    for row, found, center in (
+    for row, by_method, center in (
       (panels[0], losses, np.mean),
       (panels[1], regrets, np.median),
     ):
-      if method not in found:
+      if method not in by_method:
         continue
       if method in _LEVELS:
-        _draw_level(row, found[method], look)
+        _draw_level(row, by_method[method], look)
       else:
-        _draw(row, dataset[axes[0]], found[method], center, chosen, look)
-    for row in panels if method in gone else ():
-      _cross(row, dataset[axes[0]], gone[method], look)
+        _draw(row, dataset[axes[0]], by_method[method], center, chosen, look)
+    for row in panels if method in all_stopped else ():
+      for ax, is_stopped in zip(row, all_stopped[method].T, strict=True):
+        for x in _positions(dataset[axes[0]])[is_stopped]:
+          style.mark_stopped(ax, x, look['color'])
   _label(panels, dataset, losses, regrets)
   _name_settings(panels, dataset, axes)
   handles = [mpl_lines.Line2D([], [], label=m, **x) for m, x in looks.items()]
   ring = mpl_lines.Line2D([], [], label='chosen, by its loss', ls='', **_RING)
   handles.append(ring)
-  if gone:
-    cross = {**_CROSS, 'color': 'black', 'label': 'all were stopped'}
+  if all_stopped:
+    cross = {**style.STOPPED, 'color': 'black', 'label': 'all were stopped'}
     handles.append(mpl_lines.Line2D([], [], **cross))
   style.legend(figure, handles)
   style.footnote(figure, stopped.footnote(stopped.left_out(dataset)))
@@ -87,7 +89,7 @@ def tuning_grid(dataset: xr.Dataset) -> mpl_figure.Figure:
 
 
 def _by_position(array, dataset, axes):
-  """Returns {method: [X, columns, runs]}, NaN where no run counts."""
+  """Returns {method: float64 [X, columns, runs]}, NaN where no run counts."""
   ran = stopped.counted(dataset).any('eval_task')
   array = array.where(array.notnull(), np.inf).where(ran)
   array = array.stack(run=('pretrain_seed', 'repetition'))
@@ -99,35 +101,38 @@ def _by_position(array, dataset, axes):
   }
 
 
-def _gone(dataset, axes):
-  """Returns {method: bool [X, columns]}, where all was stopped, if anywhere."""
+def _all_stopped(dataset, axes):
+  """Returns {method: bool [X, columns]}, true where all runs were stopped.
+
+  Methods without such a setting are left out.
+  """
   over = ('pretrain_seed', 'repetition', 'eval_task')
   ran = (dataset.judged == 1).any(over)
-  gone = (ran & ~stopped.counted(dataset).any(over)).transpose('method', *axes)
+  lost = (ran & ~stopped.counted(dataset).any(over)).transpose('method', *axes)
   trained = dataset.stopped.notnull().any(
     set(dataset.stopped.dims) - {'method'}
   )
   return {
     method: where
-    for method, where in zip(dataset.method.values, gone.values, strict=True)
+    for method, where in zip(dataset.method.values, lost.values, strict=True)
     if trained.sel({'method': method}) and where.any()
   }
 
 
 def _losses(dataset, axes):
-  """Returns final losses, above the least there can be where it is known."""
+  """Returns final losses by method, above the least loss if that is known."""
   loss = dataset.tuning_loss
   trained = loss.notnull().any(set(loss.dims) - {'method'})
   final = xr.apply_ufunc(
     selection.final_loss, loss, input_core_dims=[['tuning_step']]
   )
   final = final - dataset.attrs.get('target_bayes_loss', 0.0)
-  found = _by_position(final, dataset, axes)
-  return {m: found[m] for m in found if trained.sel({'method': m})}
+  losses = _by_position(final, dataset, axes)
+  return {m: losses[m] for m in losses if trained.sel({'method': m})}
 
 
 def _regrets(dataset, axes):
-  """Returns the headline regret, on the target after the tuning length."""
+  """Returns the regret on the target after the tuning length, by method."""
   labels = {
     'eval_task': _target(dataset),
     'reference': 'oracle',
@@ -142,7 +147,7 @@ def _target(dataset):
 
 
 def _draw(row, settings, runs, center, chosen, look):
-  """Draws one method, column by column, and a ring around what was chosen."""
+  """Draws one method, column by column, with a ring on the chosen setting."""
   x = _positions(settings)
   for column, ax in enumerate(row):
     ran = [i for i in np.argsort(x) if not np.isnan(runs[i, column]).all()]
@@ -151,49 +156,40 @@ def _draw(row, settings, runs, center, chosen, look):
     curve = np.transpose([_summary(runs[i, column], center) for i in ran])
     style.curve(ax, x[ran], curve, None, look, every=1)
     if column == chosen[1] and chosen[0] in ran:
-      at = ran.index(chosen[0])
-      ax.plot(x[ran][at], curve[1, at], **_RING, zorder=4)
-
-
-def _cross(row, settings, gone, look):
-  """Marks on the axis where nothing is left of one method."""
-  for ax, where in zip(row, gone.T, strict=True):
-    across = ax.get_xaxis_transform()
-    for x in _positions(settings)[where]:
-      cross = {**_CROSS, 'color': look['color'], 'clip_on': False}
-      ax.plot(x, 0, transform=across, **cross)
+      index = ran.index(chosen[0])
+      ax.plot(x[ran][index], curve[1, index], **_RING, zorder=4)
 
 
 def _summary(runs, center):
-  """Returns lower quartile, center and upper quartile of what was run."""
+  """Returns lower quartile, center and upper quartile of runs that count."""
   runs = runs[~np.isnan(runs)]
   low, _, high = style.quartiles(runs[:, None])[:, 0]
   return low, center(runs), high
 
 
 def _draw_level(row, runs, look):
-  """Draws a predictor that was not tuned, from end to end."""
+  """Draws a predictor that was not tuned as a line from end to end."""
   level = np.median(runs[~np.isnan(runs)])
   for ax in row:
     ax.axhline(level, color=look['color'], linestyle=look['linestyle'])
 
 
 def _positions(settings):
-  """Returns where settings lie on an axis."""
+  """Returns the coordinates of settings on the horizontal axis."""
   if settings.dtype.kind == 'f':
     return settings.values
   return np.arange(len(settings), dtype=np.float64)
 
 
 def _label(panels, dataset, losses, regrets):
-  """Scales both rows, and says what they show."""
+  """Scales and labels the vertical axes of both rows."""
   upper, lower = panels[:, 0]
   text, scale = 'final tuning loss\n(nats per sequence)', ''
   values = np.concatenate([[], *(runs.ravel() for runs in losses.values())])
   values = values[np.isfinite(values)]
   if 'target_bayes_loss' in dataset.attrs:
     text = 'final tuning loss\nabove TargetBayes (nats)'
-    # A loss below the least there can be shows how much is luck.
+    # A loss below the least possible shows how far luck reaches.
     scale = style.symlog(upper, values, noise=-values.min(initial=0.0))
   elif len(values):
     low = values.min()
@@ -207,7 +203,7 @@ def _label(panels, dataset, losses, regrets):
 
 
 def _name_settings(panels, dataset, axes):
-  """Names the settings along the axis, each with its own tick, and columns."""
+  """Names the settings along the axis, one a tick, and the columns."""
   settings, columns = (dataset[axis].values for axis in axes)
   for ax in panels[1]:
     if axes[0] == 'learning_rate':

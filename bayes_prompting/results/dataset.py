@@ -32,11 +32,11 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting import errors
-from bayes_prompting import types
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
@@ -123,7 +123,7 @@ class Builder:
       if all(shape):
         self._arrays[name] = np.full(shape, np.nan, np.float32)
 
-  def put(self, name: str, values: types.Array, **labels: Any) -> None:
+  def put(self, name: str, values: npt.ArrayLike, **labels: Any) -> None:
     """Stores values of one variable.
 
     Args:
@@ -151,7 +151,7 @@ class Builder:
     view[... if last is None else (..., last)] = values
 
   def put_losses(
-    self, losses: types.Array, pretrain_seed: int, method: str | None = None
+    self, losses: npt.ArrayLike, pretrain_seed: int, method: str | None = None
   ) -> None:
     """Stores the losses of training, and which runs were stopped.
 

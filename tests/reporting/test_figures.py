@@ -227,7 +227,7 @@ def test_a_failed_write_leaves_the_old_file(dataset, tmp_path, monkeypatch):
 
 def test_needs_neither_jax_nor_pyplot():
   code = (
-    'import sys; from bayes_prompting import figures;'
+    'import sys; from bayes_prompting.reporting import figures;'
     'print([m for m in ("jax", "matplotlib.pyplot") if m in sys.modules])'
   )
   done = subprocess.run(

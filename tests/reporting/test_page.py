@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting import settings
@@ -307,14 +308,14 @@ def _check_curve(chosen, quantity, task, method, curve):
 
 def test_looks_in_the_terms_of_plotly():
   every = style_lib.looks([*style_lib._LOOKS, *(f'Own{i}' for i in range(28))])
-  found = [page_curves.look(style) for style in every.values()]
+  found = [page_curves.plotly_look(style) for style in every.values()]
   assert all(
     x['symbol'] or not style['marker']
     for x, style in zip(found, every.values(), strict=True)
   )
   assert found[0] == {'color': '#000000', 'dash': '2px,2px', 'symbol': ''}
-  assert page_curves.look(every['SoftPT'])['dash'] == 'solid'
-  assert page_curves.look(every['TargetBayes'])['dash'] == '10px,4px'
+  assert page_curves.plotly_look(every['SoftPT'])['dash'] == 'solid'
+  assert page_curves.plotly_look(every['TargetBayes'])['dash'] == '10px,4px'
 
 
 def test_numbers_are_short_and_valid_json():
@@ -455,7 +456,7 @@ def test_settings_and_what_differs(page):
   assert [NASTY, 'biases()'] in legend
 
 
-def test_one_run(run):
+def test_one_run(run, monkeypatch):
   path = page_lib.write(run)
   assert path == run / 'report.html'
   first = path.read_bytes()
@@ -464,8 +465,16 @@ def test_one_run(run):
   assert 'One run' in page.text
   assert 'launch.paper' not in page.text
   assert page_lib.write(run).read_bytes() == first
-  # What the page says about running it again, as far as it can be done here.
-  config = json.loads((run / 'config.json').read_text())['config']
+  # What the page says about running it again, but for the run itself.
+  (snippet,) = re.findall(r"import json\n.*'runs/again'\)", page.text, re.S)
+  configs = []
+  monkeypatch.setattr(
+    bayes_prompting, 'run', lambda config, workdir: configs.append(config)
+  )
+  monkeypatch.chdir(run.parent)
+  exec(snippet, {})
+  config = plain.of(configs[0])
+  assert config == json.loads((run / 'config.json').read_text())['config']
   del config['methods'][NASTY]
   settings.validate(plain.to_config(config))
 
@@ -621,7 +630,7 @@ def test_where_all_runs_are_damaged_the_first_is_told(
 
 @pytest.fixture(scope='module')
 def server():
-  yield from test_launch.server('from bayes_prompting import report')
+  yield from test_launch.server('from bayes_prompting.reporting import page')
 
 
 def test_the_script(server, run, tmp_path):

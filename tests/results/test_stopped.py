@@ -467,7 +467,7 @@ def test_a_run_says_what_diverged_from_end_to_end(finished):
     found = loading.stopped(lab, folder, method, seed)
     assert found.tolist() == expected
   page = page_lib.render(path)
-  assert 'Not everything counts' in page and 'update 3, where' in page
+  assert 'Some runs do not count' in page and 'update 3, where' in page
   assert 'update 2 of network 0, repetition 0' in page
 
 
