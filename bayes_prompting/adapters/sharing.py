@@ -113,8 +113,21 @@ def load(
 ) -> tuple[types.Predictor, types.Params, types.State]:
   """Loads a predictor as a file adapts it, see `loading.load_predictor`.
 
-  Arguments and errors are those of `attach.attach`, which returns tuner and
-  tunable for further tuning.
+  `attach.attach` returns tuner and tunable instead, for further tuning.
+
+  Args:
+    path: The file.
+    source: The workdir of any run with the network of the file, or predictor
+      and weights; see `attach.attach`.
+    allow_plugins: Whether the file and the workdir may have modules outside the
+      package imported, which runs their code.
+
+  Returns:
+    Predictor, weights and state, as `load_predictor` returns them.
+
+  Raises:
+    UserError: If the file cannot be used, or was tuned on something else; both
+      are named.
   """
   adapter = attach.attach(path, source, allow_plugins)
   predictor, params = adapter.predictor, adapter.params

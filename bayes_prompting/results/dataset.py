@@ -323,11 +323,17 @@ def _missing(dataset, variables):
     )
 
 
-def select(data, **labels: Any):
-  """Returns `data.sel(labels)` of a Dataset or a DataArray.
+def select(
+  data: xr.Dataset | xr.DataArray, **labels: Any
+) -> xr.Dataset | xr.DataArray:
+  """Returns `data.sel(labels)`.
 
   xarray's `sel` has an argument `method` of its own, which hides the dimension.
   Here `select(dataset, method='SoftPT', eval_task='single_coin')` works.
+
+  Args:
+    data: Results, or one of their variables.
+    **labels: What to take of a dimension, by its name.
 
   Raises:
     UserError: If there is no such dimension, or a single label is not on it.

@@ -1,0 +1,300 @@
+"""`import bayes_prompting as bp`: cheap, whole, documented; and `generate`."""
+
+import ast
+import inspect
+import pathlib
+import pydoc
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bayes_prompting as bp
+from bayes_prompting import registry
+from bayes_prompting.system import compilation
+from tests import testing
+
+SOURCE = pathlib.Path(bp.__file__)
+FUNCTIONS = [
+  name for name in bp.__all__ if not inspect.isclass(getattr(bp, name))
+]
+
+
+# The names.
+
+
+def python(code):
+  """Runs code in an interpreter of its own; returns what it printed."""
+  done = subprocess.run(
+    [sys.executable, '-c', textwrap.dedent(code)],
+    cwd=SOURCE.parents[1],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def test_importing_it_imports_nothing_heavy():
+  said = python("""
+    import sys
+    import bayes_prompting as bp
+    assert {*dir(bp)} == {*bp.__all__, '__version__'}
+    heavy = {'jax', 'flax', 'numpy', 'ml_collections', 'absl', 'xarray'}
+    print(heavy & sys.modules.keys())
+    bp.base_config(), bp.spec('lstm'), bp.UserError
+    print({'jax', 'flax', 'xarray'} & sys.modules.keys())
+  """)
+  assert said == 'set()\nset()\n'
+
+
+def test_type_checkers_see_every_name_where_it_is():
+  (block,) = [
+    node
+    for node in ast.parse(SOURCE.read_text()).body
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
+  ]
+  seen = {
+    alias.asname or alias.name: f'{node.module}.{alias.name}'
+    for node in ast.walk(block)
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+  }
+  del seen['nn']
+  places = {k: f'bayes_prompting.{place}' for k, place in bp._PLACES.items()}
+  assert seen == places
+  assert {*bp.__all__} == {*places, 'task_prior', 'torso', 'tuner'}
+  assert len(bp.__all__) == len({*bp.__all__})
+  assert (SOURCE.parent / 'py.typed').exists()
+
+
+def test_no_name_is_that_of_a_module():
+  assert not {*bp.__all__} & {path.stem for path in SOURCE.parent.iterdir()}
+
+
+def test_an_unknown_name_is_an_attribute_error():
+  with pytest.raises(AttributeError, match='bayes_prompting.*runn'):
+    _ = bp.runn
+  with pytest.raises(ImportError):
+    from bayes_prompting import runn  # noqa: F401
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_every_function_is_documented_and_typed(name):
+  function = getattr(bp, name)
+  signature = inspect.signature(function)
+  assert signature.return_annotation is not signature.empty
+  text = inspect.getdoc(function)
+  for parameter in signature.parameters.values():
+    assert parameter.annotation is not parameter.empty, parameter
+    assert f'{parameter.name}:' in text or len(signature.parameters) == 1
+  assert name in pydoc.plain(pydoc.render_doc(function)) or name in bp._PLACES
+
+
+def test_help_shows_every_name():
+  text = pydoc.plain(pydoc.render_doc(bp))
+  for name in bp.__all__:
+    assert f'\n    {name}' in text or f'\n    class {name}(' in text, name
+
+
+# Extensions by name.
+
+
+@pytest.mark.parametrize('kind', registry.KINDS)
+def test_what_is_made_by_name_is_the_package_s_own(kind):
+  make = getattr(bp, kind.removesuffix('s'))
+  for name in registry.names(kind):
+    for example in registry.module(kind, name).EXAMPLES:
+      made = make(name, **example)
+      assert made is registry.make(kind, 'x', {'name': name, **example})
+
+
+@pytest.mark.parametrize(
+  'make, said',
+  [
+    (
+      lambda: bp.task_prior('categoric'),
+      'task_prior.name: unknown .*categoric',
+    ),
+    (lambda: bp.task_prior('categorical'), 'task_prior.probabilities: missing'),
+    (
+      lambda: bp.task_prior('categorical', probabilities=(1, 1)),
+      r'task_prior.probabilities: must sum to 1.*got \(1, 1\)',
+    ),
+    (lambda: bp.torso('lstm', widht=8), r"torso \(lstm\): .*'widht'.*width"),
+    (lambda: bp.torso('lstm', width=0), 'torso.width: .*got 0'),
+    (lambda: bp.tuner('prefix', form='sof'), 'tuner.form: .*mean soft'),
+    (lambda: bp.tuner('no.such.module'), 'tuner.name: cannot import .*no.such'),
+    (lambda: bp.tuner(3), 'tuner.name: a name must be a string'),
+  ],
+)
+def test_a_mistake_is_one_line_that_names_the_argument(make, said):
+  with pytest.raises(bp.UserError, match=said) as caught:
+    make()
+  assert '\n' not in str(caught.value)
+
+
+def test_a_module_of_ones_own_is_imported(tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(tmp_path)
+  (tmp_path / 'bursty_of_mine.py').write_text(
+    'import bayes_prompting as bp\n'
+    'def make(p):\n'
+    "  return bp.task_prior('categorical', probabilities=(1 - p, p))\n"
+  )
+  (tmp_path / 'lab_of_mine').mkdir()
+  (tmp_path / 'bursty_of_mine.py').rename(
+    tmp_path / 'lab_of_mine' / 'bursty.py'
+  )
+  made = bp.task_prior('lab_of_mine.bursty', p=0.25)
+  assert made is bp.task_prior('categorical', probabilities=(0.75, 0.25))
+
+
+# Sampling on.
+
+
+def bayes(prior):
+  predictor = bp.bayesian(prior)
+  return predictor, {}, predictor.start({})
+
+
+def many(predictor, params, state, history, num_tokens, count):
+  """Samples [count, T], each by a key of its own."""
+  keys = jax.random.split(jax.random.key(0), count)
+  return jax.vmap(
+    lambda key: bp.generate(predictor, params, state, history, num_tokens, key)
+  )(keys)
+
+
+def exact(predictor, params, state, history, num_tokens):
+  """Probabilities [V^T] of all continuations, by the chain rule."""
+  vocab_size, known = predictor.vocab_size, len(history)
+  rest = testing.all_sequences(vocab_size, num_tokens)
+  before = np.broadcast_to(np.asarray(history, np.int32), (len(rest), known))
+  tokens = np.concatenate([before, rest], axis=1)
+  log_probs = np.asarray(predictor.predict(params, state, tokens), np.float64)
+  each = np.take_along_axis(log_probs, tokens[..., None], axis=-1)[..., 0]
+  return np.exp(each[:, known:].sum(-1))
+
+
+SAMPLERS = {
+  'coins': (lambda: bayes(testing.random_coins()), [1, 1, 0]),
+  'coins, nothing seen': (lambda: bayes(testing.random_coins()), []),
+  'mixture': (lambda: bayes(testing.two_coins()), [0]),
+  'chains': (
+    lambda: bayes(
+      bp.task_prior('dirichlet_markov', order=1, concentration=(0.5, 1.0))
+    ),
+    [0, 1],
+  ),
+  'lstm': (lambda: network('lstm'), [1]),
+  'transformer': (lambda: network('transformer'), []),
+}
+
+
+def network(torso):
+  """A network that is far from uniform, behind a prompt of two tokens."""
+  predictor, params = testing.network(torso, vocab_size=2)
+  params = jax.tree.map(lambda x: 3 * x, params)
+  tuner = bp.tuner('hard_prefix', length=2, choose='random')
+  prefix = tuner.init(jax.random.key(1), predictor, params)
+  return predictor, *tuner.bind(predictor, params, prefix)
+
+
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_continuations_come_as_often_as_they_are_likely(name):
+  make, history = SAMPLERS[name]
+  parts, count = make(), 20_000
+  found = np.asarray(many(*parts, history, 3, count))
+  assert found.dtype == np.int32
+  assert found.shape == (count, 3)
+  number = found @ (2 ** np.arange(3)[::-1])
+  share = np.bincount(number, minlength=8) / count
+  likely = exact(*parts, history, 3)
+  np.testing.assert_allclose(likely.sum(), 1, rtol=1e-5)
+  # Of 48 binomial shares, one beyond 5 standard errors: less than 1 in 10^4.
+  error = np.sqrt(likely * (1 - likely) / count)
+  assert (np.abs(share - likely) < 5 * error + 1e-6).all()
+
+
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_it_is_the_same_inside_jit_and_vmap(name):
+  make, history = SAMPLERS[name]
+  parts, key = make(), jax.random.key(3)
+  found = bp.generate(*parts, history, 5, key)
+  traced = jax.jit(
+    lambda state, history, key: bp.generate(*parts[:2], state, history, 5, key)
+  )(parts[2], jnp.asarray(history, jnp.int32), key)
+  np.testing.assert_array_equal(found, traced)
+  assert traced.dtype == found.dtype == jnp.int32
+  several, keys = (
+    many(*parts, history, 5, 3),
+    jax.random.split(jax.random.key(0), 3),
+  )
+  for row, key in zip(several, keys, strict=True):
+    np.testing.assert_array_equal(row, bp.generate(*parts, history, 5, key))
+
+
+def test_more_tokens_begin_with_the_same_ones():
+  parts = bayes(testing.random_coins())
+  key = jax.random.key(2)
+  long = bp.generate(*parts, (1, 0), 12, key)
+  np.testing.assert_array_equal(bp.generate(*parts, (1, 0), 7, key), long[:7])
+
+
+def test_a_deterministic_source_continues_itself():
+  # A chain that takes turns, which the first token gives away.
+  turns = bp.task_prior(
+    'markov_mixture',
+    weights=(1.0,),
+    tables=(((0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)),),
+  )
+  found = bp.generate(*bayes(turns), np.array([2, 0]), 5, jax.random.key(0))
+  assert found.tolist() == [1, 2, 0, 1, 2]
+
+
+def test_many_draws_are_one_program():
+  parts = bayes(bp.task_prior('categorical', probabilities=(0.5, 0.25, 0.25)))
+  keys = [jax.random.key(seed) for seed in range(2)]
+  bp.generate(*parts, [0], 4, keys[0])
+  with compilation.count() as programs:
+    bp.generate(*parts, [2], 4, keys[1])
+  assert programs.total == 0
+
+
+@pytest.mark.parametrize(
+  'history, num_tokens, said',
+  [
+    ([2], 3, r'history: .*0 to 1, got \[2\]'),
+    ([-1], 3, r'history: .*got \[-1\]'),
+    ([0.5], 3, r'history: .*got \[0.5\]'),
+    ([[1]], 3, r'history: .*got \[\[1\]\]'),
+    ('10', 3, "history: .*got '10'"),
+    (None, 3, 'history: .*got None'),
+    ([1], 0, 'num_tokens: .*at least 1, got 0'),
+    ([1], 1.5, 'num_tokens: .*got 1.5'),
+    ([1], 3, 'history: no token is possible after'),
+  ],
+)
+def test_what_cannot_be_continued_is_refused(history, num_tokens, said):
+  parts = bayes(bp.task_prior('categorical', probabilities=(1.0, 0.0)))
+  with pytest.raises(bp.UserError, match=said) as caught:
+    bp.generate(*parts, history, num_tokens, jax.random.key(0))
+  assert '\n' not in str(caught.value)
+
+
+def test_inside_jit_an_impossible_history_is_marked():
+  parts = bayes(bp.task_prior('categorical', probabilities=(1.0, 0.0)))
+  sample = jax.jit(lambda key: bp.generate(*parts, [1], 3, key))
+  assert sample(jax.random.key(0)).tolist() == [-1, -1, -1]
+
+
+def test_weights_that_diverged_are_told():
+  predictor, params = testing.network('linear')
+  params = jax.tree.map(lambda x: x * jnp.nan, params)
+  with pytest.raises(bp.UserError, match='not finite'):
+    state = predictor.start(params)
+    bp.generate(predictor, params, state, [], 3, jax.random.key(0))
