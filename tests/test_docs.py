@@ -1,5 +1,9 @@
 """What the documents tell a user to do is done here, as they say it."""
 
+import functools
+import importlib
+import importlib.util
+import json
 import pathlib
 import re
 import subprocess
@@ -8,18 +12,25 @@ import sys
 import pandas as pd
 import pytest
 
-from bayes_prompting import settings
+import bayes_prompting as bp
+from bayes_prompting import errors
 from bayes_prompting.claims import tables
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import run
+from launch import flags as launch_flags
+from launch import main as launch_main
 from tests.experiment import test_run
 
 ROOT = pathlib.Path(__file__).parent.parent
-BLOCKS = re.findall(
-  r'```python\n(.*?)```',
-  (ROOT / 'docs' / 'architecture.md').read_text(),
-  re.DOTALL,
-)
+
+
+def blocks(name):
+  """Returns the blocks of Python in a document."""
+  text = (ROOT / name).read_text('utf-8')
+  return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+
+
+BLOCKS = blocks('docs/architecture.md')
 
 
 @pytest.fixture
@@ -58,8 +69,8 @@ def test_own_modules_pass_the_contract_tests(own_modules, kind, name):
 def test_own_modules_run_by_their_dotted_names(own_modules):
   config = test_run.tiny()
   with config.unlocked():
-    config.tasks.sticky = settings.spec('my_lab.sticky_coin', stay=(0.2, 0.8))
-    config.methods.BitFit = settings.spec('my_lab.biases')
+    config.tasks.sticky = bp.spec('my_lab.sticky_coin', stay=(0.2, 0.8))
+    config.methods.BitFit = bp.spec('my_lab.biases')
     config.pretraining.task = 'sticky'
     config.evaluation.tasks = ('sticky', 'single_coin')
     config.tuning.methods = ('PreBayes', 'BitFit')
@@ -97,39 +108,43 @@ def test_a_file_in_the_package_is_found_without_another_edit(
 
 
 def test_the_readme_s_first_experiment_builds():
-  readme = (ROOT / 'README.md').read_text()
-  blocks = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
-  (block,) = (block for block in blocks if 'def get_config' in block)
+  (block,) = (x for x in blocks('README.md') if 'def get_config' in x)
   namespace = {}
   exec(block, namespace)
   lab = build.build(namespace['get_config']())
   assert lab.pretraining_task == 'fair_coins'
-  # And its snippet, in smaller still.
-  (snippet,) = (block for block in blocks if 'experiment.run' in block)
-  lines = snippet.splitlines()
-  start = next(i for i, line in enumerate(lines) if 'experiment.run' in line)
-  lines.insert(start, 'config = small(config)')
-  names = ('num_steps', 'batch_size')
+
+
+def test_the_readme_s_ten_lines_run(tmp_path, monkeypatch, capsys):
+  first, *_ = blocks('README.md')
+  lines = first.splitlines()
+  assert sum(bool(line) for line in lines) <= 10
+  assert [x for x in lines if 'import' in x] == ['import bayes_prompting as bp']
+  start = next(i for i, line in enumerate(lines) if 'bp.run' in line)
+  lines.insert(start, 'small(config)')
 
   def small(config):
     for section in ('pretraining', 'tuning'):
-      for name in names:
+      for name in ('num_steps', 'batch_size'):
         config[section][name] = 2
     config.tuning.search_draws = 8
     config.evaluation.num_sequences = 4
-    return config
 
-  namespace = {'small': small}
-  exec('\n'.join(lines), namespace)
-  assert namespace['curve'].sizes['step'] == 200
+  monkeypatch.chdir(tmp_path)
+  exec('\n'.join(lines), {'small': small})
+  assert re.search(r'SoftPT +\d', capsys.readouterr().out)
+  # What docs/files.md does with this run.
+  for block in blocks('docs/files.md'):
+    exec(block, {})
+  assert '(step: 200)' in capsys.readouterr().out
 
 
-def test_the_claims_of_the_readme_are_those_of_the_results():
-  table = pd.read_csv(ROOT / 'results' / 'paper' / 'claims.csv')
+def test_the_claims_of_the_documents_are_those_of_the_results():
+  folder = ROOT / 'results' / 'paper'
+  table = pd.read_csv(folder / 'claims.csv')
   shown = table[~table.network.str.endswith('_large')]
-  assert tables.markdown(shown) in (ROOT / 'README.md').read_text()
-  whole = (ROOT / 'results' / 'paper' / 'claims.md').read_text()
-  assert whole == tables.markdown(table)
+  assert tables.markdown(shown) in (folder / 'README.md').read_text()
+  assert (folder / 'claims.md').read_text() == tables.markdown(table)
 
 
 def test_a_claim_of_one_s_own_is_judged(tmp_path, capsys):
@@ -139,20 +154,127 @@ def test_a_claim_of_one_s_own_is_judged(tmp_path, capsys):
   assert 'Claims: 2 not run.' in capsys.readouterr().out
 
 
-def test_the_readme_s_verdict_is_what_is_printed(capsys):
-  readme = (ROOT / 'README.md').read_text()
-  _, _, after = readme.partition('print(promptability.promptability(')
-  blocks = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
-  (snippet,) = (block for block in blocks if 'promptability(' in block)
+def test_the_verdict_of_the_theory_is_what_is_printed(capsys):
+  text = (ROOT / 'docs' / 'theory.md').read_text('utf-8')
+  (snippet,) = blocks('docs/theory.md')
   exec(snippet, {})
-  shown = re.search(r'```\n\n((?:    .*\n)+)', after)[1]
+  shown = re.search(r'```\n\n((?:    .*\n)+)', text)[1]
   lines = [line.removeprefix('    ') for line in shown.splitlines()]
   assert capsys.readouterr().out.splitlines() == lines
 
 
-def test_no_page_waits_for_a_figure():
-  pages = [*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')]
-  assert len(pages) > 8
-  for page in pages:
-    left = re.findall(r'^[A-Z_]{3,}$', page.read_text('utf-8'), re.MULTILINE)
-    assert not left, f'{page}: {left}'
+PAGES = sorted(
+  path
+  for path in [
+    *ROOT.glob('*.md'),
+    *(ROOT / 'docs').rglob('*.md'),
+    *(ROOT / 'results').rglob('*.md'),
+    *(ROOT / 'notebooks').glob('[!.]*.md'),
+    *(ROOT / 'notebooks').glob('[!.]*.ipynb'),
+  ]
+)
+# Files that a reader of docs/architecture.md is to write.
+TO_WRITE = ('task_priors/sticky_coin.py', 'tuners/biases.py')
+ROOMS = sorted(
+  path.parent.name for path in (ROOT / 'bayes_prompting').glob('*/__init__.py')
+)
+
+
+@functools.cache
+def prose(page):
+  """Returns a page of Markdown, or that of a notebook."""
+  text = page.read_text('utf-8')
+  if page.suffix == '.ipynb':
+    cells = json.loads(text)['cells']
+    cells = [
+      ''.join(x['source']) for x in cells if x['cell_type'] == 'markdown'
+    ]
+    text = '\n\n'.join(cells)
+  return text
+
+
+def anchors(page):
+  """Returns the anchors of a page's titles, as GitHub makes them."""
+  titles = re.findall(r'^#+ (.*)$', prose(page), re.MULTILINE)
+  bare = (re.sub(r'[^\w\- ]', '', title.lower()) for title in titles)
+  return {title.replace(' ', '-') for title in bare}
+
+
+def exists(name):
+  """Returns whether a dotted name below the package can be looked up."""
+  path = name.split('.')
+  for depth in range(len(path), 0, -1):
+    module = '.'.join(path[:depth])
+    try:
+      spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+      continue
+    if spec is not None:
+      value = importlib.import_module(module)
+      for attribute in path[depth:]:
+        if not hasattr(value, attribute):
+          return False
+        value = getattr(value, attribute)
+      return True
+  return False
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda x: str(x.relative_to(ROOT)))
+class TestPage:
+  """What a page mentions is there."""
+
+  def test_links(self, page):
+    for link in re.findall(r'\]\(([^)\s]+)\)', prose(page)):
+      if re.match(r'[a-z]+:', link):
+        continue
+      file, _, anchor = link.partition('#')
+      target = (page.parent / file).resolve() if file else page
+      assert target.exists(), link
+      assert not anchor or anchor in anchors(target), link
+
+  def test_names(self, page):
+    text = prose(page)
+    names = re.findall(r'\bbayes_prompting(?:\.\w+)+', text)
+    rooms = '|'.join(ROOMS)
+    # `claims.csv` and the like are files.
+    files = r'(?:csv|md|nc|json|ipynb|py|png)\b'
+    inside = re.findall(rf'`((?:{rooms})\.(?!{files})\w+(?:\.\w+)*)', text)
+    for name in [*names, *(f'bayes_prompting.{name}' for name in inside)]:
+      assert exists(name), name
+    imports = re.findall(r'from (bayes_prompting[\w.]*) import (\w+)', text)
+    for module, name in imports:
+      assert exists(f'{module}.{name}'), name
+    for name in re.findall(r'\bbp\.(\w+)', text):
+      assert name in bp.__all__, name
+
+  def test_paths(self, page):
+    folders = 'bayes_prompting|benchmarks|configs|docs|launch|notebooks|tests'
+    pattern = rf'(?<![\w/.])((?:{folders})/[\w/.-]*\w/?)'
+    for path in re.findall(pattern, prose(page)):
+      if not path.endswith(TO_WRITE):
+        assert (ROOT / path).exists(), path
+
+  def test_commands(self, page):
+    text = prose(page).replace('\\\n', ' ')
+    for module in re.findall(r'python -m ([a-z]\w*(?:\.\w+)+)', text):
+      assert importlib.util.find_spec(module), module
+    # A script without `python -m` before it.
+    for name in re.findall(r'`launch\.(\w+)', text):
+      assert importlib.util.find_spec(f'launch.{name}'), name
+    for name in re.findall(r'^ +(?:.*/)?bayes-prompting (\w+)', text, re.M):
+      assert name in launch_main.COMMANDS, name
+    for value in re.findall(r'--configs?=([\w/.:,]+)', text):
+      if value.startswith(('...', 'narrow.py', 'mine')):
+        continue
+      try:
+        file, *_ = launch_flags.preset(value).partition('.py')
+      except errors.UserError as error:
+        raise AssertionError(value) from error
+      assert (ROOT / f'{file}.py').exists(), value
+
+  def test_nothing_waits_for_a_figure(self, page):
+    assert not re.findall(r'^[A-Z_]{3,}$', prose(page), re.MULTILINE)
+
+
+def test_the_readme_is_short():
+  assert len((ROOT / 'README.md').read_text('utf-8').splitlines()) <= 150
