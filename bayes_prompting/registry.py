@@ -233,6 +233,7 @@ def _has_version(part):
   return ours and hasattr(part, 'NUMERICS')
 
 
+@functools.cache
 def _helpers(part):
   """Returns the modules that a module imports and whose numbers are its own."""
   tree = ast.parse(_source(part))

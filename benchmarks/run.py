@@ -57,7 +57,7 @@ def main(argv):
   logging.set_verbosity(logging.WARNING)
   import jax
 
-  from bayes_prompting.storage import workdir
+  from bayes_prompting.system import provenance
   from benchmarks import suites
   from benchmarks import timing
 
@@ -80,7 +80,7 @@ def main(argv):
         rows.append(row)
   if _JSON.value:
     record = {
-      'provenance': workdir.provenance(),
+      'provenance': provenance.provenance(),
       'product_rate': rate,
       'rows': [_record(row) for row in rows],
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -10,13 +11,12 @@ import ml_collections
 
 from bayes_prompting import checks
 from bayes_prompting import errors
-from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
 from bayes_prompting import types
 from bayes_prompting.settings import plain
-from bayes_prompting.training import fit as fit_lib
+from bayes_prompting.training import fit
 from bayes_prompting.training import mesh as mesh_lib
 
 
@@ -29,18 +29,39 @@ class Method:
     tuners: What is adapted: one tuner for each initialisation that is tried,
       which differ in nothing but where they start from.
     predictor: The network, or the exact Bayesian predictor.
-    is_bayes: Which of the two; the latter has no pretraining seeds.
+    is_bayes: Which of the two.
+    learning_rates: The grid's; the first alone for a method that follows no
+      gradient.
+    repetitions: R, 1 for a method that uses no randomness.
+    seeds: Pretraining seeds that it runs on; exact Bayes has 0 only.
   """
 
   name: str
   tuners: tuple[types.Tuner, ...]
   predictor: types.Predictor
   is_bayes: bool
+  learning_rates: tuple[float, ...]
+  repetitions: int
+  seeds: range
 
   @property
   def tuner(self) -> types.Tuner:
     """The first of them, for all that they share."""
     return self.tuners[0]
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """The axes of its runs on one network, which lie on one flat axis.
+
+    They are L learning rates, P initialisations, R repetitions, in row-major
+    order. L or P is 1 for a method with nothing to choose on that axis.
+    """
+    return len(self.learning_rates), len(self.tuners), self.repetitions
+
+  @property
+  def num_runs(self) -> int:
+    """L times P times R."""
+    return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +73,14 @@ class Lab:
     priors: Task priors by name.
     network: The neural predictor.
     methods: Those that run, by name, in the order of reports.
+    pretraining_task: Name of the task that networks are meta-trained on.
+    target: Name of the task that is tuned to.
+    num_seeds: Pretraining seeds.
+    num_repetitions: Tuning repetitions of a method that uses randomness.
+    learning_rates: The grid of learning rates of tuning.
+    prefix_inits: The grid of initialisations of prefixes.
     pretraining: Settings of meta-training.
-    tuning: Settings of tuning, with the first learning rate of the grid.
+    tuning: Settings of tuning.
     report_steps: Steps of the summary, the headline's first.
     root: The run's root key.
   """
@@ -62,94 +89,55 @@ class Lab:
   priors: dict[str, types.TaskPrior]
   network: types.Predictor
   methods: dict[str, Method]
-  pretraining: fit_lib.Settings
-  tuning: fit_lib.Settings
+  pretraining_task: str
+  target: str
+  num_seeds: int
+  num_repetitions: int
+  learning_rates: tuple[float, ...]
+  prefix_inits: tuple[str, ...]
+  pretraining: fit.Settings
+  tuning: fit.Settings
   report_steps: tuple[int, ...]
   root: types.Key
 
-  @property
-  def num_seeds(self) -> int:
-    """Pretraining seeds."""
-    return self.config['pretraining']['num_seeds']
+  def shape(self, method):  # TODO remove
+    return method.shape
 
-  @property
-  def num_repetitions(self) -> int:
-    """Tuning repetitions of a method that uses randomness."""
-    return self.config['tuning']['num_repetitions']
+  def rates(self, method):
+    return method.learning_rates
 
-  @property
-  def pretraining_task(self) -> str:
-    """Name of the task that the network is meta-trained on."""
-    return self.config['pretraining']['task']
+  def repetitions(self, method):
+    return method.repetitions
 
-  @property
-  def target(self) -> str:
-    """Name of the task that is tuned to."""
-    return self.config['tuning']['target']
-
-  @property
-  def learning_rates(self) -> tuple[float, ...]:
-    """The grid of learning rates of tuning."""
-    return tuple(map(float, self.config['tuning']['learning_rate']))
-
-  @property
-  def prefix_inits(self) -> tuple[str, ...]:
-    """The grid of initialisations of prefixes."""
-    return tuple(self.config['tuning']['prefix_init'])
-
-  def repetitions(self, method: Method) -> int:
-    """Returns R of a method: 1 if it uses no randomness."""
-    return self.num_repetitions if method.tuner.random else 1
-
-  def rates(self, method: Method) -> tuple[float, ...]:
-    """Returns the rates of a method: the first if it follows no gradient."""
-    follows = method.tuner.trainable and self.tuning.num_steps > 0
-    return self.learning_rates if follows else self.learning_rates[:1]
-
-  def shape(self, method: Method) -> tuple[int, int, int]:
-    """Returns the axes of a method's runs on one network.
-
-    They are L learning rates, P initialisations, R repetitions, the leading
-    axes [L, P, R] of all that it tunes. L or P is 1 for a method with nothing
-    to choose on that axis.
-    """
-    rates, inits = self.rates(method), method.tuners
-    return len(rates), len(inits), self.repetitions(method)
-
-  def seeds(self, method: Method) -> range:
-    """Returns the pretraining seeds that a method runs on."""
-    return range(1 if method.is_bayes else self.num_seeds)
+  def seeds(self, method):
+    return method.seeds
 
   def precision(self) -> contextlib.AbstractContextManager[None]:
     """Returns a context that computes at the configured matmul precision.
 
-    The functions of `experiment` enter it themselves. Enter it to compute with
-    what they left as they did: elsewhere JAX's own default holds, which on a
-    GPU is TF32. Programs are compiled for each precision apart.
+    The functions of `run` enter it themselves. Enter it to compute with what
+    they left as they did: elsewhere JAX's own default holds, which on a GPU is
+    TF32. Programs are compiled for each precision apart.
     """
     return jax.default_matmul_precision(
       self.config['compute']['matmul_precision']
     )
 
-  def mesh(self, fit: fit_lib.Settings, runs: int) -> jax.sharding.Mesh | None:
+  def mesh(
+    self, settings: fit.Settings, num_runs: int
+  ) -> jax.sharding.Mesh | None:
     """Returns the devices of a fit of so many runs; None for a single one.
 
     Raises:
-      UserError: See `sharding.choose`.
+      UserError: See `mesh.choose`.
     """
-    return mesh_lib.for_fit(self.config['compute'], runs, fit.batch_size)
+    return mesh_lib.for_fit(
+      self.config['compute'], num_runs, settings.batch_size
+    )
 
   def row_mesh(self) -> jax.sharding.Mesh | None:
     """Returns the devices that evaluation and search split sequences over."""
     return mesh_lib.for_rows(self.config['compute'])
-
-  def tuning_key(self, seed: int) -> types.Key:
-    """Returns the root of all streams of tuning on one network.
-
-    All methods share it: they start from the same random tokens and see the
-    same data, which pairs them.
-    """
-    return keys.stream(self.root, 'tuning', seed)
 
 
 def build(
@@ -187,6 +175,8 @@ def _build(config):
   network = predictors.network(
     torso, pretraining_prior.vocab_size, config.network.embedding_dim
   )
+  tuning = _fit_settings(config.tuning, config.compute)
+  learning_rates = tuple(map(float, config.tuning.learning_rate))
   methods = {}
   for name in config.tuning.methods:
     fields = specs.methods[name].to_dict()
@@ -198,18 +188,29 @@ def _build(config):
       _check_vocabulary(task, priors[task], config, pretraining_prior)
     with _naming(values, name):
       tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
-    methods[name] = Method(name, tuners, predictor, is_bayes)
+    follows_gradient = tuners[0].trainable and tuning.num_steps > 0
+    methods[name] = Method(
+      name,
+      tuners,
+      predictor,
+      is_bayes,
+      learning_rates if follows_gradient else learning_rates[:1],
+      config.tuning.num_repetitions if tuners[0].random else 1,
+      range(1 if is_bayes else config.pretraining.num_seeds),
+    )
   lab = Lab(
     config=values,
     priors=priors,
     network=network,
     methods=methods,
-    pretraining=_fit_settings(
-      config.pretraining, config.pretraining.learning_rate, config.compute
-    ),
-    tuning=_fit_settings(
-      config.tuning, config.tuning.learning_rate[0], config.compute
-    ),
+    pretraining_task=config.pretraining.task,
+    target=config.tuning.target,
+    num_seeds=config.pretraining.num_seeds,
+    num_repetitions=config.tuning.num_repetitions,
+    learning_rates=learning_rates,
+    prefix_inits=tuple(config.tuning.prefix_init),
+    pretraining=_fit_settings(config.pretraining, config.compute),
+    tuning=tuning,
     report_steps=settings.report_steps(config),
     root=root,
   )
@@ -258,12 +259,11 @@ def _tuners(field, spec, grid):
   return tuners if tuners[0].candidates is None else tuners[:1]
 
 
-def _fit_settings(section, learning_rate, compute) -> fit_lib.Settings:
-  return fit_lib.Settings(
+def _fit_settings(section, compute) -> fit.Settings:
+  return fit.Settings(
     num_steps=section.num_steps,
     batch_size=section.batch_size,
     length=section.length,
-    learning_rate=float(learning_rate),
     num_sequences=section.get('num_sequences', 0),
     schedule=section.schedule,
     sequence_block=compute.sequence_block,
@@ -287,25 +287,27 @@ def pretrained_shapes(lab: Lab) -> dict[str, types.PyTree]:
 def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
   """Returns shapes and dtypes of what tuning by a method gives for a seed.
 
-  The leading axes of `tunable` are [L, P, R], see `Lab.shape`; `losses` is
-  [num_steps, L, P, R], and `candidate_losses` [R, M].
+  All runs of a method lie on one leading axis of `tunable`, see `Method.shape`;
+  `losses` is [num_steps, runs], and `candidate_losses` [R, M].
   """
-  axes = lab.shape(method)
   shapes = {
     'tunable': jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct((*axes, *x.shape), x.dtype),
+      lambda x: jax.ShapeDtypeStruct((method.num_runs, *x.shape), x.dtype),
       _start_shapes(method, method.tuner, lab.root),
     )
   }
   if method.tuner.candidates is not None:
-    candidates = jax.eval_shape(
-      lambda: method.tuner.candidates(method.predictor)
-    )
-    total = len(jax.tree.leaves(candidates)[0])
-    shapes['candidate_losses'] = _float32(lab.repetitions(method), total)
+    total = num_candidates(method)
+    shapes['candidate_losses'] = _float32(method.repetitions, total)
   elif method.tuner.trainable and lab.tuning.num_steps:
-    shapes['losses'] = _float32(lab.tuning.num_steps, *axes)
+    shapes['losses'] = _float32(lab.tuning.num_steps, method.num_runs)
   return shapes
+
+
+def num_candidates(method: Method) -> int:
+  """Returns M, how many candidates a method chooses among."""
+  candidates = jax.eval_shape(lambda: method.tuner.candidates(method.predictor))
+  return len(jax.tree.leaves(candidates)[0])
 
 
 def _start_shapes(method, tuner, key):

@@ -1,14 +1,24 @@
-"""Regrets of a tuned predictor on sequences with a known source."""
+"""Regrets of tuned predictors on sequences with a known source: the results."""
 
+from collections.abc import Callable
 import functools
-from typing import NamedTuple
+import itertools
+import json
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import xarray as xr
 
 from bayes_prompting import keys
+from bayes_prompting import predictors
+from bayes_prompting import registry
 from bayes_prompting import regret
+from bayes_prompting import results
+from bayes_prompting import settings
 from bayes_prompting import types
+from bayes_prompting.experiment import build
 from bayes_prompting.theory import expectation
 from bayes_prompting.training import blocks
 from bayes_prompting.training import mesh as mesh_lib
@@ -85,8 +95,8 @@ def make_task(
   episodes, bayes, own = _sample(key, task_prior, num_sequences, length)
   if expected is not None:
     # Never negative; what is came from predictions rounded to float32.
-    expected = jnp.maximum(jnp.asarray(expected, jnp.float32), 0.0)
-    own = jnp.broadcast_to(expected, own.shape)
+    expected = np.maximum(expected.astype(np.float32), np.float32(0))
+    own = np.broadcast_to(expected, own.shape)
   task = Task(episodes.tokens, episodes.oracle_log_probs, bayes, own)
   return mesh_lib.put(mesh, task)
 
@@ -104,17 +114,40 @@ def _summarise(regrets: types.Array, report_steps: tuple[int, ...]) -> Regrets:
   )
 
 
-@functools.partial(
-  jax.jit,
-  static_argnames=('predictor', 'tuner', 'report_steps', 'block', 'mesh'),
-)
-def _evaluate(
-  predictor, params, tuner, tunables, task, report_steps, block, mesh
-):
-  def one(repetition):
-    tunable = jax.tree.map(lambda leaf: leaf[repetition], tunables)
+@functools.partial(jax.jit, static_argnames=('predictor', 'tuner'))
+def _bind(predictor, tuner, params, tunables):
+  """Binds every run: its own weights [R, ...] and states [R, ...].
+
+  Its own weights are None where a tuner changes none: a prompt.
+  """
+
+  def of_run(tunable):
     bound, state = tuner.bind(predictor, params, tunable)
-    context = predictor.prepare(bound, state, task.tokens.shape[1])
+    # A tuner hands on the leaves that it leaves alone.
+    same = [
+      new is old
+      for new, old in zip(
+        jax.tree.leaves(bound), jax.tree.leaves(params), strict=True
+      )
+    ]
+    return None if all(same) else bound, state
+
+  if not jax.tree.leaves(tunables):  # NoTuning: one run.
+    return jax.tree.map(lambda x: x[None], of_run(tunables))
+  return jax.lax.map(of_run, tunables)
+
+
+@functools.partial(
+  jax.jit, static_argnames=('predictor', 'report_steps', 'block', 'mesh')
+)
+def _evaluate(predictor, params, bound, task, report_steps, block, mesh):
+  """Evaluates all runs; one program for all methods of one state shape."""
+
+  def of_run(own):
+    own_params, state = own
+    context = predictor.prepare(
+      params if own_params is None else own_params, state, task.tokens.shape[1]
+    )
     log_probs = mesh_lib.map_rows(
       mesh, predictor.read, context, task.tokens, block
     )
@@ -127,9 +160,7 @@ def _evaluate(
     )
     return _summarise(regrets, report_steps)
 
-  # A tunable without leaves (NoTuning) has one repetition.
-  count = next((len(leaf) for leaf in jax.tree.leaves(tunables)), 1)
-  return mesh_lib.replicate(mesh, jax.lax.map(one, jnp.arange(count)))
+  return mesh_lib.replicate(mesh, jax.lax.map(of_run, bound))
 
 
 def evaluate(
@@ -159,10 +190,11 @@ def evaluate(
   block = blocks.size(
     block, predictor.sequence_block(task.tokens.shape[1]), len(task.tokens)
   )
-  params, tunables, task = mesh_lib.put(mesh, (params, tunables, task))
-  return _evaluate(
-    predictor, params, tuner, tunables, task, report_steps, block, mesh
-  )
+  own_params, states = _bind(predictor, tuner, params, tunables)
+  if own_params is not None:
+    params = None
+  params, bound, task = mesh_lib.put(mesh, (params, (own_params, states), task))
+  return _evaluate(predictor, params, bound, task, report_steps, block, mesh)
 
 
 @functools.partial(jax.jit, static_argnames='report_steps')
@@ -174,6 +206,140 @@ def evaluate_oracle(task: Task, report_steps: tuple[int, ...]) -> Regrets:
   return jax.tree.map(lambda x: x[None], _summarise(regrets, report_steps))
 
 
-def task_key(key: types.Key, name: str) -> types.Key:
-  """Returns the key of the evaluation task of that name."""
-  return keys.stream(key, 'evaluation', name)
+def judge(
+  lab: build.Lab,
+  networks: list[dict[str, Any]],
+  tuned: dict[tuple[str, int], dict[str, Any]],
+  on_task: Callable[[int], None] = lambda done: None,
+) -> xr.Dataset:
+  """Judges every method on every evaluation task by its regret.
+
+  Args:
+    lab: What was done.
+    networks: What `run.meta_train` returns.
+    tuned: What `run.tune` returns.
+    on_task: Called with how many tasks are done, after each.
+
+  Returns:
+    The results, see `results.dataset`.
+  """
+  sizes = lab.config['evaluation']
+  labels = {
+    name: _candidate_labels(method)
+    for name, method in lab.methods.items()
+    if method.tuner.candidates is not None
+  }
+  builder = results.Builder(
+    {
+      'method': [*settings.REFERENCES, *lab.methods],
+      'pretrain_seed': range(lab.num_seeds),
+      'learning_rate': lab.learning_rates,
+      'prefix_init': lab.prefix_inits,
+      'repetition': range(lab.num_repetitions),
+      'eval_task': sizes['tasks'],
+      'reference': regret.REFERENCES,
+      'estimator': regret.ESTIMATORS,
+      'step': range(1, sizes['length'] + 1),
+      'report_step': lab.report_steps,
+      'sequence': range(sizes['num_sequences']),
+      'pretraining_step': range(1, lab.pretraining.num_steps + 1),
+      'tuning_step': range(1, lab.tuning.num_steps + 1),
+      'candidate': dict.fromkeys(itertools.chain(*labels.values())),
+    }
+  )
+  for seed, network in enumerate(networks):
+    if 'losses' in network:
+      builder.put_losses(network['losses'], seed)
+  for (name, seed), outcome in tuned.items():
+    if 'losses' in outcome:
+      losses = _by_setting(lab.methods[name].shape, outcome['losses'].T)
+      builder.put_losses(losses, seed, name)
+    if 'candidate_losses' in outcome:
+      builder.put(
+        'candidate_loss',
+        outcome['candidate_losses'],
+        method=name,
+        pretrain_seed=seed,
+        candidate=labels[name],
+      )
+  for done, task in enumerate(sizes['tasks'], 1):
+    for name, seed, regrets in _judge_task(lab, networks, tuned, task):
+      shape = lab.methods[name].shape if name in lab.methods else (1, 1, 1)
+      builder.put_regrets(name, seed, task, _by_setting(shape, regrets))
+    on_task(done)
+  attributes = {
+    'config': json.dumps(lab.config),
+    'target': lab.target,
+    'pretraining_task': lab.pretraining_task,
+    'tuning_length': lab.tuning.length,
+    'pretraining_length': lab.pretraining.length,
+  }
+  best = _bayes_loss(lab)
+  if best is not None:
+    attributes['target_bayes_loss'] = best
+  return builder.build(attributes)
+
+
+def _by_setting(shape, tree):
+  """Makes axes [L, P, R] of the one axis of a method's runs."""
+  return jax.tree.map(
+    lambda x: np.asarray(x).reshape(*shape, *x.shape[1:]), tree
+  )
+
+
+def _bayes_loss(lab):
+  """Returns the least expected loss of tuning, where it has a closed form."""
+  target, length = lab.priors[lab.target], lab.tuning.length
+  losses = expectation.expected_losses(target, target, length)
+  return None if losses is None else float(losses.bayes.sum())
+
+
+def task_of(lab: build.Lab, name: str) -> Task:
+  """Samples an evaluation task of a run by its name: the same every time."""
+  sizes = lab.config['evaluation']
+  return make_task(
+    keys.stream(lab.root, 'evaluation', name),
+    lab.priors[name],
+    sizes['num_sequences'],
+    sizes['length'],
+    lab.row_mesh(),
+  )
+
+
+def _judge_task(lab, networks, tuned, name):
+  """Yields (method, seed, regrets with a leading axis of runs) on one task."""
+  task, steps, mesh = task_of(lab, name), lab.report_steps, lab.row_mesh()
+  yield 'Oracle', 0, evaluate_oracle(task, steps)
+  untuned = registry.make('tuners', 'references', {'name': 'none'})
+  bayes = predictors.bayesian(lab.priors[name])
+  reference = 'TargetBayes' if name == lab.target else 'EvalBayes'
+  yield (
+    reference,
+    0,
+    evaluate(bayes, {}, untuned, {}, task, steps, mesh=mesh),
+  )
+  for (method_name, seed), outcome in tuned.items():
+    method = lab.methods[method_name]
+    params = {} if method.is_bayes else networks[seed]['params']
+    yield (
+      method_name,
+      seed,
+      evaluate(
+        method.predictor,
+        params,
+        method.tuner,
+        outcome['tunable'],
+        task,
+        steps,
+        mesh=mesh,
+      ),
+    )
+
+
+def _candidate_labels(method):
+  """Returns a text for each candidate: its tokens in a row."""
+  rows = np.asarray(
+    jax.tree.leaves(method.tuner.candidates(method.predictor))[0]
+  )
+  separator = '' if method.predictor.vocab_size <= 10 else '-'
+  return [separator.join(map(str, row)) for row in rows.tolist()]

@@ -8,24 +8,19 @@ from collections.abc import Mapping
 import types as python_types
 from typing import Any
 
-from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import registry
-from bayes_prompting import regret
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import workdir
-from bayes_prompting.theory import expectation
-from bayes_prompting.theory import histories
-from bayes_prompting.training import blocks
+from bayes_prompting.system import provenance
 from bayes_prompting.training import fit
-from bayes_prompting.training import mesh as mesh_lib
 from bayes_prompting.training import search
-from bayes_prompting.training import updates
 
-# What every fit runs through, and what else a whole run does.
-_FIT = (blocks, fit, keys, predictors, regret, mesh_lib, updates)
-_RUN = (*_FIT, evaluation, histories, search, expectation)
+# What every fit runs through, and what else a whole run does; what they import
+# counts too.
+_FIT = (fit, predictors)
+_RUN = (*_FIT, evaluation, search)
 
 
 def _priors(
@@ -68,7 +63,7 @@ def network_hash(config: Mapping[str, Any], seed: int) -> str:
         if name != 'run_block'
       },
       'numerics': registry.numerics(modules),
-      'numerical': workdir.provenance()['numerical'],
+      'numerical': provenance.provenance()['numerical'],
     }
   )
 
@@ -103,3 +98,41 @@ def record(config: Mapping[str, Any]) -> dict[str, Any]:
     config: Plain values.
   """
   return workdir.record(config, numerics(config))
+
+
+def networks(config: Mapping[str, Any], method: str) -> str:
+  """Returns a hash of what a method's networks depend on, '' if it has none.
+
+  Args:
+    config: Plain values.
+    method: The name of a method.
+  """
+  spec = config['methods'].get(method)
+  if spec is None or spec['predictor'] == 'bayes':
+    return ''
+  pretraining = config['pretraining'] | {'num_seeds': None}
+  return plain.fingerprint(
+    {
+      'seed': config['seed'],
+      'network': config['network'],
+      'task': config['tasks'][pretraining['task']],
+      'pretraining': pretraining,
+    }
+  )
+
+
+def sequences(config: Mapping[str, Any], task: str) -> str:
+  """Returns a hash of what the sequences of an evaluation task depend on.
+
+  Args:
+    config: Plain values.
+    task: The name of one of its tasks.
+  """
+  return plain.fingerprint(
+    {
+      'seed': config['seed'],
+      'name': task,
+      'task': config['tasks'][task],
+      'evaluation': config['evaluation'] | {'tasks': None},
+    }
+  )

@@ -15,10 +15,12 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.experiment import build
+from bayes_prompting.experiment import fingerprint
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped as stopped_lib
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import checkpoints
+from bayes_prompting.storage import resume
 from bayes_prompting.storage import workdir
 
 
@@ -36,7 +38,8 @@ def load(
     UserError: If the folder holds no run, or one that names such a module.
   """
   folder = workdir.Workdir(pathlib.Path(path).expanduser().absolute())
-  config = workdir.read_record(folder.path)['config']
+  record = workdir.read_record(folder.path)
+  config = record['config']
   try:
     if not isinstance(config, dict):
       raise errors.UserError(f'config: must be a mapping, got {config!r:.80}')
@@ -44,6 +47,15 @@ def load(
   except errors.UserError as error:
     place = str(folder.path / 'config.json')
     raise errors.UserError(f'workdir: {place!r}: {error}') from None
+  # What was trained is read by the functions of today.
+  changed = plain.difference(
+    record.get('numerics'), fingerprint.numerics(lab.config)
+  )
+  if changed:
+    resume.warn(
+      f'{str(folder.path)!r} was computed by other versions of modules (there '
+      f'and here, {changed}); its numbers may not come again'
+    )
   return lab, folder
 
 
@@ -118,18 +130,28 @@ def tuned(
   prefix_init: str | None = None,
 ) -> tuple[types.Tuner, types.Tunable]:
   """Loads as `load_tuned`, from a run that is open already."""
-  if seed not in lab.seeds(method):
+  if seed not in method.seeds:
     raise errors.UserError(
-      f'seed: {method.name} ran on {len(lab.seeds(method))}, from 0; got '
-      f'{seed!r}'
+      f'seed: {method.name} ran on {len(method.seeds)}, from 0; got {seed!r}'
     )
-  rate, init = position(lab, folder, method, learning_rate, prefix_init)
-  found = _restore(lab, folder, method, seed)['tunable']
-  return method.tuners[init], jax.tree.map(lambda leaf: leaf[rate, init], found)
+  at = position(lab, folder, method, learning_rate, prefix_init)
+  tunable = _restore(lab, folder, method, seed)['tunable']
+  runs = _runs(method, at)
+  return (
+    method.tuners[at[1]],
+    jax.tree.map(lambda leaf: np.asarray(leaf)[runs], tunable),
+  )
+
+
+def _runs(method, at):
+  """Returns the slice of a method's runs at a position of the grid."""
+  rates, inits, repetitions = method.shape
+  first = np.ravel_multi_index(at, (rates, inits)) * repetitions
+  return slice(first, first + repetitions)
 
 
 def _restore(lab, folder, method, seed):
-  """Restores all that a method left of a seed, with axes [L, P, R]."""
+  """Restores all that a method left of a seed, all runs on one axis."""
   shapes = build.tuned_shapes(lab, method)
   if not jax.tree.leaves(shapes):
     return shapes  # NoTuning: nothing is tuned.
@@ -144,19 +166,18 @@ def position(
   prefix_init: str | None = None,
 ) -> tuple[int, int]:
   """Returns the best position of the grid, of those with the labels given."""
-  axes = lab.shape(method)
-  labels = lab.rates(method), lab.prefix_inits[: axes[1]]
+  labels = method.learning_rates, lab.prefix_inits[: len(method.tuners)]
   wanted = learning_rate, prefix_init
-  ran = np.ones((len(lab.seeds(method)), *axes), bool)
+  ran = np.ones((len(method.seeds), *method.shape), bool)
   ran = selection.restrict(ran, method.name, labels, wanted)
   losses, stopped = np.zeros(ran.shape), ()
   if ran.any((0, 3)).sum() > 1 and 'losses' in build.tuned_shapes(lab, method):
     # The choice is one for all seeds, as in the report.
     losses = [
-      _restore(lab, folder, method, seed)['losses']
-      for seed in lab.seeds(method)
+      np.asarray(_restore(lab, folder, method, seed)['losses']).T
+      for seed in method.seeds
     ]
-    losses = selection.final_loss(np.moveaxis(np.stack(losses), 1, -1))
+    losses = selection.final_loss(np.stack(losses)).reshape(ran.shape)
     stopped = _stopped_networks(lab, folder, method)
   return selection.first_best(losses, ran, stopped)
 
@@ -165,7 +186,7 @@ def _stopped_networks(lab, folder, method):
   """Returns of which seeds of a method pretraining was stopped."""
   return [
     not method.is_bayes and _network_stopped(lab, folder, seed)
-    for seed in lab.seeds(method)
+    for seed in method.seeds
   ]
 
 
@@ -195,14 +216,14 @@ def stopped(
     seed: The pretraining seed.
     at: The position on the axes of the grid; the best settings without it.
   """
-  runs = lab.repetitions(method)
+  runs = method.repetitions
   if not method.is_bayes and _network_stopped(lab, folder, seed):
     return np.ones(runs, bool)
   if 'losses' not in build.tuned_shapes(lab, method):
     return np.zeros(runs, bool)
-  rate, init = at or position(lab, folder, method, None, None)
-  losses = _restore(lab, folder, method, seed)['losses'][:, rate, init]
-  return stopped_lib.stopped_step(np.moveaxis(losses, 0, -1)) > 0
+  at = at or position(lab, folder, method)
+  losses = np.asarray(_restore(lab, folder, method, seed)['losses'])
+  return stopped_lib.stopped_step(losses[:, _runs(method, at)].T) > 0
 
 
 def load_predictor(
@@ -251,9 +272,9 @@ def of_repetition(
   Raises:
     UserError: If there is no such repetition.
   """
-  if repetition not in range(lab.repetitions(method)):
+  if repetition not in range(method.repetitions):
     raise errors.UserError(
-      f'repetition: {method.name} has {lab.repetitions(method)}, from 0; got '
+      f'repetition: {method.name} has {method.repetitions}, from 0; got '
       f'{repetition!r}'
     )
   return jax.tree.map(lambda leaf: leaf[repetition], tunable)

@@ -2,29 +2,27 @@
 
 import contextlib
 import functools
-import math
 import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting import errors
-from bayes_prompting import keys
-from bayes_prompting import registry
 from bayes_prompting import results
 from bayes_prompting.experiment import build
+from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import fingerprint
-from bayes_prompting.experiment import judging
 from bayes_prompting.experiment import memory
+from bayes_prompting.experiment import recorder
 from bayes_prompting.experiment import tuning
 from bayes_prompting.reporting import figures
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import checkpoints
+from bayes_prompting.storage import curves
 from bayes_prompting.storage import resume
 from bayes_prompting.storage import workdir as workdir_lib
 from bayes_prompting.system import compilation
@@ -156,7 +154,7 @@ def _build(config):
   memory.check(lab)
   lab.mesh(lab.pretraining, 1)
   for method in lab.methods.values():
-    lab.mesh(lab.tuning, math.prod(lab.shape(method)))
+    lab.mesh(lab.tuning, method.num_runs)
   lab.row_mesh()
   return lab
 
@@ -205,53 +203,28 @@ def meta_train(
 
 def _meta_train_seed(lab, seed, folder, require):
   name = fingerprint.network_hash(lab.config, seed)
-  metadata = {'hash': name, 'config': lab.config, 'pretrain_seed': seed}
+  own = {'config': lab.config, 'pretrain_seed': seed}
+  title = f'pretraining-seed{seed}'
   places = []
   if folder is not None:
-    own = {'config': lab.config, 'pretrain_seed': seed}
     places = [
       (folder.pretrained(seed), own),
       (folder.networks / name, {'hash': name}),
     ]
+
+  def make():
+    total = lab.pretraining.num_steps
+    with recorder.Recorder(title, total, lab.config, folder, [title]) as record:
+      return tuning.meta_train(lab, seed, record)
+
   return resume.restore_or_make(
     places,
     build.pretrained_shapes(lab),
-    metadata,
-    lambda: _meta_train_one(lab, seed, folder),
+    {'hash': name, **own},
+    make,
     require,
-    None if folder is None else folder.unfinished(f'pretraining-seed{seed}'),
+    None if folder is None else folder.unfinished(title),
   )
-
-
-def _meta_train_one(lab, seed, folder):
-  """Runs `fit` with the tuner "all weights" from a random start."""
-  key = keys.stream(lab.root, 'pretraining')
-  tuner = registry.make(
-    'tuners', 'pretraining', {'name': 'weights', 'start': 'random'}
-  )
-  # Only its structure is used: the tuner brings new weights.
-  template = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, x.dtype), build.network_shapes(lab)
-  )
-  tunable, losses = tuning.fit(
-    f'pretraining-seed{seed}',
-    lab.pretraining,
-    folder,
-    lab.mesh(lab.pretraining, 1),
-    lab.config,
-    key=key,
-    predictor=lab.network,
-    params=template,
-    tuner=tuner,
-    task_prior=lab.priors[lab.pretraining_task],
-    repetitions=[seed],
-  )
-  tunable = jax.tree.map(lambda x: x[0], tunable)
-  params, _ = tuner.bind(lab.network, template, tunable)
-  found = {'params': params}
-  if len(losses):
-    found['losses'] = losses[:, 0]
-  return found
 
 
 @_as_configured
@@ -270,14 +243,12 @@ def tune(
     require: Raise UserError where something would have to be tuned.
 
   Returns:
-    By method and pretraining seed, `tunable` with leading axes [L, P, R] (see
-    `lab.Lab.shape`), and where there are any `losses` [num_steps, L, P, R] of
-    tuning, or `candidate_losses` [R, M] of a search, in nats a sequence.
+    By method and pretraining seed, what `build.tuned_shapes` says.
   """
   tuned = {}
   with _alone_in(folder, lab):
     for method in lab.methods.values():
-      for seed in lab.seeds(method):
+      for seed in method.seeds:
         params = {} if method.is_bayes else networks[seed]['params']
         tuned[method.name, seed] = _tune_one(
           lab, method, seed, params, folder, require
@@ -286,23 +257,42 @@ def tune(
 
 
 def _tune_one(lab, method, seed, params, folder, require):
+  title = f'{method.name}-seed{seed}'
   metadata = {
     'method': method.name,
     'pretrain_seed': seed,
     'config': lab.config,
   }
-  places, unfinished = [], None
-  if folder is not None:
-    places = [(folder.tuned(method.name, seed), metadata)]
-    unfinished = folder.unfinished(f'{method.name}-seed{seed}')
+
+  def make():
+    with _recorder(lab, method, title, folder) as record:
+      return tuning.tune(lab, method, seed, params, record)
+
   return resume.restore_or_make(
-    places,
+    [] if folder is None else [(folder.tuned(method.name, seed), metadata)],
     build.tuned_shapes(lab, method),
     metadata,
-    lambda: tuning.tune(lab, method, seed, params, folder),
+    make,
     require,
-    unfinished,
+    None if folder is None else folder.unfinished(title),
   )
+
+
+def _recorder(lab, method, title, folder):
+  """Returns the recorder of one method on one network."""
+  if method.tuner.candidates is not None:
+    total = build.num_candidates(method)
+    return recorder.Recorder(title, total, lab.config, folder, unit='prefix')
+  rates = method.learning_rates
+  inits = lab.prefix_inits[: len(method.tuners)]
+  # Each setting of a grid has a curve; what there is one of is not said.
+  names = [
+    title + f'-lr{rate}' * (len(rates) > 1) + f'-{init}' * (len(inits) > 1)
+    for rate in rates
+    for init in inits
+  ]
+  total = lab.tuning.num_steps
+  return recorder.Recorder(title, total, lab.config, folder, names)
 
 
 @_as_configured
@@ -311,5 +301,7 @@ def evaluate(
   networks: list[dict[str, Any]],
   tuned: dict[tuple[str, int], dict[str, Any]],
 ) -> xr.Dataset:
-  """Judges every method on every evaluation task, see `judging.judge`."""
-  return judging.judge(lab, networks, tuned)
+  """Judges every method on every evaluation task, see `evaluation.judge`."""
+  total = len(lab.config['evaluation']['tasks'])
+  with curves.Progress('evaluation', total, 'task') as bar:
+    return evaluation.judge(lab, networks, tuned, bar)

@@ -3,52 +3,17 @@
 from collections.abc import Mapping
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 from typing import Any
 
-import jax
-
-import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import settings
 from bayes_prompting.settings import plain
 from bayes_prompting.system import files
 from bayes_prompting.system import locks
-
-# What numbers depend on, beside the configuration.
-_NUMERICAL = ('jax', 'jaxlib', 'flax', 'optax')
-_FLAGS = (
-  'jax_default_prng_impl',
-  'jax_enable_x64',
-  'jax_threefry_partitionable',
-)
-_OTHERS = ('chex', 'orbax-checkpoint', 'numpy', 'scipy', 'xarray')
-
-
-def provenance() -> dict[str, Any]:
-  """Returns versions and device: the part that numbers depend on, and more."""
-  device = jax.devices()[0]
-  version = importlib.metadata.version
-  return {
-    'numerical': {
-      'bayes_prompting': bayes_prompting.__version__,
-      'backend': device.platform,
-      'device': device.device_kind,
-      **{name: getattr(jax.config, name) for name in _FLAGS},
-      **{name: version(name) for name in _NUMERICAL},
-    },
-    'other': {
-      'python': platform.python_version(),
-      'device_count': jax.device_count(),
-      'process_count': jax.process_count(),
-      'cores': os.cpu_count(),
-      **{name: version(name) for name in _OTHERS},
-    },
-  }
+from bayes_prompting.system import provenance
 
 
 def record(
@@ -64,7 +29,7 @@ def record(
     'config': config,
     'seed': config['seed'],
     'numerics': dict(numerics),
-    **provenance(),
+    **provenance.provenance(),
   }
 
 

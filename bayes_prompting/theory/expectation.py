@@ -307,7 +307,8 @@ def _reachable(
     indices [S, V] of the values at the next step that each token leads to. None
     if there are too many values.
   """
-  vocab_size = len(other.log_predictive(np.array(other.start, np.float32)))
+  first = np.array(other.start, np.float32)
+  vocab_size = jax.eval_shape(other.log_predictive, first).shape[-1]
   split = start.shape[-1]
   level = np.concatenate([start, [other.start]], axis=-1)
   levels, total = [], 0

@@ -32,6 +32,8 @@ from bayes_prompting.training import blocks
 NUMERICS = 1
 
 AXES = ('repetition', 'data')
+# In place of an axis, see `over_runs`.
+BATCHES = 'batches'
 
 
 def choose(
@@ -184,8 +186,8 @@ def check(mesh: Mesh | None, runs: int, batch_size: int) -> None:
 def over_runs(
   mesh: Mesh | None,
   function: Callable,
-  in_axes: tuple[int | None, ...],
-  out_axes: int | tuple[int, ...] = 0,
+  in_axes: tuple[int | str | None, ...],
+  out_axes: int | str | tuple[int, ...] = 0,
 ) -> Callable:
   """Splits the runs of a function over `repetition`; reads like `jax.vmap`.
 
@@ -194,13 +196,17 @@ def over_runs(
     function: Gets a part of the runs. It must not close over traced arrays,
       which would be on the whole mesh, not on one device. What it returns must
       be the same along `data`.
-    in_axes: The axis of the runs in each argument; None for what all share.
+    in_axes: The axis of the runs in each argument; None for what all share,
+      `BATCHES` for batches [R, T, B, N], whose sequences are split too.
     out_axes: The same for what it returns.
   """
   if mesh is None:
     return function
 
   def spec(axis):
+    if axis == BATCHES:
+      of_runs, of_data = _spec(mesh, 'repetition'), _spec(mesh, 'data', 2)
+      return PartitionSpec(*(of_runs or (None,)), *of_data[1:])
     return _spec(mesh, 'repetition', axis)
 
   return jax.shard_map(

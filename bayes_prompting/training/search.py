@@ -1,6 +1,6 @@
 """Choosing the best of finitely many candidates, as all hard prefixes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import functools
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting import types
 from bayes_prompting.training import blocks
+from bayes_prompting.training import fit
 from bayes_prompting.training import mesh as mesh_lib
 
 # Raise it when numbers change: networks and results depend on it.
@@ -73,19 +74,13 @@ def _score(
 
 def search(
   key: types.Key,
-  predictor: types.Predictor,
+  problem: fit.Problem,
   params: types.Params,
-  tuner: types.Tuner,
-  task_prior: types.TaskPrior,
-  length: int,
   repetitions: int | Sequence[int],
   *,
   num_draws: int = 2048,
-  num_sequences: int = 0,
   candidate_block: int = 8,
-  sequence_block: int = 0,
-  resume: np.ndarray | None = None,
-  on_block: Callable[[np.ndarray], None] | None = None,
+  recorder: fit.Recorder | None = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> Ranking:
   """Scores all candidates of a tuner on one common set of independent draws.
@@ -93,54 +88,69 @@ def search(
   Args:
     key: Root of the streams; repetition r draws from (key, 'search', r), so
       that searches that share it score on the same draws.
-    predictor: What is adapted.
-    params: Its weights.
-    tuner: Has `candidates`.
-    task_prior: The target that the draws come from.
-    length: N.
+    problem: What is adapted. Of its settings `length`, `num_sequences` and
+      `sequence_block` count: with a fixed sample the draws are its first
+      sequences.
+    params: The predictor's weights.
     repetitions: Their number, or their indices.
     num_draws: Independent sequences, the same for all candidates.
-    num_sequences: Of the fixed sample that fits draw their batches from; then
-      the draws are the first of these instead. 0 if there is none.
     candidate_block: Candidates that are scored between two looks at the host.
-    sequence_block: Sequences that are predicted at once; 0 is automatic.
-    resume: The losses [R, C] of the first candidates, if the same search has
-      scored them before.
-    on_block: Called with the losses [R, C] of all that are scored. What it
-      raises ends the search.
+    recorder: Is told how many candidates are scored, keeps their losses, and
+      gives back what it kept. Steps are candidates.
     mesh: Devices to split the draws over, for no more than rounding.
 
   Returns:
     For each repetition the candidate with the smallest loss (the first of
     equals), and the losses of all.
   """
+  predictor, tuner, settings = (
+    problem.predictor,
+    problem.tuner,
+    problem.settings,
+  )
+  recorder = recorder or fit.Recorder()
   if isinstance(repetitions, int):
     repetitions = range(repetitions)
-  repetitions = jnp.asarray(list(repetitions), jnp.uint32)
-  candidates = tuner.candidates(predictor)
+  repetitions = np.asarray(list(repetitions), np.uint32)
+  candidates = jax.tree.map(np.asarray, tuner.candidates(predictor))
   total = len(jax.tree.leaves(candidates)[0])
-  num_draws = min(num_draws, num_sequences or num_draws)
+  num_draws = min(num_draws, settings.num_sequences or num_draws)
   tokens = _draw(
-    key, task_prior, num_draws, length, repetitions, num_sequences > 0
+    key,
+    problem.task_prior,
+    num_draws,
+    settings.length,
+    repetitions,
+    settings.num_sequences > 0,
   )
   sequence_block = blocks.size(
-    sequence_block, predictor.sequence_block(length), num_draws
+    settings.sequence_block,
+    predictor.sequence_block(settings.length),
+    num_draws,
   )
   params, tokens = mesh_lib.put(mesh, (params, tokens))
   losses = [np.zeros((0, len(repetitions)), np.float32)]
-  if resume is not None:
-    losses.append(np.asarray(resume).T)
+  kept = recorder.restore(
+    lambda step: {
+      'losses': jax.ShapeDtypeStruct((len(repetitions), step), np.float32)
+    }
+  )
+  if kept is not None:
+    losses.append(np.asarray(kept[1]['losses']).T)
+    recorder.report(kept[0], losses[-1])
   for first in range(len(losses[-1]), total, candidate_block):
     # The last block is filled up with its first candidate: one program.
     index = np.arange(first, first + candidate_block)
     index = np.where(index < total, index, first)
-    some = jax.tree.map(lambda leaf, i=index: leaf[i], candidates)
+    block = jax.tree.map(lambda leaf, i=index: leaf[i], candidates)
     scored = _score(
-      predictor, params, tuner, some, tokens, sequence_block, mesh
+      predictor, params, tuner, block, tokens, sequence_block, mesh
     )
     losses.append(np.asarray(scored)[: total - first])
-    if on_block is not None:
-      on_block(np.concatenate(losses).T)
+    done = min(first + candidate_block, total)
+    recorder.report(done, losses[-1])
+    if recorder.due(done):
+      recorder.keep(done, {'losses': np.concatenate(losses).T})
   losses = np.concatenate(losses).T
   # What cannot be scored ranks last.
   best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=-1)

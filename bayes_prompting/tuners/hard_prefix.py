@@ -25,7 +25,7 @@ def make(
   Args:
     length: K.
     choose: `best` scores all V^K prefixes on common draws from the target (see
-      `searching.search`); `random` draws the tokens uniformly.
+      `search.search`); `random` draws the tokens uniformly.
     max_candidates: The most prefixes that a search may score; its cost grows
       with V^K.
   """
@@ -63,7 +63,7 @@ def make(
     # The base-V digits of 0 ... V^K - 1, the most significant first.
     place = predictor.vocab_size ** np.arange(length - 1, -1, -1)
     index = np.arange(count)[:, None]
-    return jnp.asarray(index // place % predictor.vocab_size, jnp.int32)
+    return (index // place % predictor.vocab_size).astype(np.int32)
 
   return types.Tuner(
     first,

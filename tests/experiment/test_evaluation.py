@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import regret
 from bayes_prompting.experiment import evaluation
@@ -128,7 +129,7 @@ def test_tasks_of_another_name_draw_on_their_own():
   prior = testing.random_coins()
   draws = [
     evaluation.make_task(
-      evaluation.task_key(root_key(), name), prior, 20, 8
+      keys.stream(root_key(), 'evaluation', name), prior, 20, 8
     ).tokens
     for name in ('one', 'other', 'one')
   ]

@@ -28,7 +28,6 @@ from bayes_prompting.settings import plain
 from bayes_prompting.torsos import linear
 from bayes_prompting.training import fit
 from bayes_prompting.training import search
-from bayes_prompting.training import updates
 from tests import testing
 
 DRAWS = True  # In fixtures; its tests do without, see below.
@@ -139,12 +138,7 @@ def test_what_was_tuned_can_be_loaded_and_has_the_same_regret(finished):
   predictor, params = loading.load_network(path)
   for method in ('SoftPT', 'LoRAWT', 'HardPT'):
     tuner, tunable = loading.load_tuned(path, method)
-    task = evaluation.make_task(
-      evaluation.task_key(lab.root, 'random_coins'),
-      lab.priors['random_coins'],
-      config.evaluation.num_sequences,
-      config.evaluation.length,
-    )
+    task = evaluation.task_of(lab, 'random_coins')
     again = evaluation.evaluate(
       predictor, params, tuner, tunable, task, lab.report_steps
     )
@@ -160,12 +154,7 @@ def test_what_was_tuned_can_be_loaded_and_has_the_same_regret(finished):
 def test_methods_of_every_tuner_can_be_loaded_as_they_ran(finished):
   path, config, dataset = finished
   lab, _ = loading.load(path)
-  task = evaluation.make_task(
-    evaluation.task_key(lab.root, 'single_coin'),
-    lab.priors['single_coin'],
-    config.evaluation.num_sequences,
-    config.evaluation.length,
-  )
+  task = evaluation.task_of(lab, 'single_coin')
   methods = {config.methods[x].name: x for x in config.tuning.methods}
   assert len(methods) >= 6
   for method in ('PreBayesPT', *methods.values()):
@@ -350,8 +339,7 @@ def test_what_was_tuned_on_a_grid_can_be_loaded(gridded):
   settings_of = {'learning_rate': RATES[1], 'prefix_init': 'normal'}
   loaded = loading.load_predictor(path, 'SoftPT', **settings_of)
   lab, _ = loading.load(path)
-  key = evaluation.task_key(lab.root, 'single_coin')
-  task = evaluation.make_task(key, lab.priors['single_coin'], 8, 8)
+  task = evaluation.task_of(lab, 'single_coin')
   loss = regret.log_loss(
     loaded[0].predict(*loaded[1:], task.tokens), task.tokens
   )
@@ -568,7 +556,7 @@ def test_everything_is_computed_at_the_configured_precision(
 def test_a_second_run_in_one_process_compiles_nothing():
   def programs():
     return (
-      updates.run_chunk._cache_size(),
+      fit._run_chunk_donating._cache_size(),
       search._score._cache_size(),
       evaluation._evaluate._cache_size(),
       evaluation._sample._cache_size(),

@@ -24,7 +24,6 @@ from bayes_prompting.storage import resume
 from bayes_prompting.training import fit as fit_lib
 from bayes_prompting.training import mesh as mesh_lib
 from bayes_prompting.training import search
-from bayes_prompting.training import updates
 from tests import testing
 from tests.experiment import test_run
 
@@ -32,24 +31,23 @@ KEY = jax.random.key(5)
 RUNS = 8
 # One object, for which everything is compiled once.
 PREFIX = testing.tuner('prefix', length=2)
-SETTINGS = fit_lib.Settings(
-  num_steps=5, batch_size=8, length=3, learning_rate=0.05, chunk_size=2
-)
+SETTINGS = fit_lib.Settings(num_steps=5, batch_size=8, length=3, chunk_size=2)
 
 
 def fit(torso, tuner, shape, runs=RUNS, settings=SETTINGS, **kwargs):
   predictor, params = testing.network(torso)
   return fit_lib.fit(
     KEY,
-    predictor,
+    fit_lib.Problem(predictor, tuner, testing.two_coins(), settings),
     params,
-    tuner,
-    testing.two_coins(),
-    settings,
-    runs,
+    fit_lib.runs(runs, 0.05),
     mesh=mesh_lib.make_mesh(shape),
     **kwargs,
   )
+
+
+def programs():
+  return fit_lib._run_chunk_donating._cache_size()
 
 
 def predictions(torso, tuner, tunables):
@@ -68,13 +66,13 @@ def assert_fits_agree(torso, tuner, shapes):
   alone, alone_losses = fit(torso, tuner, (1, 1))
   expected = predictions(torso, tuner, alone.tunable)
   for shape in shapes:
-    before = updates.run_chunk._cache_size()
+    before = programs()
     state, losses = fit(torso, tuner, shape)
-    assert updates.run_chunk._cache_size() == before + 1  # For all chunks.
+    assert programs() == before + 1  # For all chunks.
     np.testing.assert_allclose(losses, alone_losses, rtol=1e-5)
     found = predictions(torso, tuner, state.tunable)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    for leaf in jax.tree.leaves((state.tunable, state.opt_state)):
+    for leaf in jax.tree.leaves(state.carry[:2]):
       assert len(leaf.addressable_shards) == 8
       assert leaf.addressable_shards[0].data.shape[0] == RUNS // shape[0]
 
@@ -99,16 +97,16 @@ def check_resumed_is_uninterrupted_from_a_mesh_or_from_files():
   for off_the_mesh in (False, True):
     state, first = fit('lstm', PREFIX, (2, 4), stop=3)
     if off_the_mesh:
-      parts = state.tunable, state.opt_state, state.alive
-      state = fit_lib.FitState(*jax.tree.map(np.asarray, parts), state.step)
-    resumed, second = fit('lstm', PREFIX, (2, 4), resume=state)
+      carry = jax.tree.map(np.asarray, state.carry)
+      state = fit_lib.FitState(carry, state.step)
+    resumed, second = fit('lstm', PREFIX, (2, 4), state=state)
     testing.assert_trees_identical(resumed.tunable, whole.tunable)
     np.testing.assert_array_equal(np.concatenate([first, second]), whole_losses)
 
 
 def check_what_is_resumed_gives_its_buffers():
   state, _ = fit('lstm', PREFIX, (2, 4), stop=1)
-  fit('lstm', PREFIX, (2, 4), resume=state)
+  fit('lstm', PREFIX, (2, 4), state=state)
   assert state.tunable.is_deleted()
 
 
@@ -139,15 +137,16 @@ def check_search_on_any_number_of_draws():
     alone, split = (
       search.search(
         KEY,
-        predictor,
+        fit_lib.Problem(
+          predictor,
+          testing.tuner('hard_prefix', length=2),
+          testing.single_coin(),
+          fit_lib.Settings(0, 1, 5, sequence_block=2),
+        ),
         params,
-        testing.tuner('hard_prefix', length=2),
-        testing.single_coin(),
-        5,
         3,
         num_draws=21,
         candidate_block=3,
-        sequence_block=2,
         mesh=mesh_lib.make_mesh(shape),
       )
       for shape in ((1, 1), (1, 8))

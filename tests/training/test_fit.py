@@ -16,28 +16,41 @@ from bayes_prompting import registry
 from bayes_prompting import settings as settings_lib
 from bayes_prompting import trees
 from bayes_prompting.training import fit as fit_lib
-from bayes_prompting.training import updates as updates_lib
 from tests import testing
 
 # Made anew for every use: no key is used twice.
 root_key = functools.partial(jax.random.key, 5)
-SETTINGS = fit_lib.Settings(
-  num_steps=5, batch_size=4, length=3, learning_rate=0.05, chunk_size=2
-)
+SETTINGS = fit_lib.Settings(num_steps=5, batch_size=4, length=3, chunk_size=2)
+RATE = 0.05
 
 
-def fit(tuner, repetitions=1, settings=SETTINGS, torso='lstm', **kwargs):
+def fit(
+  tuner,
+  repetitions=1,
+  settings=SETTINGS,
+  torso='lstm',
+  learning_rates=RATE,
+  **kwargs,
+):
   predictor, params = testing.network(torso)
-  return fit_lib.fit(
-    root_key(),
-    predictor,
-    params,
-    tuner,
-    testing.single_coin(),
-    settings,
-    repetitions,
-    **kwargs,
-  )
+  problem = fit_lib.Problem(predictor, tuner, testing.single_coin(), settings)
+  runs = fit_lib.runs(repetitions, learning_rates)
+  return fit_lib.fit(root_key(), problem, params, runs, **kwargs)
+
+
+class Reports(fit_lib.Recorder):
+  """Remembers what was reported: steps done, and how many losses."""
+
+  def __init__(self):
+    self.seen = []
+
+  def report(self, done, losses):
+    self.seen.append((done, len(losses)))
+
+
+def programs():
+  """How many programs of updates there are."""
+  return fit_lib._run_chunk_donating._cache_size()
 
 
 def repetition(tree, r):
@@ -81,12 +94,9 @@ def test_is_adam_on_the_clipped_gradient_of_the_mean_summed_loss():
 
 
 def test_a_shorter_last_chunk_and_exactly_as_many_updates():
-  seen = []
-  state, losses = fit(
-    testing.tuner('prefix', length=1),
-    on_chunk=lambda done, chunk: seen.append((done, len(chunk))),
-  )
-  assert seen == [(2, 2), (4, 2), (5, 1)]
+  recorder = Reports()
+  state, losses = fit(testing.tuner('prefix', length=1), recorder=recorder)
+  assert recorder.seen == [(2, 2), (4, 2), (5, 1)]
   assert state.step == 5 and losses.shape == (5, 1)
   assert np.isfinite(losses).all()
 
@@ -108,10 +118,8 @@ def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(schedule):
   expected, expected_losses = fit(tuner, 2, settings)
   state, first = fit(tuner, 2, settings, stop=3)
   assert state.step == 3
-  state, second = fit(tuner, 2, settings, resume=state)
-  testing.assert_trees_identical(
-    (state.tunable, state.opt_state), (expected.tunable, expected.opt_state)
-  )
+  state, second = fit(tuner, 2, settings, state=state)
+  testing.assert_trees_identical(state.carry, expected.carry)
   np.testing.assert_array_equal(
     np.concatenate([first, second]), expected_losses
   )
@@ -182,21 +190,14 @@ def test_zero_steps_leave_everything_as_it_starts():
 def test_compiles_once_for_all_chunks_networks_and_resumptions():
   tuner = testing.tuner('prefix', length=2)
   predictor, params = testing.network('lstm')
-  before = updates_lib.run_chunk._cache_size()
+  before = programs()
   for scale in (1.0, 0.5):
     other = jax.tree.map(lambda leaf, s=scale: s * leaf, params)
-    args = (
-      root_key(),
-      predictor,
-      other,
-      tuner,
-      testing.single_coin(),
-      SETTINGS,
-      2,
-    )
+    problem = fit_lib.Problem(predictor, tuner, testing.single_coin(), SETTINGS)
+    args = (root_key(), problem, other, fit_lib.runs(2, RATE))
     state, _ = fit_lib.fit(*args, stop=3)
-    fit_lib.fit(*args, resume=state)
-  assert updates_lib.run_chunk._cache_size() == before + 1
+    fit_lib.fit(*args, state=state)
+  assert programs() == before + 1
 
 
 @pytest.mark.parametrize('schedule', settings_lib.SCHEDULES)
@@ -204,14 +205,13 @@ def test_a_grid_of_rates_is_its_fits_one_by_one_in_one_program(schedule):
   tuner = testing.tuner('prefix', length=3)
   settings = dataclasses.replace(SETTINGS, schedule=schedule)
   runs, rates = [0, 1, 0, 1], [0.05, 0.05, 0.2, 0.2]
-  before = updates_lib.run_chunk._cache_size()
+  before = programs()
   grid, losses = fit(tuner, runs, settings, 'linear', learning_rates=rates)
   # Other rates are other numbers, not another program.
   fit(tuner, runs, settings, 'linear', learning_rates=[0.1, 0.2, 0.3, 0.4])
-  assert updates_lib.run_chunk._cache_size() == before + 1
+  assert programs() == before + 1
   for i, rate in enumerate((0.05, 0.2)):
-    alone_settings = dataclasses.replace(settings, learning_rate=rate)
-    alone, alone_losses = fit(tuner, 2, alone_settings, 'linear')
+    alone, alone_losses = fit(tuner, 2, settings, 'linear', rate)
     np.testing.assert_allclose(
       losses[:, 2 * i : 2 * i + 2], alone_losses, rtol=1e-5
     )
@@ -222,7 +222,7 @@ def test_a_grid_of_rates_is_its_fits_one_by_one_in_one_program(schedule):
         atol=1e-4,
       )
   # And of one shape: the rate of the settings is no part of the program either.
-  assert updates_lib.run_chunk._cache_size() == before + 2
+  assert programs() == before + 2
   assert not np.allclose(losses[-1, :2], losses[-1, 2:])
 
 
@@ -244,13 +244,19 @@ def test_starts_of_several_tuners_are_fitted_as_one():
   tuners = [
     testing.tuner('prefix', length=2, init=init) for init in ('zeros', 'normal')
   ]
+  target = testing.single_coin()
   starts = [
-    fit_lib.start(root_key(), predictor, params, tuner, SETTINGS, 2)
+    fit_lib.start(
+      root_key(),
+      fit_lib.Problem(predictor, tuner, target, SETTINGS),
+      params,
+      range(2),
+    )
     for tuner in tuners
   ]
   np.testing.assert_array_equal(starts[0].tunable, 0)
   joined = fit_lib.concatenate(starts)
-  state, losses = fit(tuners[0], [0, 1, 0, 1], torso='linear', resume=joined)
+  state, losses = fit(tuners[0], [0, 1, 0, 1], torso='linear', state=joined)
   assert state.step == SETTINGS.num_steps
   for i, tuner in enumerate(tuners):
     alone, alone_losses = fit(tuner, 2, torso='linear')
@@ -277,16 +283,11 @@ def test_meta_training_makes_a_bayesian_predictor():
     probabilities=((1.0, 0.0), (0.0, 1.0)),
   )
   predictor, params = testing.network('lstm')
-  settings = fit_lib.Settings(200, 32, 3, 0.03)
-  state, _ = fit_lib.fit(
-    root_key(),
-    predictor,
-    params,
-    testing.tuner('weights', start='random'),
-    prior,
-    settings,
-    1,
+  tuner = testing.tuner('weights', start='random')
+  problem = fit_lib.Problem(
+    predictor, tuner, prior, fit_lib.Settings(200, 32, 3)
   )
+  state, _ = fit_lib.fit(root_key(), problem, params, fit_lib.runs(1, 0.03))
   trained = trees.replace(params, repetition(state.tunable, 0))
   tokens = jnp.array([[0, 0, 0], [1, 1, 1]])
   found = predictor.predict(trained, predictor.start(trained), tokens)
@@ -299,16 +300,13 @@ def test_tuning_the_counts_of_bayes_finds_the_coin():
   # Beyond networks: the same loop on the exact predictor. The best state for
   # a known coin is one with very many counts in its proportions.
   predictor = predictors.bayesian(testing.random_coins())
-  settings = fit_lib.Settings(300, 64, 5, 0.1)
-  state, _ = fit_lib.fit(
-    root_key(),
+  problem = fit_lib.Problem(
     predictor,
-    {},
     testing.tuner('state', length=4),
     testing.single_coin(),
-    settings,
-    1,
+    fit_lib.Settings(300, 64, 5),
   )
+  state, _ = fit_lib.fit(root_key(), problem, {}, fit_lib.runs(1, 0.1))
   counts = np.asarray(state.tunable[0]) + 1
   np.testing.assert_allclose(counts / counts.sum(), [0.2, 0.8], atol=0.05)
   assert counts.sum() > 10
@@ -316,14 +314,12 @@ def test_tuning_the_counts_of_bayes_finds_the_coin():
 
 def test_a_fixed_sample_is_drawn_from_again_and_again():
   # Nothing moves at this rate: a loss says which sequence a batch of one was.
-  settings = dataclasses.replace(
-    SETTINGS, num_steps=40, batch_size=1, learning_rate=1e-9, length=8
-  )
+  settings = dataclasses.replace(SETTINGS, num_steps=40, batch_size=1, length=8)
   tuner = testing.tuner('prefix', length=1)
 
   def losses(num_sequences):
     sized = dataclasses.replace(settings, num_sequences=num_sequences)
-    _, found = fit(tuner, repetitions=2, settings=sized)
+    _, found = fit(tuner, 2, sized, learning_rates=1e-9)
     return [np.unique(x.round(3)) for x in found.T]
 
   one, two = losses(1), losses(2)
@@ -363,7 +359,7 @@ def test_a_run_that_overflows_is_stopped_and_the_others_go_on():
   state, losses = overflowing()
   settings = dataclasses.replace(SETTINGS, num_steps=6)
   expected, expected_losses = fit(testing.tuner('weights'), [0, 1], settings)
-  assert state.alive.tolist() == [True, False, True]
+  assert state.carry.alive.tolist() == [True, False, True]
   np.testing.assert_array_equal(losses[:, [0, 2]], expected_losses)
   for row, other in ((0, 0), (2, 1)):
     testing.assert_trees_identical(
@@ -384,9 +380,9 @@ def test_a_run_that_overflows_is_stopped_and_the_others_go_on():
 def test_a_stopped_run_is_resumed_as_stopped():
   expected, expected_losses = overflowing()
   state, first = overflowing(stop=4)
-  state, second = overflowing(resume=state)
+  state, second = overflowing(state=state)
   testing.assert_trees_identical(state.tunable, expected.tunable)
-  np.testing.assert_array_equal(state.alive, expected.alive)
+  np.testing.assert_array_equal(state.carry.alive, expected.carry.alive)
   np.testing.assert_array_equal(
     np.concatenate([first, second]), expected_losses
   )
@@ -406,14 +402,13 @@ def test_a_gradient_that_is_not_finite_stops_a_run_at_its_start():
   def bind(predictor, params, tunable):
     return tuner.bind(predictor, params, without_gradient(tunable))
 
-  seen = []
+  recorder = Reports()
   broken = dataclasses.replace(tuner, bind=bind)
-  state, losses = fit(
-    broken, 2, on_chunk=lambda done, chunk: seen.append((done, len(chunk)))
-  )
-  assert not state.alive.any() and state.step == SETTINGS.num_steps
+  state, losses = fit(broken, 2, recorder=recorder)
+  assert not state.carry.alive.any() and state.step == SETTINGS.num_steps
   assert losses.shape == (5, 2) and np.isnan(losses).all()
   expected, _ = fit(tuner, 2, stop=0)
   testing.assert_trees_identical(state.tunable, expected.tunable)
   # Nothing changes any more, so no more is computed; all is reported once.
-  assert sum(size for _, size in seen) == 5 and seen[-1][0] == 5
+  assert sum(size for _, size in recorder.seen) == 5
+  assert recorder.seen[-1][0] == 5

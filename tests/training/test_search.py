@@ -11,6 +11,7 @@ from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import regret
 from bayes_prompting.theory import expectation
+from bayes_prompting.training import fit
 from bayes_prompting.training import search as search_lib
 from tests import testing
 
@@ -18,18 +19,38 @@ from tests import testing
 root_key = functools.partial(jax.random.key, 2)
 
 
-def search(predictor, params, target, length=6, repetitions=1, **kwargs):
-  kwargs.setdefault('num_draws', 512)
-  return search_lib.search(
-    root_key(),
+def search(
+  predictor,
+  params,
+  target,
+  length=6,
+  repetitions=1,
+  prefix_length=2,
+  num_draws=512,
+  **kwargs,
+):
+  own = {
+    name: kwargs.pop(name)
+    for name in ('num_sequences', 'sequence_block')
+    if name in kwargs
+  }
+  problem = fit.Problem(
     predictor,
-    params,
-    testing.tuner('hard_prefix', length=kwargs.pop('prefix_length', 2)),
+    testing.tuner('hard_prefix', length=prefix_length),
     target,
-    length,
-    repetitions,
-    **kwargs,
+    fit.Settings(num_steps=0, batch_size=1, length=length, **own),
   )
+  return search_lib.search(
+    root_key(), problem, params, repetitions, num_draws=num_draws, **kwargs
+  )
+
+
+class Reports(fit.Recorder):
+  def __init__(self):
+    self.seen = []
+
+  def report(self, done, losses):
+    self.seen.append((done, losses.shape))
 
 
 def test_best_prefix_of_bayes_for_the_coin_has_one_minority_token():
@@ -144,12 +165,12 @@ def test_what_gives_nan_ranks_last():
 
 def test_reports_progress():
   predictor, params = testing.network('linear')
-  seen = []
+  recorder = Reports()
   search(
     predictor,
     params,
     testing.single_coin(),
     candidate_block=3,
-    on_block=lambda losses: seen.append(losses.shape),
+    recorder=recorder,
   )
-  assert seen == [(1, 3), (1, 4)]
+  assert recorder.seen == [(3, (3, 1)), (4, (1, 1))]
