@@ -1,7 +1,5 @@
 """The results file and its summaries, on made-up numbers."""
 
-import json
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,7 +8,6 @@ from bayes_prompting import errors
 from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting.experiment import evaluation
-from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 
 NUM_SEEDS, NUM_REPETITIONS, LENGTH, SEQUENCES = 2, 3, 5, 40
@@ -142,18 +139,6 @@ def test_file_holds_the_same_bit_for_bit(dataset, tmp_path):
   results.save(dataset, tmp_path / 'again.nc')
   assert path.read_bytes() == (tmp_path / 'again.nc').read_bytes()
   assert {p.name for p in tmp_path.iterdir()} == {'results.nc', 'again.nc'}
-
-
-def test_a_file_from_before_the_grid_becomes_one_with_it(dataset, tmp_path):
-  # As it was written: scalars in the configuration, and no such axes.
-  config = {'tuning': {'learning_rate': 1e-3, 'prefix_init': 'normal'}}
-  dataset = dataset.assign_attrs(config=json.dumps(config))
-  old = dataset.isel(dict.fromkeys(selection.AXES, 0), drop=True)
-  old = old.drop_vars(['stopped', 'pretraining_stopped'])
-  results.save(old.assign_attrs(schema_version=1), tmp_path / 'results.nc')
-  found = results.load(tmp_path)
-  assert found.identical(dataset)
-  assert summary.summarize(found).equals(summary.summarize(dataset))
 
 
 def test_missing_and_foreign_files_are_refused(dataset, tmp_path):

@@ -211,10 +211,6 @@ def test_what_was_stopped_is_in_the_file_and_so_is_what_it_left(tmp_path):
   assert dataset.cumulative_regret.max() > 1e6
   results.save(dataset, tmp_path / 'results.nc')
   assert results.load(tmp_path).identical(dataset)
-  # A file from before says the same, by its losses.
-  old = dataset.drop_vars(['stopped', 'pretraining_stopped'])
-  results.save(old.assign_attrs(schema_version=2), tmp_path / 'results.nc')
-  assert results.load(tmp_path).identical(dataset)
 
 
 def test_exact_bayes_counts_whatever_becomes_of_networks():
@@ -418,23 +414,22 @@ def test_figures_leave_out_what_was_stopped_and_say_so():
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-  """A run in which some training diverged, as `adapting` tells of it."""
-  tune, fit = tuning_lib.tune, tuning_lib.fit
+  """A run in which some training diverged, as its recorded losses say."""
+  tune, meta_train = tuning_lib.tune, tuning_lib.meta_train
 
   def diverge(lab, method, seed, *args):
-    found = tune(lab, method, seed, *args)
+    tuned = tune(lab, method, seed, *args)
     if method.name == 'SoftPT':
-      losses = np.array(found['losses'])  # [T, L, P, R]
-      losses[1:, 0, 0, 0] = np.nan
-      found['losses'] = losses
-    return found
+      tuned['losses'] = np.array(tuned['losses'])  # [T, R]
+      tuned['losses'][1:, 0] = np.nan
+    return tuned
 
-  def diverge_too(title, *args, **kwargs):
-    tunable, losses = fit(title, *args, **kwargs)
-    if title == 'pretraining-seed1':
-      losses = np.array(losses)
-      losses[2:] = np.nan
-    return tunable, losses
+  def diverge_too(lab, seed, *args):
+    trained = meta_train(lab, seed, *args)
+    if seed == 1:
+      trained['losses'] = np.array(trained['losses'])
+      trained['losses'][2:] = np.nan
+    return trained
 
   path = tmp_path_factory.mktemp('diverged') / 'run'
   config = test_run.tiny(
@@ -445,7 +440,7 @@ def finished(tmp_path_factory):
   )
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(tuning_lib, 'tune', diverge)
-    patch.setattr(tuning_lib, 'fit', diverge_too)
+    patch.setattr(tuning_lib, 'meta_train', diverge_too)
     patch.setattr(figures, 'make_all', lambda *args: [])
     dataset = run_lib.run(config, path)
   return path, dataset
