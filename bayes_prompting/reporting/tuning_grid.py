@@ -189,8 +189,15 @@ def _label(panels, dataset, losses, regrets):
   values = values[np.isfinite(values)]
   if 'target_bayes_loss' in dataset.attrs:
     text = 'final tuning loss\nabove TargetBayes (nats)'
-    # A loss below the least possible shows how far luck reaches.
-    scale = style.symlog(upper, values, noise=-values.min(initial=0.0))
+    drawn = [
+      _summary(runs, np.mean)
+      for by_setting in losses.values()
+      for runs in by_setting.reshape(-1, by_setting.shape[-1])
+      if not np.isnan(runs).all()
+    ]
+    # A run's loss below the least possible shows how far luck reaches.
+    noise = -values.min(initial=0.0)
+    scale = style.symlog(upper, np.ravel(drawn), noise)
   elif len(values):
     low = values.min()
     high = low + 1.1 * style.limit(values - low)
