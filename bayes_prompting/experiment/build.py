@@ -100,18 +100,6 @@ class Lab:
   report_steps: tuple[int, ...]
   root: types.Key
 
-  def shape(self, method):  # TODO remove
-    return method.shape
-
-  def rates(self, method):
-    return method.learning_rates
-
-  def repetitions(self, method):
-    return method.repetitions
-
-  def seeds(self, method):
-    return method.seeds
-
   def precision(self) -> contextlib.AbstractContextManager[None]:
     """Returns a context that computes at the configured matmul precision.
 
