@@ -216,10 +216,10 @@ def of_config(error: BaseException) -> str:
 
 def _of_flag(error):
   """Says what is wrong with a flag's value, in our words where we have some."""
-  found = re.fullmatch(r'flag (--[^=]*)=(.*?): (.*)', str(error), re.DOTALL)
-  if found is None:
+  parts = re.fullmatch(r'flag (--[^=]*)=(.*?): (.*)', str(error), re.DOTALL)
+  if parts is None:
     return str(error)  # Names its flag.
-  flag, value, reason = found.groups()
+  flag, value, reason = parts.groups()
   for start, wanted in _REASONS.items():
     if reason.startswith(start):
       return f'{flag}: must be {wanted}, got {checks.show(value)}'

@@ -38,11 +38,13 @@ def _help() -> str:
 def main() -> None:
   """Runs a script as `python -m` does: its own help, flags and exit code."""
   command, *rest = sys.argv[1:] or ['--help']
-  with launch_flags.quiet_when_closed():
-    if command in ('--help', '-h', 'help'):
-      return print(_help())
-    if command == '--version':
-      return print(f'bayes-prompting {bayes_prompting.__version__}')
+  if command in ('--help', '-h', 'help'):
+    with launch_flags.quiet_when_closed():
+      print(_help())
+    return
+  if command == '--version':
+    print(f'bayes-prompting {bayes_prompting.__version__}')
+    return
   try:
     script = COMMANDS[checks.one_of('command', command, COMMANDS)]
   except errors.UserError as error:

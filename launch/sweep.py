@@ -67,15 +67,17 @@ flags.declare_key_flag('workdir')
 def _where_they_stand(runs, root):
   """Checks every run, then returns each one's status."""
   configs = sweep_grid.validate(runs)
-  found = {run: sweep_jobs.status(run, root, configs[run.name]) for run in runs}
-  for run, status in found.items():
+  statuses = {
+    run: sweep_jobs.status(run, root, configs[run.name]) for run in runs
+  }
+  for run, status in statuses.items():
     if status.state == sweep_jobs.FINISHED:
-      found[run] = sweep_jobs.Status(sweep_jobs.SKIPPED, 'finished before')
-  left = [run for run in runs if found[run].state != sweep_jobs.SKIPPED]
+      statuses[run] = sweep_jobs.Status(sweep_jobs.SKIPPED, 'finished before')
+  left = [run for run in runs if statuses[run].state != sweep_jobs.SKIPPED]
   for run, status in sweep_jobs.jobs(left, root).items():
     if status is not None:
-      found[run] = status
-  return found
+      statuses[run] = status
+  return statuses
 
 
 def _run_local(runs, root):
@@ -100,12 +102,12 @@ def _run(runs, root):
   return dict(_run_local(runs, root))
 
 
-def _print_table(found):
+def _print_table(statuses):
   """Prints where results are, and every run with its state."""
   print(f'\nResults  {launch_flags.WORKDIR.value}/*/results.nc')
-  width = max(len(run.name) for run in found)
+  width = max(len(run.name) for run in statuses)
   print(f'\n{"run":<{width}}  state')
-  for run, status in found.items():
+  for run, status in statuses.items():
     line = f'{run.name:<{width}}  {status.state:<9}  {status.detail}'
     print(line.rstrip())
 
@@ -117,16 +119,16 @@ def main(argv):
   if _SLURM.value and _CLUSTER.value != 'slurm':
     launch_flags.fail('--slurm: needs --cluster=slurm')
   runs = sweep_grid.build(_CONFIGS.value, _SET.value)
-  found = _where_they_stand(runs, root)
+  statuses = _where_they_stand(runs, root)
   leave = (sweep_jobs.SKIPPED, sweep_jobs.ACTIVE)
-  left = [run for run in runs if found[run].state not in leave]
+  left = [run for run in runs if statuses[run].state not in leave]
   if _DRY_RUN.value:
     for run in left:
       print(shlex.join(['python', *sweep_jobs.command(run, root)[1:]]))
   elif left:
-    found.update(_run(left, root))
-  _print_table(found)
-  if any(status.state == sweep_jobs.FAILED for status in found.values()):
+    statuses.update(_run(left, root))
+  _print_table(statuses)
+  if any(status.state == sweep_jobs.FAILED for status in statuses.values()):
     sys.exit(1)
 
 

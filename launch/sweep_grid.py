@@ -113,19 +113,19 @@ def build(configs: Sequence[str], axes: Sequence[str]) -> list[SweepRun]:
   Raises:
     UserError: If an axis cannot be read, or two runs would share a folder.
   """
-  found = [axis(text) for text in axes]
-  for one, other in itertools.combinations(found, 2):
-    if one.field == other.field:
+  swept = [axis(text) for text in axes]
+  for first, second in itertools.combinations(swept, 2):
+    if first.field == second.field:
       raise errors.UserError(
-        f'--set={one.field}: given twice; give all of its values at once'
+        f'--set={first.field}: given twice; give all of its values at once'
       )
   runs, taken = [], dict.fromkeys(RESERVED, 'what runs share')
   for config, *values in itertools.product(
-    configs, *(axis.values for axis in found)
+    configs, *(axis.values for axis in swept)
   ):
-    pairs = list(zip((axis.field for axis in found), values, strict=True))
+    pairs = list(zip((axis.field for axis in swept), values, strict=True))
     run = SweepRun(
-      _name(launch_flags.preset(config), pairs),
+      _name(config, pairs),
       (f'--config={config}', *(f'--config.{f}={v}' for f, v in pairs)),
     )
     # Some file systems do not tell upper from lower case.
@@ -142,7 +142,10 @@ def build(configs: Sequence[str], axes: Sequence[str]) -> list[SweepRun]:
 
 def _name(config, pairs):
   """Returns a folder's name, of letters that every file system has."""
-  path, _, argument = config.partition(':')
+  try:
+    path, _, argument = launch_flags.preset(config).partition(':')
+  except errors.UserError as error:
+    raise errors.UserError(f'--configs: {error}') from None
   start = '-'.join(filter(None, (_safe(pathlib.Path(path).stem), argument)))
   parts = [start, *(f'{field}={value}' for field, value in pairs)]
   name = ','.join(map(_safe, parts)).strip('.-')
@@ -195,15 +198,15 @@ def validate(runs: Sequence[SweepRun]) -> dict[str, dict[str, Any]]:
   jax.config.update('jax_platforms', 'cpu')
   from bayes_prompting.experiment import build as build_lib
 
-  found, names = {}, {}
+  built, names = {}, {}
   for name, config in configs.items():
     try:
-      found[name] = build_lib.build(config, allow_plugins=True).config
+      built[name] = build_lib.build(config, allow_plugins=True).config
     except errors.UserError as error:
       raise errors.UserError(f'{name}: {error}') from None
-    same = names.setdefault(plain.fingerprint(found[name]), name)
+    same = names.setdefault(plain.fingerprint(built[name]), name)
     if same != name:
       raise errors.UserError(
         f'--configs: {same!r} and {name!r} are the same configuration'
       )
-  return found
+  return built

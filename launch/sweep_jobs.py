@@ -76,11 +76,11 @@ def status(
   if workdir.is_empty(folder.path):
     return Status(NEW)
   held = workdir.read_record(folder.path)['config']
-  found = plain.difference(plain.comparable(held), plain.comparable(config))
-  if found:
+  changed = plain.difference(plain.comparable(held), plain.comparable(config))
+  if changed:
     raise errors.UserError(
       f'--workdir: {str(folder.path)!r} holds a run of another configuration '
-      f'(there and here, {found}); choose another folder, or move it aside'
+      f'(there and here, {changed}); choose another folder, or move it aside'
     )
   return Status(FINISHED if folder.results.exists() else BEGUN)
 
@@ -165,9 +165,9 @@ class Job:
     self.arguments, self.log = arguments, log
 
   def __call__(self):
-    found = execute([*_DEAF, *self.arguments], self.log)
-    if found.state == FAILED:
-      raise RuntimeError(found.detail)
+    ended = execute([*_DEAF, *self.arguments], self.log)
+    if ended.state == FAILED:
+      raise RuntimeError(ended.detail)
 
   def checkpoint(self):
     """Returns what to submit at a timeout or a preemption: the same again."""
@@ -200,7 +200,7 @@ def jobs(
   Raises:
     UserError: If what was noted of a job cannot be read.
   """
-  found = {}
+  submitted = {}
   for run in runs:
     path = _record(run, root)
     if path.exists():
@@ -210,9 +210,9 @@ def jobs(
           f'--workdir: {str(path)!r} names no job (job_id: {job_id!r}); if no '
           'job of the run is left, delete it'
         )
-      found[run] = _submitit().SlurmJob(root / 'logs' / 'slurm', job_id)
+      submitted[run] = _submitit().SlurmJob(root / 'logs' / 'slurm', job_id)
   # All are known to submitit by now, so that it asks Slurm once.
-  return {run: _job_status(found.get(run), run, root) for run in runs}
+  return {run: _job_status(submitted.get(run), run, root) for run in runs}
 
 
 def _job_status(job, run, root):
@@ -255,16 +255,16 @@ def executor(root: pathlib.Path, parameters: list[str]) -> Any:
   values.setdefault('name', root.name)
   submitit = _submitit()
   try:
-    found = submitit.AutoExecutor(root / 'logs' / 'slurm', cluster='slurm')
+    slurm = submitit.AutoExecutor(root / 'logs' / 'slurm', cluster='slurm')
   except RuntimeError as error:
     raise errors.UserError(f'--cluster: no Slurm here ({error})') from None
   try:
-    found.update_parameters(**values)
+    slurm.update_parameters(**values)
   except (AssertionError, NameError, TypeError, ValueError) as error:
     # After the first line it tells of other clusters.
     line = str(error).partition('\n')[0]
     raise errors.UserError(f'--slurm: {line}') from None
-  return found
+  return slurm
 
 
 def submit(
@@ -277,7 +277,7 @@ def submit(
   """
   try:
     with executor.batch():
-      found = {
+      submitted = {
         run: executor.submit(Job(command(run, root), str(log_path(run, root))))
         for run in runs
       }
@@ -285,7 +285,7 @@ def submit(
     line = ' '.join(str(error).split()) or 'it gave no reason'
     raise errors.UserError(f'--slurm: sbatch refused: {line}') from None
   lost = []
-  for run, job in found.items():
+  for run, job in submitted.items():
     text = json.dumps({'job_id': job.job_id}) + '\n'
     try:
       files.write_text(_record(run, root), text, '--workdir')
@@ -296,5 +296,6 @@ def submit(
     names = ', '.join(str(job_id) for job_id, _ in lost)
     raise errors.UserError(f'{lost[0][1]}; submitted, but not noted: {names}')
   return {
-    run: Status(SUBMITTED, f'job {job.job_id}') for run, job in found.items()
+    run: Status(SUBMITTED, f'job {job.job_id}')
+    for run, job in submitted.items()
   }
