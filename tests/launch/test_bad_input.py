@@ -24,7 +24,6 @@ import pytest
 from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting import settings
-from bayes_prompting.experiment import memory_parts
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.settings import plain
 from launch import adapter
@@ -182,11 +181,9 @@ def begins(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(monkeypatch, request):
-  """Starts where configurations are; looks at few programs, which is slow."""
+def _elsewhere(monkeypatch):
+  """Starts where configurations are."""
   monkeypatch.chdir(ROOT)
-  if 'pretraining.length' not in request.node.name:
-    monkeypatch.setattr(memory_parts, 'by_tracing', lambda lab: [])
 
 
 def run(script, capfd, folder, arguments):
