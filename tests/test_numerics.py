@@ -1,0 +1,263 @@
+"""The versions of numerics: numbers move only together with them.
+
+Networks and results are known by the `NUMERICS` of the modules that compute
+them. `numerics.json` holds a few numbers of each module, with the versions they
+are of. Whoever changes numbers on purpose raises the version in that module and
+stores the new numbers:
+
+    python -m tests.test_numerics
+"""
+
+import functools
+import importlib
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayes_prompting import keys
+from bayes_prompting import predictors
+from bayes_prompting import registry
+from bayes_prompting import regret
+from bayes_prompting.experiment import evaluation
+from bayes_prompting.theory import expectation
+from bayes_prompting.training import blocks
+from bayes_prompting.training import fit
+from bayes_prompting.training import mesh
+from bayes_prompting.training import search
+from tests import testing
+
+STORED = pathlib.Path(__file__).parent / 'numerics.json'
+LENGTH = 5
+# Rounding of float32 differs between machines, and adds up over some updates.
+TOLERANCES = {'rtol': 2e-3, 'atol': 2e-4}
+
+
+def root_key():
+  """Made anew for every use: no key is used twice."""
+  return jax.random.key(3)
+
+
+def summary(tree):
+  """A few numbers of arrays that move when any of theirs does."""
+  numbers = []
+  for _, leaf in sorted(
+    (jax.tree_util.keystr(path), np.asarray(leaf, np.float64))
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+  ):
+    finite = leaf[np.isfinite(leaf)].ravel()
+    weights = np.cos(np.arange(finite.size))
+    numbers += [leaf.size - finite.size, finite.sum(), finite @ weights]
+  return [float(f'{number:.8g}') for number in numbers]
+
+
+def specs(kind):
+  for name in registry.names(kind):
+    for example in registry.module(kind, name).EXAMPLES:
+      yield name, {'name': name, **example}
+
+
+def of_task_prior(spec):
+  prior = registry.make('task_priors', 'test', spec)
+  episode = jax.jit(lambda key: prior.sample(key, LENGTH))(root_key())
+  rows = jax.nn.one_hot(episode.tokens[:2], prior.vocab_size)
+  log_probs = jax.jit(
+    lambda rows, tokens: prior.predict(prior.prefill(rows), tokens)
+  )(rows, episode.tokens)
+  return summary((episode, log_probs))
+
+
+def of_torso(spec):
+  torso = registry.make('torsos', 'test', spec)
+  predictor = predictors.network(torso, 3, 4)
+
+  @jax.jit
+  def compute(key):
+    params = predictor.init(key)
+    tokens = jnp.array([[0, 2, 1, 1], [2, 0, 0, 1]], jnp.int32)
+
+    def loss(params):
+      log_probs = predictor.predict(params, predictor.start(params), tokens)
+      return regret.log_loss(log_probs, tokens).sum()
+
+    return params, jax.value_and_grad(loss)(params)
+
+  return summary(compute(root_key()))
+
+
+def of_tuner(spec):
+  tuner = registry.make('tuners', 'test', spec)
+  predictor, params = testing.network('lstm')
+
+  @jax.jit
+  def compute(key, params):
+    tunable = tuner.init(key, predictor, params)
+    chosen = () if tuner.candidates is None else tuner.candidates(predictor)
+    return tunable, tuner.bind(predictor, params, tunable), chosen
+
+  return summary(compute(root_key(), params))
+
+
+def problem(tuner, **settings):
+  predictor, params = testing.network('lstm')
+  settings = {'num_steps': 4, 'batch_size': 6, 'length': LENGTH} | settings
+  return params, fit.Problem(
+    predictor, tuner, testing.random_coins(), fit.Settings(**settings)
+  )
+
+
+def of_fit():
+  losses = []
+  for settings in (
+    {},
+    {'schedule': 'cosine', 'sequence_block': 4},
+    {'num_sequences': 3},
+  ):
+    params, task = problem(testing.tuner('weights'), **settings)
+    losses.append(fit.fit(root_key(), task, params, fit.runs(2, 0.03))[1])
+  return summary(losses)
+
+
+def of_search():
+  params, task = problem(testing.tuner('hard_prefix', length=2))
+  return summary(search.search(root_key(), task, params, 2, num_draws=20))
+
+
+def of_evaluation():
+  predictor, params = testing.network('lstm')
+  task = evaluation.make_task(root_key(), testing.two_coins(), 9, LENGTH)
+  none = testing.tuner('none')
+  return summary(evaluation.evaluate(predictor, params, none, {}, task, (2,)))
+
+
+def of_theory():
+  return summary(
+    expectation.expected_losses(
+      testing.random_coins(), testing.two_coins(), 20, (0, 1)
+    )
+  )
+
+
+def of_regret():
+  log_probs = jax.nn.log_softmax(jnp.arange(24.0).reshape(2, 4, 3) % 7)
+  tokens = jnp.array([[0, 1, 2, 0], [2, 2, 1, 0]])
+  return summary(
+    regret.regrets(
+      log_probs, tokens, log_probs[::-1], log_probs[:, ::-1], jnp.ones(4)
+    )
+  )
+
+
+def of_keys():
+  streams = keys.stream(root_key(), 'data', 1, 2), keys.stream(root_key(), 'x')
+  sample = keys.sample(root_key(), jnp.uint32(1), jnp.arange(2))
+  return summary(
+    [*map(jax.random.key_data, streams), jax.random.key_data(sample)]
+  )
+
+
+# By module: what it computes. Helpers of a module are covered by it.
+CASES = {
+  **{
+    f'task_priors.{name} {number}': (
+      [registry.module('task_priors', name)],
+      functools.partial(of_task_prior, spec),
+    )
+    for number, (name, spec) in enumerate(specs('task_priors'))
+  },
+  **{
+    f'torsos.{name} {number}': (
+      [registry.module('torsos', name), predictors],
+      functools.partial(of_torso, spec),
+    )
+    for number, (name, spec) in enumerate(specs('torsos'))
+  },
+  **{
+    f'tuners.{name} {number}': (
+      [registry.module('tuners', name)],
+      functools.partial(of_tuner, spec),
+    )
+    for number, (name, spec) in enumerate(specs('tuners'))
+  },
+  'training.fit': ([fit, mesh, blocks], of_fit),
+  'training.search': ([search], of_search),
+  'experiment.evaluation': ([evaluation], of_evaluation),
+  'theory.expectation': ([expectation], of_theory),
+  'regret': ([regret], of_regret),
+  'keys': ([keys], of_keys),
+}
+
+
+def check(case, stored):
+  """Raises AssertionError if numbers are not those of their versions."""
+  modules, compute = CASES[case]
+  versions = registry.numerics(modules)
+  again = 'store the new numbers: python -m tests.test_numerics'
+  assert case in stored, f'{case} is new; {again}'
+  assert stored[case]['numerics'] == versions, (
+    f'the numerics of {case} have another version; {again}'
+  )
+  found, wanted = compute(), stored[case]['numbers']
+  assert np.shape(found) == np.shape(wanted) and np.allclose(
+    found, wanted, **TOLERANCES
+  ), (
+    f'the numbers of {case} moved: {found}, stored are {wanted}. If that is '
+    f'meant, raise NUMERICS in the module that moved them and {again}'
+  )
+
+
+@functools.cache
+def stored():
+  return json.loads(STORED.read_text())
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_numbers_are_those_of_their_version(case):
+  check(case, stored())
+
+
+def test_nothing_else_is_stored():
+  assert stored().keys() == CASES.keys()
+
+
+def test_every_module_that_computes_has_a_version():
+  for kind in registry.KINDS:
+    package = importlib.import_module(f'bayes_prompting.{kind}')
+    for path in pathlib.Path(package.__path__[0]).glob('[!_]*.py'):
+      module = importlib.import_module(f'{package.__name__}.{path.stem}')
+      assert isinstance(module.NUMERICS, int), path
+
+
+def test_numbers_that_move_without_their_version_fail(monkeypatch):
+  (lstm, *_) = (case for case in CASES if case.startswith('torsos.lstm'))
+  module = registry.module('torsos', 'lstm')
+  cell = module._gates
+  check(lstm, stored())
+  predictors.network.cache_clear()
+  jax.clear_caches()
+  monkeypatch.setattr(module, '_gates', lambda z: cell(z * 1.05))
+  with pytest.raises(AssertionError, match='raise NUMERICS'):
+    check(lstm, stored())
+  monkeypatch.setattr(module, 'NUMERICS', module.NUMERICS + 1)
+  with pytest.raises(AssertionError, match='another version'):
+    check(lstm, stored())
+  predictors.network.cache_clear()
+  jax.clear_caches()
+
+
+def main():
+  """Stores the numbers of today, with their versions."""
+  numbers = {
+    case: {'numerics': registry.numerics(modules), 'numbers': compute()}
+    for case, (modules, compute) in CASES.items()
+  }
+  STORED.write_text(json.dumps(numbers, indent=1) + '\n')
+  print(f'Stored {len(numbers)} cases in {STORED}')
+
+
+if __name__ == '__main__':
+  sys.exit(main())
