@@ -24,7 +24,7 @@ def matrix_operations(fn: Callable, *args: Any) -> int:
   twice that where a gradient passes.
 
   Args:
-    fn: To be given the plain form of a network (`predictor.network` with
+    fn: To be given the plain form of a network (`predictors.network` with
       `plain=True`), so that shortcuts do not count as work.
     *args: Arrays, or shapes and dtypes.
 

@@ -2,10 +2,11 @@
 
     python -m benchmarks.memory
 
-Each run is a process of its own, on the CPU. What it takes is its peak minus
-what it held when the run began, after everything was imported. The compiler's
-own memory, some hundred megabytes, is in it, so that only runs of more than
-that say something. See `bayes_prompting.memory` and docs/reliability.md.
+Each run is a process of its own, on the CPU. What a run takes is the peak of
+its process, minus what the process held when the run began, after all imports.
+The compiler's own memory is part of that, some hundred megabytes, so that
+smaller runs say little. See `bayes_prompting.experiment.memory`, and
+docs/reliability.md for what came out.
 """
 
 import json

@@ -134,7 +134,7 @@ def build(
   """Checks a configuration and builds what it describes; touches no file.
 
   Args:
-    config: See `settings.base`.
+    config: See `settings.base_config`.
     allow_plugins: Whether it may name modules outside the package, which are
       then imported: one of the user's own may, one that was found in a file may
       not, unless the user says so. See `registry.plugins`.

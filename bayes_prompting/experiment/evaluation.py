@@ -114,15 +114,15 @@ def _summarise(regrets: types.Array, report_steps: tuple[int, ...]) -> Regrets:
   )
 
 
-@functools.partial(jax.jit, static_argnames=('predictor', 'tuner'))
-def _bind(predictor, tuner, params, tunables):
+@functools.partial(jax.jit, static_argnames=('predictor', 'bind'))
+def _bind(predictor, bind, params, tunables):
   """Binds every run: its own weights [R, ...] and states [R, ...].
 
   Its own weights are None where a tuner changes none: a prompt.
   """
 
   def of_run(tunable):
-    bound, state = tuner.bind(predictor, params, tunable)
+    bound, state = bind(predictor, params, tunable)
     # A tuner hands on the leaves that it leaves alone.
     same = [
       new is old
@@ -132,16 +132,19 @@ def _bind(predictor, tuner, params, tunables):
     ]
     return None if all(same) else bound, state
 
-  if not jax.tree.leaves(tunables):  # NoTuning: one run.
-    return jax.tree.map(lambda x: x[None], of_run(tunables))
   return jax.lax.map(of_run, tunables)
 
 
 @functools.partial(
-  jax.jit, static_argnames=('predictor', 'report_steps', 'block', 'mesh')
+  jax.jit,
+  static_argnames=('predictor', 'bind', 'report_steps', 'block', 'mesh'),
 )
-def _evaluate(predictor, params, bound, task, report_steps, block, mesh):
-  """Evaluates all runs; one program for all methods of one state shape."""
+def _evaluate(predictor, bind, params, bound, task, report_steps, block, mesh):
+  """Evaluates all runs; one program for all methods of one state shape.
+
+  Where nothing is tuned, `bound` is the empty tunable of the one run, which
+  `bind` binds; else `bind` is None.
+  """
 
   def of_run(own):
     own_params, state = own
@@ -160,7 +163,12 @@ def _evaluate(predictor, params, bound, task, report_steps, block, mesh):
     )
     return _summarise(regrets, report_steps)
 
-  return mesh_lib.replicate(mesh, jax.lax.map(of_run, bound))
+  if bind is None:
+    regrets = jax.lax.map(of_run, bound)
+  else:
+    regrets = of_run(bind(predictor, params, bound))
+    regrets = jax.tree.map(lambda x: x[None], regrets)
+  return mesh_lib.replicate(mesh, regrets)
 
 
 def evaluate(
@@ -190,11 +198,15 @@ def evaluate(
   block = blocks.size(
     block, predictor.sequence_block(task.tokens.shape[1]), len(task.tokens)
   )
-  own_params, states = _bind(predictor, tuner, params, tunables)
-  if own_params is not None:
-    params = None
-  params, bound, task = mesh_lib.put(mesh, (params, (own_params, states), task))
-  return _evaluate(predictor, params, bound, task, report_steps, block, mesh)
+  bind, bound = tuner.bind, tunables
+  if jax.tree.leaves(tunables):
+    bind, bound = None, _bind(predictor, tuner.bind, params, tunables)
+    if bound[0] is not None:
+      params = None  # Each run has its own.
+  params, bound, task = mesh_lib.put(mesh, (params, bound, task))
+  return _evaluate(
+    predictor, bind, params, bound, task, report_steps, block, mesh
+  )
 
 
 @functools.partial(jax.jit, static_argnames='report_steps')

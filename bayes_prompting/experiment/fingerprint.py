@@ -108,7 +108,7 @@ def networks(config: Mapping[str, Any], method: str) -> str:
     method: The name of a method.
   """
   spec = config['methods'].get(method)
-  if spec is None or spec['predictor'] == 'bayes':
+  if spec is None or spec.get('predictor', 'network') == 'bayes':
     return ''
   pretraining = config['pretraining'] | {'num_seeds': None}
   return plain.fingerprint(

@@ -105,7 +105,7 @@ def load_tuned(
     path: The workdir.
     method: Its name, e.g. `SoftPT`.
     seed: The pretraining seed.
-    learning_rate: Of the grid; by default the best, see `grid.best`.
+    learning_rate: Of the grid; by default the best, see `selection.best`.
     prefix_init: Of the grid; by default the best.
     allow_plugins: See `load`.
 
@@ -207,7 +207,7 @@ def stopped(
 ) -> np.ndarray:
   """Returns which repetitions do not count, bool [R].
 
-  They were stopped, or the pretraining of their network was, see `counting`.
+  They were stopped, or the pretraining of their network was, see `results.stopped`.
 
   Args:
     lab: What ran.
@@ -242,7 +242,7 @@ def load_predictor(
     method: Its name, e.g. `SoftPT` or `PreBayesPT`.
     seed: The pretraining seed.
     repetition: The tuning repetition.
-    learning_rate: Of the grid; by default the best, see `grid.best`.
+    learning_rate: Of the grid; by default the best, see `selection.best`.
     prefix_init: Of the grid; by default the best.
     allow_plugins: See `load`.
 

@@ -72,7 +72,7 @@ def run(
   Compiled programs are kept between processes, see `compilation.use_cache`.
 
   Args:
-    config: See `settings.base`.
+    config: See `settings.base_config`.
     workdir: Where everything is kept; with None nothing is written.
     overwrite: Move an older run in the workdir aside, under a dated name.
 

@@ -7,7 +7,6 @@ recorder.
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bayes_prompting import keys
@@ -54,7 +53,7 @@ def meta_train(
     mesh=mesh,
   )
   weights = {
-    path: jnp.asarray(np.asarray(leaf)[0])
+    path: jax.device_put(np.asarray(leaf)[0])
     for path, leaf in mesh_lib.to_host(mesh, state.tunable).items()
   }
   trained = {'params': trees.replace(template, weights)}

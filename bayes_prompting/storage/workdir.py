@@ -214,7 +214,7 @@ def _check_same(path, held, record):
       raise errors.UserError(
         f'workdir: {str(path)!r} holds a run of another {kind} '
         f'(there and here, {found}); choose another folder, or let '
-        'launch.experiment --overwrite move the old one aside'
+        '--overwrite move the old one aside'
       )
 
 

@@ -29,6 +29,8 @@ _MAX_VALUES = 3_000_000
 _MAX_NUMBERS = 40_000_000
 # Values whose predictions are computed at once, by one compiled program.
 _BLOCK = 8192
+# Fewer values are filled up to this many numbers.
+_NUMBERS = 2**14
 
 
 class Losses(NamedTuple):
@@ -355,8 +357,11 @@ def evaluate(
 ) -> np.ndarray:
   """Returns a function of a statistic at values [S, D], in float64."""
   count = len(values)
-  block = min(_BLOCK, 1 << (count - 1).bit_length())
   values = np.asarray(values, np.float64)
+  # One size for all but the widest: a program for each function.
+  block = min(
+    _BLOCK, max(1 << (count - 1).bit_length(), _NUMBERS // values.shape[1])
+  )
   padded = np.pad(values, ((0, -count % block), (0, 0)), mode='edge')
   with jax.enable_x64(True):
     compute = _compiled(function)

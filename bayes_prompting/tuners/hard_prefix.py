@@ -17,6 +17,18 @@ NUMERICS = 1
 EXAMPLES = ({'length': 2}, {'length': 3, 'choose': 'random'})
 
 
+def _rows(predictor, params, tunable):
+  """Returns the embeddings [K, E] of tokens [K]."""
+  tokens = jax.nn.one_hot(tunable, predictor.vocab_size, dtype=jnp.float32)
+  return predictor.embed(params, tokens)
+
+
+# Of the module, and not of one tuner: what is compiled for one serves all.
+def _bind(predictor, params, tunable):
+  prefix = _rows(predictor, params, tunable)
+  return params, predictor.prefill(params, prefix)
+
+
 def make(
   length: int = 6, choose: str = 'best', max_candidates: int = 4096
 ) -> types.Tuner:
@@ -39,14 +51,6 @@ def make(
       key, (length,), 0, predictor.vocab_size, jnp.int32
     )
 
-  def rows(predictor, params, tunable):
-    tokens = jax.nn.one_hot(tunable, predictor.vocab_size, dtype=jnp.float32)
-    return predictor.embed(params, tokens)
-
-  def bind(predictor, params, tunable):
-    prefix = rows(predictor, params, tunable)
-    return params, predictor.prefill(params, prefix)
-
   def candidates(predictor):
     vocab_size = predictor.vocab_size
     # Compared as logarithms first: V^K may be any number.
@@ -67,8 +71,8 @@ def make(
 
   return types.Tuner(
     first,
-    bind,
+    _bind,
     candidates=candidates if choose == 'best' else None,
     trainable=False,
-    rows=rows,
+    rows=_rows,
   )

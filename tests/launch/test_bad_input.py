@@ -1,7 +1,7 @@
 """Whatever a user gives: a run, or one line that names it, and nothing touched.
 
 Everything goes through the scripts' own way, in this process: flags, file of a
-configuration, `experiment.open_run`. Where a run would begin, it is over.
+configuration, `experiment.run.open_run`. Where a run would begin, it is over.
 """
 
 import collections
