@@ -12,7 +12,8 @@ Three estimators, each unbiased, that differ in noise only:
 * `paired`: what Bayes itself loses to the reference, plus the exact KL from
   Bayes to the predictor. Against the oracle this takes the noise of which
   source was drawn out of the comparison, all of it where the first term has a
-  closed form (`theory.expectation.expected_regret`). Against Bayes it equals `exact`.
+  closed form (`theory.expectation.expected_regret`). Against Bayes it equals
+  `exact`.
 
 `exact` against Bayes, and so `paired`, hold for predictors that see no more
 than the history; the oracle itself sees the source, see `oracle_regrets`.

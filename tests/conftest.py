@@ -1,6 +1,6 @@
 """Options that point the contract tests at a module of your own.
 
-    pytest tests/task_priors/test_task_priors.py --task_priors=my_lab.priors.bursty
+    pytest tests/task_priors --task_priors=my_lab.priors.bursty
 
 The module needs `EXAMPLES`, as those of the package do.
 """

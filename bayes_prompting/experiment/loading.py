@@ -207,7 +207,8 @@ def stopped(
 ) -> np.ndarray:
   """Returns which repetitions do not count, bool [R].
 
-  They were stopped, or the pretraining of their network was, see `results.stopped`.
+  They were stopped, or the pretraining of their network was; see
+  `results.stopped`.
 
   Args:
     lab: What ran.

@@ -182,7 +182,7 @@ def base_config() -> ml_collections.ConfigDict:
   # a TPU they take three passes of bfloat16, and one. On a CPU all are float32.
   c.compute.matmul_precision = 'float32'
   # Devices that the runs, and the sequences of a batch, are split over. 0:
-  # automatic, all that divide them, the runs first (see `training.mesh.choose`).
+  # automatic, all that divide them, the runs first (`training.mesh.choose`).
   c.compute.repetition_devices = 0
   c.compute.data_devices = 0
 
