@@ -86,7 +86,9 @@ def _cloud(ax, dataset, values, colors, label):
     lw=0,
     rasterized=True,
   )
-  ax.figure.colorbar(scatter, ax=ax, label=label, aspect=30)
+  whole = np.issubdtype(values.dtype, np.integer)
+  ticks = mpl_ticker.MaxNLocator(integer=True) if whole else None
+  ax.figure.colorbar(scatter, ax=ax, label=label, aspect=30, ticks=ticks)
 
 
 def _distances(ax, dataset, looks):
@@ -309,7 +311,7 @@ def prefix_rows(dataset: xr.Dataset) -> mpl_figure.Figure:
     ax.set(xlabel='row of the prefix', ylim=(0, None))
     ax.xaxis.set_major_locator(mpl_ticker.MaxNLocator(integer=True))
   axes[0].set_ylabel('norm')
-  axes[1].set_ylabel('distance to the nearest token')
+  axes[1].set_ylabel('distance to\nthe nearest token')
   norms = dataset.token_norm.values.ravel()
   axes[0].axhspan(norms.min(), norms.max(), color=_PALE, lw=0, zorder=0)
   _nearest_tokens(axes[2], dataset, looks)

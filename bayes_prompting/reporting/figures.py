@@ -253,9 +253,9 @@ def _bars(ax, runs, methods, left_out):
       if max(runs[method]) > limit >= median:  # A single run is beyond.
         ax.text(0.97, row, '//', color='black', ha='right', **right)
       jitter = row + np.linspace(-0.22, 0.22, len(runs[method]))
-      shown = runs[method] <= limit  # Else the axis would cut dots in half.
-      dots = {'ms': 2.2, 'mfc': 'white', 'mec': 'black', 'mew': 0.5}
-      ax.plot(runs[method][shown], jitter[shown], 'o', **dots)
+      # The axis would cut dots beyond it in half.
+      shown = np.where(runs[method] <= limit, runs[method], np.nan)
+      ax.plot(shown, jitter, 'o', ms=2.2, mfc='white', mec='black', mew=0.5)
     if method in ('TargetBayes', 'EvalBayes'):
       ax.axvline(median, color='black', linestyle=style.DASH, lw=0.9)
   ax.set_xlim(min(0.0, *(low for low, _, _ in quartiles.values())), limit)
