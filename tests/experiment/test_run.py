@@ -1,5 +1,6 @@
 """The whole job in miniature, from configuration to files."""
 
+import ast
 import importlib
 import json
 import pathlib
@@ -389,7 +390,7 @@ def test_a_network_is_trained_once_and_reused(tmp_path, monkeypatch):
   def fail(*args):
     raise AssertionError('trained again')
 
-  monkeypatch.setattr(run_lib, '_meta_train_one', fail)
+  monkeypatch.setattr(tuning, 'meta_train', fail)
   # Another target, other methods, other repetitions: the same network.
   other = tiny(
     **{'tuning.target': 'two_coin_mixture', 'tuning.methods': ('NoTuning',)}
@@ -488,7 +489,7 @@ def test_dice_and_a_user_s_own_method():
   assert dataset.sizes['candidate'] == 9
 
 
-def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
+def test_the_hash_covers_what_a_network_depends_on():
   def hashed(**overrides):
     return fingerprint.network_hash(build.build(tiny(**overrides)).config, 0)
 
@@ -504,24 +505,43 @@ def test_the_hash_covers_what_a_network_depends_on(tmp_path, monkeypatch):
   # What it is computed at is the configuration's, whatever JAX's default.
   with jax.default_matmul_precision('bfloat16'):
     assert hashed() == first
-  # The source of a user's own torso, though its name and sizes are the same.
+  assert len(others - {first}) == 5
+
+
+def test_an_edited_module_of_ones_own_trains_anew(tmp_path, monkeypatch):
   monkeypatch.syspath_prepend(tmp_path)
+  lab_of = tmp_path / 'lab_of'
+  lab_of.mkdir()
+  (lab_of / '__init__.py').touch()
   source = pathlib.Path(linear.__file__).read_text()
-  edited = source.replace('(x), state', '(x) * 2, state')
-  commented = edited.replace('import', '# Why.\nimport', 1)
-  assert edited != source and commented != edited
-  for text in (source, edited, commented):
+  config = tiny()
+  with config.unlocked():
+    config.network.torso = settings.spec('lab_of.own_torso', width=4)
+
+  def run(text, folder):
     sys.modules.pop('lab_of.own_torso', None)
-    (tmp_path / 'lab_of').mkdir(exist_ok=True)
-    (tmp_path / 'lab_of' / '__init__.py').touch()
-    (tmp_path / 'lab_of' / 'own_torso.py').write_text(text)
+    (lab_of / 'own_torso.py').write_text(text)
     importlib.invalidate_caches()
-    config = tiny()
-    with config.unlocked():
-      config.network.torso = settings.spec('lab_of.own_torso', width=4)
-    own = build.build(config, allow_plugins=True)
-    others.add(fingerprint.network_hash(own.config, 0))
-  assert len(others - {first}) == 7
+    return run_lib.run(config, tmp_path / folder)
+
+  expected = run(source, 'first')
+
+  def fail(*args):
+    raise AssertionError('trained again')
+
+  monkeypatch.setattr(tuning, 'meta_train', fail)
+  # A comment, a docstring and other spaces keep the network.
+  same = source.replace('from flax', '# Why.\nfrom flax', 1)
+  same = same.replace('"""', '"""Another word. ', 1) + '\n\n'
+  assert ast.dump(ast.parse(same)) != ast.dump(ast.parse(source))
+  assert run(same, 'second').identical(expected)
+  # One changed line does not, nor does it go on in a folder of the old ones.
+  edited = source.replace('(x), state', '(x) * 2, state')
+  assert edited != source
+  with pytest.raises(AssertionError, match='trained again'):
+    run(edited, 'third')
+  with pytest.raises(errors.UserError, match=r'numerics\.lab_of\.own_torso: '):
+    run(edited, 'first')
 
 
 def test_everything_is_computed_at_the_configured_precision(
