@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -261,7 +262,7 @@ def _fit_settings(section, compute) -> fit.Settings:
 
 def network_shapes(lab: Lab) -> types.PyTree:
   """Returns shapes and dtypes of the network's weights."""
-  return jax.eval_shape(lab.network.init, lab.root)
+  return _weight_shapes(lab.network)
 
 
 def pretrained_shapes(lab: Lab) -> dict[str, types.PyTree]:
@@ -281,7 +282,7 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
   shapes = {
     'tunable': jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((method.num_runs, *x.shape), x.dtype),
-      _start_shapes(method, method.tuner, lab.root),
+      _start_shapes(method.predictor, method.tuner),
     )
   }
   if method.tuner.candidates is not None:
@@ -298,11 +299,25 @@ def num_candidates(method: Method) -> int:
   return len(jax.tree.leaves(candidates)[0])
 
 
-def _start_shapes(method, tuner, key):
-  def start(key):
-    return tuner.init(key, method.predictor, method.predictor.init(key))
+# Traced once for each predictor and tuner, which stay the same objects from one
+# build to the next (`registry.make`, `predictors.network`).
+@functools.lru_cache(maxsize=256)
+def _weight_shapes(predictor):
+  return jax.eval_shape(predictor.init, jax.random.key(0))
 
-  return jax.eval_shape(start, key)
+
+@functools.lru_cache(maxsize=1024)
+def _start_shapes(predictor, tuner):
+  """Returns shapes of a tunable; raises what the tuner or `bind` refuses."""
+
+  def start(key, params):
+    tunable = tuner.init(key, predictor, params)
+    if tuner.candidates is not None:
+      tuner.candidates(predictor)
+    return tunable, tuner.bind(predictor, params, tunable)
+
+  key = jax.random.key(0)
+  return jax.eval_shape(start, key, _weight_shapes(predictor))[0]
 
 
 def _float32(*shape):
@@ -316,17 +331,9 @@ def _try_shapes(lab):
   except errors.UserError as error:
     raise errors.UserError(f'network.torso.{error}') from None
   for method in lab.methods.values():
-
-    def bind(key, method=method):
-      params = method.predictor.init(key)
-      tunable = method.tuner.init(key, method.predictor, params)
-      if method.tuner.candidates is not None:
-        method.tuner.candidates(method.predictor)
-      return method.tuner.bind(method.predictor, params, tunable)
-
     with _naming(lab.config, method.name):
       try:
-        jax.eval_shape(bind, lab.root)
+        _start_shapes(method.predictor, method.tuner)
         _check_starts(lab, method)
       except errors.UserError as error:
         raise errors.UserError(f'methods.{method.name}.{error}') from None
@@ -336,7 +343,7 @@ def _check_starts(lab, method):
   """Checks that all starts of a method can be fitted as one."""
   if len(method.tuners) == 1:
     return
-  starts = [_start_shapes(method, x, lab.root) for x in method.tuners]
+  starts = [_start_shapes(method.predictor, x) for x in method.tuners]
   if any(start != starts[0] for start in starts):
     raise errors.UserError(
       f'init: every one of {lab.prefix_inits} must start from a tunable of '
