@@ -10,6 +10,9 @@ import numpy as np
 
 from bayes_prompting import errors
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 # Sizes are those of arrays, steps are counted, in 32 bits.
 LARGEST = 2**31 - 1
 # Channels of a layer: a matrix of more has no number of entries.

@@ -38,6 +38,10 @@ _MOST_BUILT = 256
 
 KINDS = ('task_priors', 'torsos', 'tuners')
 
+# The modules whose `make` runs now, and what each of them has built so far.
+_BUILDING = contextvars.ContextVar('building', default=())
+_BUILT_WITH = {}
+
 _PLUGINS = contextvars.ContextVar('plugins', default=False)
 # Kind and name of what was imported inside `plugins()`. It has run already, so
 # that what a user's own run left can be read where it ran.
@@ -159,7 +163,10 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
       f'{field}.name: missing; allowed: {", ".join(names(kind))}'
     )
   name = kwargs.pop('name')
-  builder = module(kind, name, f'{field}.name').make
+  source = module(kind, name, f'{field}.name')
+  for outer in _BUILDING.get():
+    _BUILT_WITH.setdefault(outer, {})[source] = None
+  builder = source.make
   signature = inspect.signature(builder)
   parameters = signature.parameters.values()
   if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -172,10 +179,13 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
       and parameter.name not in kwargs
     ):
       raise errors.UserError(f'{field}.{parameter.name}: missing for {name!r}')
+  token = _BUILDING.set((*_BUILDING.get(), source))
   try:
     return _build(builder, kwargs)
   except errors.UserError as error:
     raise errors.UserError(f'{field}.{error}') from None
+  finally:
+    _BUILDING.reset(token)
 
 
 def modules(
@@ -214,11 +224,13 @@ def numerics(
   every network, a changed line keeps none.
 
   Helpers are the modules that a module imports, as far as they have `NUMERICS`
-  or are the user's own: of the same package, or in the same folder.
+  or are the user's own: of the same package, or in the same folder. The modules
+  of what its `make` has built by `make` count as well.
   """
   parts = list(modules)
   for part in parts:  # It grows.
-    parts += [x for x in _helpers(part) if x not in parts]
+    others = [*_helpers(part), *_BUILT_WITH.get(part, ())]
+    parts += [x for x in others if x not in parts]
   return {
     part.__name__.removeprefix('bayes_prompting.'): (
       part.NUMERICS if _has_version(part) else _syntax(part)
@@ -233,9 +245,26 @@ def _has_version(part):
   return ours and hasattr(part, 'NUMERICS')
 
 
-@functools.cache
+def _per_load(function):
+  """Remembers what a function says of a module until the module is reloaded."""
+  known = {}
+
+  @functools.wraps(function)
+  def wrapped(part):
+    # A reload keeps the module, and gives it a new spec.
+    spec = part.__spec__
+    if part not in known or known[part][0] is not spec:
+      known[part] = spec, function(part)
+    return known[part][1]
+
+  return wrapped
+
+
+@_per_load
 def _helpers(part):
   """Returns the modules that a module imports and whose numbers are its own."""
+  if not _is_source(part):
+    return []
   tree = ast.parse(_source(part))
   found = []
   for node in ast.walk(tree):
@@ -246,7 +275,14 @@ def _helpers(part):
       if node.level:
         path = importlib.util.resolve_name(path, part.__package__ or '')
       found += [path, *(f'{path}.{alias.name}' for alias in node.names)]
-  imported = (sys.modules.get(name) for name in dict.fromkeys(found))
+  root = part.__name__.partition('.')[0]
+  imported = []
+  for name in dict.fromkeys(found):
+    if root != 'bayes_prompting' and name.partition('.')[0] == root:
+      # One that is imported late, inside a function, counts too.
+      with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+    imported.append(sys.modules.get(name))
   return [x for x in imported if x is not None and _is_helper(x, part)]
 
 
@@ -269,9 +305,19 @@ def _source(part):
   return pathlib.Path(part.__file__).read_text(encoding='utf-8')
 
 
-@functools.cache  # As it was imported, whatever becomes of the file.
+def _is_source(part):
+  return part.__file__.endswith('.py')
+
+
+@_per_load  # As it was imported, whatever becomes of the file.
 def _syntax(part):
-  """Returns a hash of a module's syntax tree, without docstrings."""
+  """Returns a hash of a module's syntax tree, without docstrings.
+
+  Of a compiled module it is a hash of the file.
+  """
+  if not _is_source(part):
+    compiled = pathlib.Path(part.__file__).read_bytes()
+    return hashlib.sha256(compiled).hexdigest()[:16]
   tree = ast.parse(_source(part))
   documented = (
     ast.Module,

@@ -17,6 +17,9 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 def _paths(tree: types.PyTree):
   leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)

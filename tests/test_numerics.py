@@ -23,7 +23,10 @@ from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import regret
+from bayes_prompting import settings
+from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import tuning
 from bayes_prompting.theory import expectation
 from bayes_prompting.training import blocks
 from bayes_prompting.training import fit
@@ -102,22 +105,22 @@ def of_tuner(spec):
   return summary(compute(root_key(), params))
 
 
-def problem(tuner, **settings):
+def problem(tuner, **fields):
   predictor, params = testing.network('lstm')
-  settings = {'num_steps': 4, 'batch_size': 6, 'length': LENGTH} | settings
+  fields = {'num_steps': 4, 'batch_size': 6, 'length': LENGTH} | fields
   return params, fit.Problem(
-    predictor, tuner, testing.random_coins(), fit.Settings(**settings)
+    predictor, tuner, testing.random_coins(), fit.Settings(**fields)
   )
 
 
 def of_fit():
   losses = []
-  for settings in (
+  for fields in (
     {},
     {'schedule': 'cosine', 'sequence_block': 4},
     {'num_sequences': 3},
   ):
-    params, task = problem(testing.tuner('weights'), **settings)
+    params, task = problem(testing.tuner('weights'), **fields)
     losses.append(fit.fit(root_key(), task, params, fit.runs(2, 0.03))[1])
   return summary(losses)
 
@@ -125,6 +128,26 @@ def of_fit():
 def of_search():
   params, task = problem(testing.tuner('hard_prefix', length=2))
   return summary(search.search(root_key(), task, params, 2, num_draws=20))
+
+
+def of_tuning():
+  """From a configuration: the streams, starts and settings of a run."""
+  config = settings.base_config()
+  config.network.embedding_dim = config.network.torso.width = 4
+  config.tuning.learning_rate = (0.01, 0.02)
+  config.tuning.methods = ('HardPT', 'RandomPF', 'SoftPT')
+  config.tuning.prefix_length = 2
+  config.tuning.search_draws = 20
+  config.tuning.num_repetitions = 2
+  for section in (config.pretraining, config.tuning):
+    section.num_steps, section.batch_size, section.length = 2, 4, LENGTH
+  lab = build.build(config)
+  network = tuning.meta_train(lab, 1)
+  tuned = [
+    tuning.tune(lab, method, 1, network['params'])
+    for method in lab.methods.values()
+  ]
+  return summary((network, tuned))
 
 
 def of_evaluation():
@@ -185,6 +208,7 @@ CASES = {
   },
   'training.fit': ([fit, mesh, blocks], of_fit),
   'training.search': ([search], of_search),
+  'experiment.tuning': ([tuning], of_tuning),
   'experiment.evaluation': ([evaluation], of_evaluation),
   'theory.expectation': ([expectation], of_theory),
   'regret': ([regret], of_regret),

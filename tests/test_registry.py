@@ -251,3 +251,34 @@ def test_make_leaves_the_spec_as_it_was():
   spec = settings.spec('lstm', width=3)
   registry.make('torsos', 'x', spec)
   assert spec.to_dict() == {'name': 'lstm', 'width': 3}
+
+
+def test_what_a_module_of_ones_own_builds_and_imports_late_counts(user_module):
+  user_module('my_lab.maths', 'BIAS = 0.3')
+  user_module(
+    'my_lab.coin',
+    """
+    import bayes_prompting as bp
+
+    def make():
+      from my_lab import maths
+
+      return bp.task_prior('categorical', probabilities=(maths.BIAS, 0.7))
+    """,
+  )
+  registry.make('task_priors', 'x', {'name': 'my_lab.coin'})
+  found = registry.numerics([sys.modules['my_lab.coin']])
+  assert {'my_lab.coin', 'my_lab.maths', 'task_priors.categorical'} <= set(
+    found
+  )
+  assert isinstance(found['task_priors.categorical'], int)
+  assert isinstance(found['my_lab.maths'], str)
+
+
+def test_a_compiled_module_counts_by_its_bytes(user_module, tmp_path):
+  import types as python_types
+
+  compiled = python_types.ModuleType('my_lab.native')
+  compiled.__file__ = str(tmp_path / 'native.so')
+  pathlib.Path(compiled.__file__).write_bytes(b'\x7fELF\xff')
+  assert len(registry.numerics([compiled])['my_lab.native']) == 16

@@ -63,7 +63,9 @@ def describe(
   config, run = lab.config, workdir.read_record(folder.path)
   tuner = dict(config['methods'][method.name])
   tuner.pop('predictor', None)
-  prior = tuner.pop('task', lab.pretraining_task)
+  prior = lab.pretraining_task
+  if method.is_bayes:  # Else it is an argument of the tuner's own.
+    prior = tuner.pop('task', prior)
   inits = tuner.get('init')
   if isinstance(inits, list) and all(isinstance(x, str) for x in inits):
     tuner['init'] = inits[init]

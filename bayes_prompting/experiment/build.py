@@ -164,6 +164,10 @@ def _build(config):
   network = predictors.network(
     torso, pretraining_prior.vocab_size, config.network.embedding_dim
   )
+  try:
+    _weight_shapes(network)
+  except errors.UserError as error:
+    raise errors.UserError(f'network.torso.{error}') from None
   tuning = _fit_settings(config.tuning, config.compute)
   learning_rates = tuple(map(float, config.tuning.learning_rate))
   methods = {}
@@ -177,14 +181,19 @@ def _build(config):
       _check_vocabulary(task, priors[task], config, pretraining_prior)
     with _naming(values, name):
       tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
-    follows_gradient = tuners[0].trainable and tuning.num_steps > 0
+    try:
+      tunes = jax.tree.leaves(_start_shapes(predictor, tuners[0]))
+    except errors.UserError as error:
+      with _naming(values, name):
+        raise errors.UserError(f'methods.{name}.{error}') from None
+    follows_gradient = tunes and tuners[0].trainable and tuning.num_steps > 0
     methods[name] = Method(
       name,
       tuners,
       predictor,
       is_bayes,
       learning_rates if follows_gradient else learning_rates[:1],
-      config.tuning.num_repetitions if tuners[0].random else 1,
+      config.tuning.num_repetitions if tunes and tuners[0].random else 1,
       range(1 if is_bayes else config.pretraining.num_seeds),
     )
   lab = Lab(
@@ -203,7 +212,12 @@ def _build(config):
     report_steps=settings.report_steps(config),
     root=root,
   )
-  _try_shapes(lab)
+  for method in methods.values():
+    with _naming(values, method.name):
+      try:
+        _check_starts(lab, method)
+      except errors.UserError as error:
+        raise errors.UserError(f'methods.{method.name}.{error}') from None
   return lab
 
 
@@ -288,7 +302,9 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
   if method.tuner.candidates is not None:
     total = num_candidates(method)
     shapes['candidate_losses'] = _float32(method.repetitions, total)
-  elif method.tuner.trainable and lab.tuning.num_steps:
+  elif (
+    jax.tree.leaves(shapes) and method.tuner.trainable and lab.tuning.num_steps
+  ):
     shapes['losses'] = _float32(lab.tuning.num_steps, method.num_runs)
   return shapes
 
@@ -322,21 +338,6 @@ def _start_shapes(predictor, tuner):
 
 def _float32(*shape):
   return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-def _try_shapes(lab):
-  """Traces every method once, so that what cannot work is said at once."""
-  try:
-    network_shapes(lab)
-  except errors.UserError as error:
-    raise errors.UserError(f'network.torso.{error}') from None
-  for method in lab.methods.values():
-    with _naming(lab.config, method.name):
-      try:
-        _start_shapes(method.predictor, method.tuner)
-        _check_starts(lab, method)
-      except errors.UserError as error:
-        raise errors.UserError(f'methods.{method.name}.{error}') from None
 
 
 def _check_starts(lab, method):

@@ -124,13 +124,11 @@ def _bind(predictor, bind, params, tunables):
   def of_run(tunable):
     bound, state = bind(predictor, params, tunable)
     # A tuner hands on the leaves that it leaves alone.
-    same = [
-      new is old
-      for new, old in zip(
-        jax.tree.leaves(bound), jax.tree.leaves(params), strict=True
-      )
-    ]
-    return None if all(same) else bound, state
+    leaves = [jax.tree.leaves(tree) for tree in (bound, params)]
+    same = len(leaves[0]) == len(leaves[1]) and all(
+      new is old for new, old in zip(*leaves, strict=True)
+    )
+    return None if same else bound, state
 
   return jax.lax.map(of_run, tunables)
 

@@ -11,6 +11,7 @@ from typing import Any
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import tuning
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import workdir
 from bayes_prompting.system import provenance
@@ -19,7 +20,7 @@ from bayes_prompting.training import search
 
 # What every fit runs through, and what else a whole run does; what they import
 # counts too.
-_FIT = (fit, predictors)
+_FIT = (fit, predictors, tuning)
 _RUN = (*_FIT, evaluation, search)
 
 
@@ -79,13 +80,17 @@ def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
     config['pretraining']['task'],
     config['tuning']['target'],
     *config['evaluation']['tasks'],
-    *(x['task'] for x in methods if 'task' in x),
+    *(
+      x['task']
+      for x in methods
+      if x.get('predictor') == 'bayes' and 'task' in x
+    ),
   }
   modules = [
     *_RUN,
     *_torso(config),
     *(x for task in sorted(tasks) for x in _priors(config, task)),
-    *(registry.module('tuners', x['name']) for x in methods),
+    *(x for spec in methods for x in registry.modules('tuners', spec)),
     registry.module('tuners', 'weights'),
   ]
   return dict(sorted(registry.numerics(modules).items()))

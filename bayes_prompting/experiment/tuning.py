@@ -18,6 +18,9 @@ from bayes_prompting.training import fit
 from bayes_prompting.training import mesh as mesh_lib
 from bayes_prompting.training import search
 
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
 
 def meta_train(
   lab: build.Lab, seed: int, recorder: fit.Recorder | None = None

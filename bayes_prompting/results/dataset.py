@@ -342,6 +342,12 @@ def select(
     checks.one_of('select', name, [*map(str, data.dims)])
     if isinstance(label, str):
       checks.one_of(name, label, data[name].values.tolist())
+    elif np.ndim(label) == 0 and not isinstance(label, slice):
+      known = data[name].values.tolist()
+      if label not in known:
+        raise errors.UserError(
+          f'{name}: must be one of {checks.show(known)}, got {label!r}'
+        )
   return data.sel(labels)
 
 

@@ -25,13 +25,13 @@ def provenance() -> dict[str, Any]:
   version = importlib.metadata.version
   return {
     'numerical': {
-      'bayes_prompting': bayes_prompting.__version__,
       'backend': device.platform,
       'device': device.device_kind,
       **{name: getattr(jax.config, name) for name in _FLAGS},
       **{name: version(name) for name in _NUMERICAL},
     },
     'other': {
+      'bayes_prompting': bayes_prompting.__version__,
       'python': platform.python_version(),
       'device_count': jax.device_count(),
       'process_count': jax.process_count(),

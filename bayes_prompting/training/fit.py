@@ -15,6 +15,7 @@ axis [R]; a grid of settings is fitted by repeating the repetitions along it.
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import numbers
 from typing import NamedTuple
 
 import jax
@@ -76,7 +77,8 @@ class Problem:
   Attributes:
     predictor: What is adapted.
     tuner: What of it is adapted. One that is not trainable does no updates.
-    task_prior: Where the data comes from.
+    task_prior: Where the data comes from. The programs that start and update
+      are compiled without it.
     settings: How long, on what batches, with which schedule.
   """
 
@@ -195,7 +197,7 @@ def runs(
   Raises:
     UserError: If there are not as many learning rates as runs.
   """
-  if isinstance(repetitions, int):
+  if isinstance(repetitions, numbers.Integral):
     repetitions = range(repetitions)
   indices = np.asarray(list(repetitions), np.uint32)
   rates = np.asarray(learning_rates, np.float32)
@@ -225,6 +227,9 @@ def start(
     repetitions: [R], the index of each run's.
   """
   repetitions = np.asarray(repetitions, np.uint32)
+  # All that a start depends on: other fits share its program.
+  settings = Settings(0, 1, 1, schedule=problem.settings.schedule)
+  problem = dataclasses.replace(problem, task_prior=None, settings=settings)
   return FitState(_start(problem, key, params, repetitions), step=0)
 
 
@@ -292,8 +297,8 @@ def fit(
     finite, has that loss, or NaN, at this update and NaN at all later ones.
 
   Raises:
-    UserError: If the tuner has candidates, which are for `search.search`, or if
-      the mesh does not divide runs or batch.
+    UserError: If the tuner has candidates, which are for `search.search`, if
+      the schedule is unknown, or if the mesh does not divide runs or batch.
   """
   if problem.tuner.candidates is not None:
     raise errors.UserError(
@@ -314,7 +319,7 @@ def fit(
   carry = mesh_lib.put(mesh, state.carry, 'repetition')
   step, losses, pending = state.step, [before], None
   chunk = chunk_size(settings, num_runs)
-  chunk = min(chunk, recorder.every or chunk)
+  chunk = max(min(chunk, recorder.every or chunk, num_steps), 1)
   run_chunk = (
     _run_chunk_keeping if jax.config.jax_debug_nans else _run_chunk_donating
   )
@@ -328,6 +333,9 @@ def fit(
     run_block(settings, num_runs),
   )
 
+  # The updates do not depend on where their batches come from.
+  updated = dataclasses.replace(problem, task_prior=None)
+
   def report(done, count, new_losses):
     losses.append(np.asarray(new_losses)[:count])
     recorder.report(done, losses[-1])
@@ -340,7 +348,7 @@ def fit(
     count = min(chunk, stop - step)
     tokens = _draw(sampling, key, runs.repetitions, step, mesh)
     carry, new_losses = run_chunk(
-      problem, params, runs, carry, tokens, count, mesh
+      updated, params, runs, carry, tokens, count, mesh
     )
     step += count
     # Reported one chunk late: the device goes on while the host writes.
@@ -438,12 +446,12 @@ def _batches(key, repetitions, first_step, sampling, mesh):
     batch_keys = jax.random.split(step_key, sampling.batch_size)
     if sampling.num_sequences:
       # A sequence is a function of its number: nothing has to be stored.
-      numbers = jax.vmap(
+      indices = jax.vmap(
         lambda k: jax.random.randint(
           k, (), 0, sampling.num_sequences, jnp.int32
         )
       )(batch_keys)
-      batch_keys = keys.sample(key, repetition, numbers)
+      batch_keys = keys.sample(key, repetition, indices)
     return jax.vmap(
       lambda k: sampling.task_prior.sample(k, sampling.length).tokens
     )(mesh_lib.own_part(mesh, batch_keys))

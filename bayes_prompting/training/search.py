@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting import types
@@ -102,12 +103,17 @@ def search(
   Returns:
     For each repetition the candidate with the smallest loss (the first of
     equals), and the losses of all.
+
+  Raises:
+    UserError: If the tuner has no candidates.
   """
   predictor, tuner, settings = (
     problem.predictor,
     problem.tuner,
     problem.settings,
   )
+  if tuner.candidates is None:
+    raise errors.UserError('tuner: it has no candidates; use fit.fit')
   recorder = recorder or fit.Recorder()
   if isinstance(repetitions, int):
     repetitions = range(repetitions)

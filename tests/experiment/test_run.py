@@ -535,6 +535,12 @@ def test_an_edited_module_of_ones_own_trains_anew(tmp_path, monkeypatch):
   same = same.replace('"""', '"""Another word. ', 1) + '\n\n'
   assert ast.dump(ast.parse(same)) != ast.dump(ast.parse(source))
   assert run(same, 'second').identical(expected)
+  # Reloading, as notebooks do, keeps the module, and reads it again.
+  name = fingerprint.network_hash(plain.of(config), 0)
+  path = lab_of / 'own_torso.py'
+  path.write_text(source.replace('(x), state', '(x) * 3, state'))
+  importlib.reload(sys.modules['lab_of.own_torso'])
+  assert fingerprint.network_hash(plain.of(config), 0) != name
   # One changed line does not, nor does it go on in a folder of the old ones.
   edited = source.replace('(x), state', '(x) * 2, state')
   assert edited != source

@@ -12,7 +12,7 @@ def test_provenance_tells_versions_and_device():
   assert json.loads(json.dumps(found)) == found
   assert found == provenance.provenance()
   numerical = found['numerical']
-  assert numerical['bayes_prompting'] == bayes_prompting.__version__
+  assert found['other']['bayes_prompting'] == bayes_prompting.__version__
   for name in ('jax', 'jaxlib', 'flax', 'optax'):
     assert numerical[name] == importlib.metadata.version(name)
   assert numerical['backend'] in ('cpu', 'gpu', 'tpu')
