@@ -112,7 +112,7 @@ def test_the_readme_s_first_experiment_builds():
   namespace = {}
   exec(block, namespace)
   lab = build.build(namespace['get_config']())
-  assert lab.pretraining_task == 'fair_coins'
+  assert lab.pretraining_task == 'fair'
 
 
 def test_the_readme_s_ten_lines_run(tmp_path, monkeypatch, capsys):

@@ -103,8 +103,9 @@ def test_a_fingerprint_depends_on_the_order_of_items():
 @pytest.mark.parametrize('hash_seed', ['0', '1'])
 def test_a_fingerprint_is_the_same_in_any_process_and_needs_no_jax(hash_seed):
   code = (
-    'import sys; from bayes_prompting import plain as p, settings as s; '
-    'print(p.fingerprint(p.of(s.base())), "jax" in sys.modules)'
+    'import sys; from bayes_prompting import settings as s; '
+    'from bayes_prompting.settings import plain as p; '
+    'print(p.fingerprint(p.of(s.base_config())), "jax" in sys.modules)'
   )
   path = os.pathsep.join(filter(None, sys.path))
   found = subprocess.run(

@@ -537,7 +537,7 @@ def test_files_without_a_seal_are_read(tmp_path):
     (lambda x: x.assign_attrs(config='[]'), 'must hold a JSON object'),
     (lambda x: x.assign_attrs(config=3), 'not valid JSON'),
     (
-      lambda x: xr.Dataset(attrs={'schema_version': 2, 'title': 'climate'}),
+      lambda x: xr.Dataset(attrs={'schema_version': 3, 'title': 'climate'}),
       'not a results file of this package',
     ),
   ],
