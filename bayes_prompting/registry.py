@@ -38,7 +38,7 @@ _MOST_BUILT = 256
 
 KINDS = ('task_priors', 'torsos', 'tuners')
 
-# The modules whose `make` runs now, and what each of them has built so far.
+# Modules with arguments: those whose `make` runs now, and what each has built.
 _BUILDING = contextvars.ContextVar('building', default=())
 _BUILT_WITH = {}
 
@@ -164,8 +164,9 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
     )
   name = kwargs.pop('name')
   source = module(kind, name, f'{field}.name')
-  for outer in _BUILDING.get():
-    _BUILT_WITH.setdefault(outer, {})[source] = None
+  key = source, _text(kwargs)
+  for outer in _BUILDING.get()[-1:]:
+    _BUILT_WITH.setdefault(outer, {})[key] = None
   builder = source.make
   signature = inspect.signature(builder)
   parameters = signature.parameters.values()
@@ -179,7 +180,7 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
       and parameter.name not in kwargs
     ):
       raise errors.UserError(f'{field}.{parameter.name}: missing for {name!r}')
-  token = _BUILDING.set((*_BUILDING.get(), source))
+  token = _BUILDING.set((*_BUILDING.get(), key))
   try:
     return _build(builder, kwargs)
   except errors.UserError as error:
@@ -191,8 +192,15 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
 def modules(
   kind: str, spec: Mapping[str, Any]
 ) -> list[python_types.ModuleType]:
-  """Returns the modules of a spec and of the specs inside it, in order."""
-  found = [module(kind, spec['name'])]
+  """Returns the modules of a spec and of the specs inside it, in order.
+
+  What a `make` of these arguments has built by `make` counts, once it has run.
+  """
+  kwargs = _plain(spec)
+  built = [(module(kind, kwargs.pop('name')), _text(kwargs))]
+  for key in built:  # It grows.
+    built += [x for x in _BUILT_WITH.get(key, ()) if x not in built]
+  found = [source for source, _ in built]
   inside = list(spec.values())
   while inside:
     value = inside.pop(0)
@@ -224,13 +232,11 @@ def numerics(
   every network, a changed line keeps none.
 
   Helpers are the modules that a module imports, as far as they have `NUMERICS`
-  or are the user's own: of the same package, or in the same folder. The modules
-  of what its `make` has built by `make` count as well.
+  or are the user's own: of the same package, or in the same folder.
   """
   parts = list(modules)
   for part in parts:  # It grows.
-    others = [*_helpers(part), *_BUILT_WITH.get(part, ())]
-    parts += [x for x in others if x not in parts]
+    parts += [x for x in _helpers(part) if x not in parts]
   return {
     part.__name__.removeprefix('bayes_prompting.'): (
       part.NUMERICS if _has_version(part) else _syntax(part)
@@ -338,15 +344,22 @@ def _plain(value):
   return value
 
 
+def _text(kwargs):
+  """Returns arguments as text; None for arrays, which only Python can give."""
+  try:
+    return json.dumps(kwargs, sort_keys=True)
+  except TypeError:
+    return None
+
+
 def _build(builder, kwargs):
   """Calls `make`; the same arguments give the same object.
 
   Its functions are static arguments of jit: what was compiled for one run of a
   configuration serves the next in the same process.
   """
-  try:
-    text = json.dumps(kwargs, sort_keys=True)
-  except TypeError:  # Arrays and the like, which only Python callers give.
+  text = _text(kwargs)
+  if text is None:
     return builder(**kwargs)
   if (builder, text) not in _BUILT:
     if len(_BUILT) >= _MOST_BUILT:

@@ -266,13 +266,25 @@ def test_what_a_module_of_ones_own_builds_and_imports_late_counts(user_module):
       return bp.task_prior('categorical', probabilities=(maths.BIAS, 0.7))
     """,
   )
-  registry.make('task_priors', 'x', {'name': 'my_lab.coin'})
-  found = registry.numerics([sys.modules['my_lab.coin']])
+  spec = {'name': 'my_lab.coin'}
+  registry.make('task_priors', 'x', spec)
+  found = registry.numerics(registry.modules('task_priors', spec))
   assert {'my_lab.coin', 'my_lab.maths', 'task_priors.categorical'} <= set(
     found
   )
   assert isinstance(found['task_priors.categorical'], int)
   assert isinstance(found['my_lab.maths'], str)
+
+
+def test_what_else_a_process_has_built_does_not_count():
+  coins = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
+  chains = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}
+  spec = {'name': 'finite_pool', 'base': coins, 'size': 2, 'seed': 0}
+  before = registry.numerics(registry.modules('task_priors', spec))
+  registry.make('task_priors', 'x', spec)
+  registry.make('task_priors', 'x', {**spec, 'base': chains})
+  after = registry.numerics(registry.modules('task_priors', spec))
+  assert after == before and 'task_priors.dirichlet_markov' not in after
 
 
 def test_a_compiled_module_counts_by_its_bytes(user_module, tmp_path):
