@@ -14,8 +14,8 @@ _COMPILED = '/jax/core/compile/backend_compile_duration'
 _FROM_CACHE = '/jax/compilation_cache/cache_hits'
 
 # Programs that take less are compiled anew rather than kept. When this was
-# chosen, configs/quick.py had 157 programs, with 105 s on two cores. Of these 110
-# were below it, with 4 s together; below JAX's own second were 123, with 10 s.
+# chosen, configs/quick.py had 157 programs, with 105 s on two cores. Of these
+# 110 were below it, with 4 s; below JAX's own second were 123, with 10 s.
 _MIN_SECONDS = 0.1
 _JAX_MIN_SECONDS = 1.0
 _MIN_SECONDS_FLAG = 'jax_persistent_cache_min_compile_time_secs'
