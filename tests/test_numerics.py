@@ -187,7 +187,7 @@ def of_keys():
 CASES = {
   **{
     f'task_priors.{name} {number}': (
-      [registry.module('task_priors', name)],
+      registry.modules('task_priors', spec),
       functools.partial(of_task_prior, spec),
     )
     for number, (name, spec) in enumerate(specs('task_priors'))
