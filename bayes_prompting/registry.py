@@ -286,7 +286,7 @@ def _helpers(part):
   for name in dict.fromkeys(found):
     if root != 'bayes_prompting' and name.partition('.')[0] == root:
       # One that is imported late, inside a function, counts too.
-      with contextlib.suppress(Exception):  # It shows where it is used.
+      with contextlib.suppress(ImportError):  # Most names are no modules.
         importlib.import_module(name)
     imported.append(sys.modules.get(name))
   return [x for x in imported if x is not None and _is_helper(x, part)]
