@@ -109,15 +109,21 @@ class Bench:
     """Measures updates of a tuner; seconds are those of one update."""
     predictor = self.plain if plain else self.lab.network
     prior = self.lab.priors[task]
-    args = (self.lab.root, predictor, self.params, tuner, prior)
     steps = dataclasses.replace(settings, num_steps=10**6, chunk_size=1000)
+    problem = fit_lib.Problem(predictor, tuner, prior, steps)
+    several = fit_lib.runs(runs, 1e-3)  # Speed does not depend on it.
     state = None
 
     def some(count):
       nonlocal state
       start = 0 if state is None else state.step
       state, _ = fit_lib.fit(
-        *args, steps, runs, resume=state, stop=start + count
+        self.lab.root,
+        problem,
+        self.params,
+        several,
+        state=state,
+        stop=start + count,
       )
       return state.tunable
 
@@ -197,17 +203,13 @@ def _search(bench):
   )
   draws = lab.config['tuning']['search_draws']
   count = len(jax.tree.leaves(tuner.candidates(lab.network))[0])
+  problem = fit_lib.Problem(
+    lab.network, tuner, lab.priors[lab.target], lab.tuning
+  )
 
   def search():
     return search_lib.search(
-      lab.root,
-      lab.network,
-      bench.params,
-      tuner,
-      lab.priors[lab.target],
-      lab.tuning.length,
-      1,
-      num_draws=draws,
+      lab.root, problem, bench.params, 1, num_draws=draws
     ).losses
 
   operations = bench.predict_operations(count * draws, lab.tuning.length)

@@ -55,7 +55,7 @@ def refusal(call, *args):
 @pytest.fixture
 def user_module(tmp_path, monkeypatch):
   """Writes a module of a user's, which can be imported during the test."""
-  before = set(sys.modules)
+  _forget_users_modules()  # Another test's `my_lab` lies elsewhere.
   monkeypatch.syspath_prepend(tmp_path)
   monkeypatch.setattr(registry, '_ADMITTED', set())
 
@@ -68,9 +68,12 @@ def user_module(tmp_path, monkeypatch):
 
   with registry.plugins():
     yield write
-  for name in set(sys.modules) - before:
-    if name.startswith('my_lab'):
-      del sys.modules[name]
+  _forget_users_modules()
+
+
+def _forget_users_modules():
+  for name in [x for x in sys.modules if x.partition('.')[0] == 'my_lab']:
+    del sys.modules[name]
 
 
 @pytest.mark.parametrize('kind', registry.KINDS)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import json
 import pathlib
 import sys
@@ -364,7 +365,7 @@ def test_an_own_init_is_one_of_them():
 
 
 def test_starts_of_another_shape_cannot_be_one_fit(monkeypatch):
-  shapes = iter(range(2))
+  shapes = itertools.count()
   monkeypatch.setattr(build, '_start_shapes', lambda *args: next(shapes))
   with pytest.raises(
     errors.UserError, match=r'prefix_init.*SoftPT.*same shape'

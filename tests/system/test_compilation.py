@@ -20,7 +20,7 @@ before = sys.argv[1:]
 import jax
 for name, value in map(lambda x: x.split('='), before):
   jax.config.update(name, value or None)
-from bayes_prompting import compilation
+from bayes_prompting.system import compilation
 folder = compilation.use_cache()
 assert compilation.use_cache() == folder
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)

@@ -190,12 +190,11 @@ def test_the_modules_of_a_spec_are_all_that_it_is_made_of():
 
 def test_what_a_module_is_hashed_with():
   (pool,) = registry.modules('task_priors', {'name': 'finite_pool'})
-  helpers = registry._with_helpers(pool)
-  assert {'_table_mixture', '_markov', '_exchangeable', '_tables'} <= {
-    *_names(helpers)
-  }
-  assert len(helpers) == len(set(helpers))
-  assert all('task_priors' in module.__name__ for module in helpers)
+  helpers = registry.numerics([pool])
+  assert {
+    f'task_priors.{name}'
+    for name in ('_table_mixture', '_markov', '_exchangeable', '_tables')
+  } <= set(helpers)
 
 
 def test_coins_and_chains_in_one_world_are_no_pool():
