@@ -184,6 +184,8 @@ def tuner(name: str, **kwargs: Any) -> 'Tuner':
 def _make(kind, name, kwargs):
   """Builds an extension; an error names what was called, and its argument."""
   from bayes_prompting import registry
+  from bayes_prompting.system import devices
 
-  with registry.plugins():  # A person wrote this call, not a file.
+  # A person wrote this call, not a file; it may be the first to need a device.
+  with registry.plugins(), devices.named():
     return registry.make(f'{kind}s', kind, {'name': name, **kwargs})

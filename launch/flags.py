@@ -26,6 +26,7 @@ from ml_collections import config_flags
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting.system import devices
 from bayes_prompting.system import interruption
 
 _EXIT_CODE = 2
@@ -388,7 +389,7 @@ def run(
 
   def guarded(argv):
     try:
-      with _joined(), interruption.watching():
+      with devices.named(), _joined(), interruption.watching():
         _compiling(main, argv) if compiles else main(argv)
     except errors.MissingNetwork as error:
       installed = '.' in __package__

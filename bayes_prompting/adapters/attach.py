@@ -17,6 +17,7 @@ from bayes_prompting.adapters import record
 from bayes_prompting.experiment import loading
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import tensor_file
+from bayes_prompting.system import devices
 
 # Of a file's prefix length or rank. A network may make a table of so many
 # positions before the shapes are compared.
@@ -65,6 +66,7 @@ def attach(
       The message names both.
   """
   arrays, metadata = record.read(path)
+  devices.check()  # Here, where it is not taken for a fault of the file.
   place = f'file: {os.fspath(path)!r}: '
   with registry.plugins(allow_plugins):
     try:

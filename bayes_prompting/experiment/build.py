@@ -17,6 +17,7 @@ from bayes_prompting import registry
 from bayes_prompting import settings
 from bayes_prompting import types
 from bayes_prompting.settings import plain
+from bayes_prompting.system import devices
 from bayes_prompting.training import fit
 from bayes_prompting.training import mesh as mesh_lib
 
@@ -149,6 +150,7 @@ def build(
 
 def _build(config):
   settings.validate(config)
+  devices.check()
   root = jax.random.key(config.seed)
   values = plain.of(config)
   specs = plain.to_config(values)

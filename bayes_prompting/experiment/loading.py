@@ -22,6 +22,7 @@ from bayes_prompting.settings import plain
 from bayes_prompting.storage import checkpoints
 from bayes_prompting.storage import resume
 from bayes_prompting.storage import workdir
+from bayes_prompting.system import devices
 
 
 def load(
@@ -39,6 +40,7 @@ def load(
   """
   folder = workdir.Workdir(pathlib.Path(path).expanduser().absolute())
   record = workdir.read_record(folder.path)
+  devices.check()  # Here, where it is not taken for a fault of the file.
   config = record['config']
   try:
     if not isinstance(config, dict):

@@ -1,1 +1,1 @@
-"""Files, locks, signals, processes and compiled programs."""
+"""Files, locks, signals, processes, devices and compiled programs."""
