@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
-import os
 import re
-import sys
 
 from bayes_prompting import checks
 from bayes_prompting import errors
@@ -38,23 +36,25 @@ def check() -> None:
     UserError: If it has none.
   """
   try:
-    import jax  # Reads variables of the environment, and may refuse them.
-
+    import jax
+  except Exception as error:  # It reads the environment, and may refuse it.
+    raise errors.UserError(
+      f'JAX: cannot be imported ({files.why(error)})'
+    ) from None
+  try:
     jax.devices()
   except Exception as error:
-    raise errors.UserError(_told(error)) from None
+    raise errors.UserError(_told(error, jax.config.jax_platforms)) from None
 
 
-def _told(error):
+def _told(error, platforms):
   """Returns the one line, from what JAX raised."""
-  # JAX takes the platforms of its configuration, which the environment sets.
-  config = getattr(sys.modules.get('jax'), 'config', None)
-  platforms = getattr(config, 'jax_platforms', os.environ.get('JAX_PLATFORMS'))
-  # JAX's own advice, which ours replaces.
-  why = re.sub(r'\s*\((set|you may need).*?\)$', '', files.why(error))
-  why = re.sub(r'^Unable to initialize backend [^:]*: ', '', why).rstrip('.')
-  if not str(error):
-    why = 'there is no such device, or its plugin is not installed'
+  # Without JAX's own advice, which ours replaces.
+  text = re.sub(r'\s*\((set JAX_|you may need).*?\)$', '', str(error))
+  text = re.sub(r'^Unable to initialize backend [^:]*: ', '', text)
+  why = 'there is no such device, or its plugin is not installed'
+  if text:
+    why = files.why(RuntimeError(text.rstrip('.')))
   if not platforms:
     return f'JAX: cannot start ({why}); JAX_PLATFORMS=cpu computes on the CPU'
   return (
