@@ -8,6 +8,11 @@ NETWORK is lstm or transformer, alone or with one of these behind it:
   _large      it has width 256 and two layers, not 128 and one.
 TARGET is single_coin, two_coin_mixture or random_coins.
 
+Prefixes start from one-hot rows (`tuning.prefix_init`), as in the code that the
+paper published. LoRAWT of a Transformer adapts the four matrices of attention,
+as there. That code refuses LoRA for LSTMs, so LoRAWT of an LSTM, which adapts
+all of its matrices, is ours.
+
 Options may follow, with commas between:
   prefix_lengths  only SoftPT runs, with prefixes of 1, 2, 4, 6, 12 and 25 rows
   quick           everything is small: another, cheaper experiment
@@ -33,6 +38,11 @@ TORSOS = {
   'transformer': settings.spec(
     'transformer', num_layers=1, num_heads=4, widening=4
   ),
+}
+# Which weights LoRAWT adapts, by the name of the torso.
+LORA_PATTERNS = {
+  'lstm': ('torso',),
+  'transformer': ('query', 'key', 'value', 'attention_output'),
 }
 KINDS = ('', '_untrained', '_narrow', '_large')
 NETWORKS = tuple(torso + kind for kind in KINDS for torso in TORSOS)
@@ -111,9 +121,16 @@ def name(arguments: str) -> str:
 
 
 def set_torso(config, torso: str, width: int | None = None) -> None:
-  """Makes the torso one of `TORSOS`, with another width if one is given."""
+  """Makes the torso one of `TORSOS`, and LoRAWT the one that goes with it.
+
+  Args:
+    config: Is changed.
+    torso: A name.
+    width: Another width of embedding and torso, if one is given.
+  """
   # A copy, so that an override does not reach the next configuration.
   config.network.torso = TORSOS[torso].copy_and_resolve_references()
+  config.methods.LoRAWT.patterns = LORA_PATTERNS[torso]
   if width:
     set_width(config, width)
 

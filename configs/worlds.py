@@ -86,6 +86,8 @@ def get_config(arguments: str = 'switching,lstm'):
   with config.unlocked():
     config.tasks = {'world': WORLDS[world]}
   config.network.torso = NETWORKS[network].copy_and_resolve_references()
+  torso = config.network.torso.name
+  config.methods.LoRAWT.patterns = paper.LORA_PATTERNS[torso]
   pretraining, tuning, evaluation = (
     config.pretraining,
     config.tuning,

@@ -135,6 +135,8 @@ def of_tuning():
   config = settings.base_config()
   config.network.embedding_dim = config.network.torso.width = 4
   config.tuning.learning_rate = (0.01, 0.02)
+  # A default may change without the numerics of what is made from it.
+  config.tuning.prefix_init = 'normal'
   config.tuning.methods = ('HardPT', 'RandomPF', 'SoftPT')
   config.tuning.prefix_length = 2
   config.tuning.search_draws = 20

@@ -85,8 +85,8 @@ def tune(
     As `build.tuned_shapes` says: `tunable`, and `losses` of tuning or
     `candidate_losses` of a search, in nats a sequence.
   """
-  # All methods share the root of their streams: they start from the same random
-  # tokens and see the same data, which pairs them.
+  # All methods share the root of their streams: their starts are drawn from the
+  # same keys, and they see the same data, which pairs them.
   key = keys.stream(lab.root, 'tuning', seed)
   problem = fit.Problem(
     method.predictor, method.tuner, lab.priors[lab.target], lab.tuning

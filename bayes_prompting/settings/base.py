@@ -108,11 +108,10 @@ def base_config() -> ml_collections.ConfigDict:
   c.tuning.schedule = 'constant'
   c.tuning.num_repetitions = 10
   c.tuning.prefix_length = 6
-  # 'random_token', 'zeros', 'normal' or 'uniform'. From normal numbers SoftPT
-  # and StatePT converge within the paper's 1000 updates; from random tokens,
-  # where the network's state is already far out, often not. Several are an
-  # axis, as rates are; a method's own `init` is one, and no axis.
-  c.tuning.prefix_init = OneOrMore(('normal',))
+  # 'one_hot' (as the paper's published code), 'random_token', 'zeros', 'normal'
+  # or 'uniform'; `tuners.prefix` says what each is. Several are an axis, as
+  # rates are; a method's own `init` is one, and no axis.
+  c.tuning.prefix_init = OneOrMore(('one_hot',))
   c.tuning.lora_rank = 4
   # A search over all hard prefixes: the sequences that all are scored on, and
   # the most prefixes that it may score.
@@ -157,7 +156,14 @@ def base_config() -> ml_collections.ConfigDict:
   method('EmbedWT', 'weights', patterns=('embedding',))
   method('UnembedWT', 'weights', patterns=('unembedding',))
   method('Un+EmbedWT', 'weights', patterns=('embedding', 'unembedding'))
-  method('LoRAWT', 'lora', rank=c.tuning.get_oneway_ref('lora_rank'))
+  # All matrices of any torso. The paper's published code has LoRA in attention
+  # alone, and refuses it for LSTMs: `configs/paper.py` narrows a Transformer's.
+  method(
+    'LoRAWT',
+    'lora',
+    rank=c.tuning.get_oneway_ref('lora_rank'),
+    patterns=('torso',),
+  )
   method('FullWT', 'weights', patterns=('*',))
   # Which of them are run, in the order of reports. Oracle and the Bayes
   # predictor of every evaluation task always are.

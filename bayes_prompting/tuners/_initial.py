@@ -13,7 +13,7 @@ NUMERICS = 1
 # mistake.
 MOST_ROWS = 2**13
 
-NAMES = ('random_token', 'zeros', 'normal', 'uniform')
+NAMES = ('one_hot', 'random_token', 'zeros', 'normal', 'uniform')
 
 
 def token_rows(key: types.Key, length: int, vocab_size: int) -> types.Array:
@@ -29,13 +29,18 @@ def rows(
 
   Args:
     key: Consumed.
-    init: `random_token` takes the prefix of random tokens that is given,
-      `zeros` all zeros, `normal` independent normal numbers with standard
-      deviation `scale`, `uniform` numbers uniform in [-scale, scale].
+    init: `one_hot` takes unit vectors, each row with its 1 at a coordinate that
+      is drawn uniformly, `random_token` the prefix of random tokens that is
+      given, `zeros` all zeros, `normal` independent normal numbers with
+      standard deviation `scale`, `uniform` numbers uniform in [-scale, scale].
     scale: See above.
-    of_tokens: [K, ...], a prefix of random tokens in the same coordinates.
+    of_tokens: [K, D], a prefix of random tokens in the same coordinates.
   """
   shape = of_tokens.shape
+  if init == 'one_hot':
+    *rows_shape, width = shape
+    ones = jax.random.randint(key, rows_shape, 0, width, jnp.int32)
+    return jax.nn.one_hot(ones, width, dtype=jnp.float32)
   if init == 'random_token':
     return of_tokens
   if init == 'zeros':

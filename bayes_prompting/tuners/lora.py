@@ -35,7 +35,9 @@ def make(
     rank: Rank of the update.
     alpha: Its scale, LoRA's alpha; by default the rank, which makes the factor
       one.
-    patterns: Which weights, see `trees`.
+    patterns: Which weights, see `trees`; by default all matrices of the torso.
+      The code that the paper published adapts the four of attention:
+      `('query', 'key', 'value', 'attention_output')`.
 
   Raises:
     UserError: From `init`, if a pattern matches no weight matrix, or one of

@@ -13,12 +13,12 @@ from bayes_prompting import types
 from bayes_prompting.tuners import _initial
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = (
   {'form': 'soft', 'length': 3},
   {'form': 'real', 'length': 2, 'init': 'normal'},
-  {'form': 'simplex', 'length': 3},
+  {'form': 'simplex', 'length': 3, 'init': 'random_token'},
   {'form': 'simplex', 'length': 1, 'init': 'uniform', 'init_scale': 0.5},
   {'form': 'soft', 'length': 1, 'init': 'zeros'},
 )
@@ -54,7 +54,7 @@ _FORMS = {
 def make(
   form: str = 'soft',
   length: int = 6,
-  init: str = 'random_token',
+  init: str = 'one_hot',
   init_scale: float = 1.0,
 ) -> types.Tuner:
   """Builds a tuner of a prefix; its tunable is one array.
@@ -64,9 +64,16 @@ def make(
       enter as z W + b; `simplex` tunes [K, V] logits that enter as
       softmax(z) W + b.
     length: K.
-    init: `random_token`, `zeros`, `normal` or `uniform`, in the coordinates
-      that are tuned. Random tokens start a simplex prefix at mixtures with 0.9
-      of the token.
+    init: What each row starts from, in the coordinates that are tuned.
+      `one_hot` is a random unit vector, as in the code that the paper
+      published: an embedding of norm 1 (soft), a token (real), softmax of a
+      one-hot row (simplex: e / (e + V - 1) of a token, 0.73 for two). `normal`
+      is independent normal numbers: a soft row has a norm of about sqrt(E), 11
+      at the paper's width. `random_token` is the embedding of a token (soft),
+      a token (real), a mixture with 0.9 of a token (simplex). `zeros` is an
+      embedding of zeros (soft), a row without any token (real), the uniform
+      mixture (simplex), in every run the same. `uniform` is independent
+      uniform numbers.
     init_scale: Standard deviation of `normal`, half width of `uniform`.
   """
   checks.one_of('form', form, _FORMS)

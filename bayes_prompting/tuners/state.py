@@ -13,20 +13,22 @@ from bayes_prompting import types
 from bayes_prompting.tuners import _initial
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = ({'length': 3}, {'length': 1, 'init': 'zeros'})
 
 
 def make(
-  length: int = 6, init: str = 'random_token', init_scale: float = 1.0
+  length: int = 6, init: str = 'one_hot', init_scale: float = 1.0
 ) -> types.Tuner:
   """Builds a tuner of the state that the predictor starts from.
 
   Args:
     length: K, the prefix length whose state has the same shape.
-    init: `random_token` starts from the state that random tokens leave;
-      `zeros`, `normal` and `uniform` from that after such embedding rows.
+    init: The state starts as what K embedding rows leave. `one_hot` takes
+      random unit vectors, `random_token` the embeddings of random tokens,
+      `zeros`, `normal` and `uniform` rows of such numbers: those that SoftPT
+      starts from, by the same name (`prefix`).
     init_scale: Standard deviation of `normal`, half width of `uniform`.
   """
   length, init, init_scale = _initial.check(length, init, init_scale)

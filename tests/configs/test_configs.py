@@ -9,8 +9,13 @@ from bayes_prompting import errors
 from bayes_prompting import settings
 from bayes_prompting.experiment import build
 from bayes_prompting.settings import plain
+from configs import data
+from configs import diversity
+from configs import novel
 from configs import paper
+from configs import prompts
 from configs import quick
+from configs import worlds
 
 TASKS = ('single_coin', 'two_coin_mixture', 'random_coins')
 TORSOS = ('lstm', 'transformer', 'lstm_untrained', 'transformer_untrained')
@@ -49,7 +54,42 @@ def test_a_paper_configuration_differs_in_what_it_says(torso, target):
       'num_heads': 4,
       'widening': 4,
     }
+    # As the paper's published code has it: attention alone, not the MLP.
+    wanted['methods']['LoRAWT']['patterns'] = [
+      *('query', 'key', 'value', 'attention_output')
+    ]
   assert plain.difference(found, wanted) is None
+
+
+def test_lora_of_a_transformer_has_the_papers_weights():
+  config = paper.get_config('transformer,single_coin')
+  config.tuning.methods = ('LoRAWT',)
+  built = build.build(config)
+  factors = build.tuned_shapes(built, built.methods['LoRAWT'])['tunable']
+  names = ('query', 'key', 'value', 'attention_output')
+  assert set(factors) == {f'torso/layer_0/{x}/kernel' for x in names}
+  # Rank 4: two factors of 128 x 4 for each of four matrices, ten repetitions.
+  count = sum(leaf.size for leaf in jax.tree.leaves(factors))
+  assert count == 10 * 4 * 2 * 128 * 4 == 10 * 4096
+
+
+PRESETS = (
+  (paper.get_config, 'transformer_large,two_coin_mixture'),
+  (data.get_config, '16,transformer'),
+  (novel.get_config, 'chain,transformer'),
+  (diversity.get_config, '16,transformer'),
+  (prompts.get_config, 'coins,transformer'),
+  (worlds.get_config, 'switching,transformer_deep'),
+)
+
+
+@pytest.mark.parametrize('get_config, arguments', PRESETS)
+def test_a_method_is_the_same_in_every_preset(get_config, arguments):
+  for options in ('', ',quick'):
+    config = get_config(arguments + options)
+    assert config.tuning.prefix_init == ('one_hot',)
+    lora = config.methods.LoRAWT.patterns
+    assert lora == paper.LORA_PATTERNS['transformer']
 
 
 @pytest.mark.parametrize('torso', ['lstm', 'transformer'])

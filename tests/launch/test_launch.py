@@ -705,7 +705,7 @@ def pretrained(loaded_server, tmp_path_factory):
 @pytest.mark.parametrize(
   ('overrides', 'rates', 'inits', 'own'),
   [
-    (('tuning.learning_rate=0.01',), [0.01], ['normal'], ['normal']),
+    (('tuning.learning_rate=0.01',), [0.01], ['one_hot'], ['one_hot']),
     (
       ('tuning.learning_rate=(1e-3,5e-3)', 'tuning.prefix_init=zeros'),
       [1e-3, 5e-3],

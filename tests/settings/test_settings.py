@@ -98,7 +98,7 @@ MAY_BE_ZERO = {
         'batch_size': 256,
         'length': 50,
         'learning_rate': [5e-3],
-        'prefix_init': ['normal'],
+        'prefix_init': ['one_hot'],
         'schedule': 'constant',
         'num_repetitions': 10,
         'prefix_length': 6,

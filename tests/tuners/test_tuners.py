@@ -120,7 +120,7 @@ def test_prefix_forms_are_what_they_say():
 @pytest.mark.parametrize('form', ['soft', 'real'])
 def test_random_tokens_start_at_a_hard_prefix(form):
   predictor, params = testing.network('lstm', vocab_size=3)
-  tuner = testing.tuner('prefix', form=form, length=4)
+  tuner = testing.tuner('prefix', form=form, length=4, init='random_token')
   _, state = tuner.bind(
     predictor, params, tuner.init(root_key(), predictor, params)
   )
@@ -138,10 +138,63 @@ def test_random_tokens_start_at_a_hard_prefix(form):
 
 def test_simplex_tokens_start_at_nine_tenths():
   predictor, params = testing.network('lstm', vocab_size=3)
-  tuner = testing.tuner('prefix', form='simplex', length=50)
+  tuner = testing.tuner(
+    'prefix', form='simplex', length=50, init='random_token'
+  )
   mixtures = jax.nn.softmax(tuner.init(root_key(), predictor, params))
   expected = np.tile([0.05, 0.05, 0.9], (50, 1))
   np.testing.assert_allclose(np.sort(mixtures), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'form, width', [('soft', 4), ('real', 3), ('simplex', 3)]
+)
+def test_one_hot_rows_are_drawn_in_what_is_tuned(form, width):
+  predictor, params = testing.network('lstm', vocab_size=3)
+  tuner = testing.tuner('prefix', form=form, length=600, init='one_hot')
+  rows = np.asarray(tuner.init(root_key(), predictor, params))
+  assert rows.shape == (600, width)
+  np.testing.assert_array_equal(
+    np.sort(rows), np.tile(np.eye(width)[-1], (600, 1))
+  )
+  # Each coordinate equally often, within five standard deviations.
+  spread = np.sqrt(600 * (1 / width) * (1 - 1 / width))
+  assert np.abs(rows.sum(0) - 600 / width).max() < 5 * spread
+  other = tuner.init(jax.random.key(4), predictor, params)
+  assert not np.array_equal(rows, other)
+
+
+def test_prefixes_start_from_one_hot_rows_as_in_the_paper():
+  predictor, params = testing.network('lstm')
+
+  def starts(**init):
+    for name, more in (
+      ('prefix', {'form': 'soft'}),
+      ('prefix', {'form': 'real'}),
+      ('prefix', {'form': 'simplex'}),
+      ('state', {}),
+    ):
+      tuner = testing.tuner(name, length=2, **more, **init)
+      yield tuner.init(root_key(), predictor, params)
+
+  testing.assert_trees_identical(list(starts()), list(starts(init='one_hot')))
+  # The default of a tuner and that of a configuration are the same.
+  config = settings.base_config()
+  assert config.tuning.prefix_init == ('one_hot',)
+  for method in ('SimplexPT', 'RealPT', 'SoftPT', 'StatePT'):
+    assert config.methods[method].init == ('one_hot',)
+
+
+def test_state_tuning_starts_behind_the_rows_of_a_soft_prefix():
+  predictor, params = testing.network('lstm')
+  state, prefix = (
+    testing.tuner(name, length=3) for name in ('state', 'prefix')
+  )
+  rows = prefix.init(root_key(), predictor, params)
+  testing.assert_trees_identical(
+    state.init(root_key(), predictor, params),
+    prefix.bind(predictor, params, rows)[1],
+  )
 
 
 @pytest.mark.parametrize('form', ['soft', 'real', 'simplex'])
@@ -208,10 +261,11 @@ def test_lora_adds_a_scaled_update_of_its_rank():
 
 def test_state_tuning_starts_at_the_state_of_random_tokens():
   predictor, params = testing.network('transformer')
-  state = testing.tuner('state', length=3).init(root_key(), predictor, params)
+  start = {'length': 3, 'init': 'random_token'}
+  state = testing.tuner('state', **start).init(root_key(), predictor, params)
   # Keys and values at BOS and three tokens.
   assert state['torso'][0]['key'].shape[0] == 4
-  prefix = testing.tuner('prefix', form='real', length=3)
+  prefix = testing.tuner('prefix', form='real', **start)
   wanted = prefix.bind(
     predictor, params, prefix.init(root_key(), predictor, params)
   )
@@ -254,6 +308,7 @@ def test_no_tuning_is_the_predictor_itself():
     ('prefix', {'form': 'sof'}, 'form.*soft'),
     ('prefix', {'length': 0}, 'length'),
     ('prefix', {'init': 'random'}, 'init.*random_token'),
+    ('prefix', {'init': 'one-hot'}, 'init.*one_hot'),
     ('prefix', {'init_scale': float('nan')}, 'init_scale'),
     ('state', {'length': -2}, 'length'),
     ('lora', {'rank': 0}, 'rank'),
