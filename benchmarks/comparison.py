@@ -24,7 +24,7 @@ def compare(found: xr.Dataset, reference: xr.Dataset) -> list[dict]:
   """
   rows = []
   target, step = found.attrs['target'], int(found.report_step[0])
-  for method in found.method.values:
+  for method in found.tuner.values:
     try:
       one, other = (
         results.sequence_regret(data, method, target, step)
@@ -41,7 +41,7 @@ def compare(found: xr.Dataset, reference: xr.Dataset) -> list[dict]:
       ratio = np.float64(difference) / error if difference else 0.0
     rows.append(
       {
-        'method': str(method),
+        'tuner': str(method),
         'regret': float(one.mean()),
         'reference': float(other.mean()),
         'difference': difference,

@@ -115,10 +115,10 @@ def _print_comparison(file):
   from bayes_prompting import results
 
   rows = comparison.compare(results.load(file), results.load(_REFERENCE.value))
-  print(f'{"method":<12} {"nats":>9} {"reference":>9} {"errors":>7}')
+  print(f'{"tuner":<12} {"nats":>9} {"reference":>9} {"errors":>7}')
   for row in rows:
     print(
-      f'{row["method"]:<12} {row["regret"]:9.4f} {row["reference"]:9.4f} '
+      f'{row["tuner"]:<12} {row["regret"]:9.4f} {row["reference"]:9.4f} '
       f'{row["standard_errors"]:7.2f}'
     )
   return rows

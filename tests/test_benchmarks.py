@@ -120,7 +120,7 @@ def test_a_row_is_measured(bench):
 def made_up(values):
   """Results of one method: regrets [runs, sequences] at step 5."""
   values = np.asarray(values, np.float32)
-  names = ['method', 'pretrain_seed', 'repetition', 'eval_task', 'reference']
+  names = ['tuner', 'pretrain_seed', 'repetition', 'eval_task', 'reference']
   names += ['estimator', 'report_step', 'sequence']
   labels = [['A'], [0], range(len(values)), ['coin'], ['oracle'], ['paired']]
   builder = results.Builder(

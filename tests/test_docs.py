@@ -76,7 +76,7 @@ def test_own_modules_run_by_their_dotted_names(own_modules):
     config.tuning.methods = ('PreBayes', 'BitFit')
   dataset = run.run(config)
   regrets = dataset.cumulative_regret.sel(
-    {'method': 'BitFit', 'pretrain_seed': 0}
+    {'tuner': 'BitFit', 'pretrain_seed': 0}
   )
   assert regrets.notnull().all()
 

@@ -69,11 +69,11 @@ def read(dataset: xr.Dataset, mean: Mean) -> bootstrap.Sample | None:
   # A method that is configured, but was not run, is no mistake.
   known = (*settings.REFERENCES, *config['methods'])
   checks.one_of(f'{mean.experiment}: method', mean.method, known)
-  if mean.method not in dataset.method or task not in dataset.eval_task:
+  if mean.method not in dataset.tuner or task not in dataset.eval_task:
     return None
   if step not in dataset.report_step:
     return None
-  at = {'method': mean.method, 'eval_task': task}
+  at = {'tuner': mean.method, 'eval_task': task}
   values = results.select(
     dataset.sequence_regret,
     report_step=step,

@@ -44,7 +44,7 @@ def trajectories(dataset: xr.Dataset) -> mpl_figure.Figure:
   prompts = [
     method
     for method in looks
-    if not np.allclose(dataset.token_path.sel({'method': method}), untuned)
+    if not np.allclose(dataset.token_path.sel(tuner=method), untuned)
   ]
   figure, axes = style.panels(3 + len(prompts), 2.2)
   figure.set_figwidth(7.8)
@@ -96,7 +96,7 @@ def _distances(ax, dataset, looks):
   step = dataset.step.values
   ax.plot(step, dataset.cloud_distance, color=_PALE, lw=4, zorder=0)
   for method, look in looks.items():
-    of_method = dataset.sel({'method': method})
+    of_method = dataset.sel(tuner=method)
     ax.plot(step, of_method.token_distance, **look | {'marker': ''})
     if style.holds(of_method, 'prefix_distance'):
       rows = of_method.prefix_distance.dropna('prefix_step').values
@@ -112,7 +112,7 @@ def _path(ax, dataset, method, look):
   """Draws the path of one method over the cloud."""
   points = dataset.cloud.values.reshape(-1, 2)
   ax.scatter(*points.T, 2, _PALE, lw=0, rasterized=True)
-  of_method, color = dataset.sel({'method': method}), look['color']
+  of_method, color = dataset.sel(tuner=method), look['color']
   path = of_method.token_path.values
   thick = {'lw': 1.4, 'path_effects': _HALO}
   ax.plot(*dataset.untuned_path.values.T, color=_DARK, **thick)
@@ -159,7 +159,7 @@ def meaning(dataset: xr.Dataset) -> mpl_figure.Figure:
   height = 0.2 * len(looks) + 1.1
   figure, axes = style.panels(3, height, sharey=True)
   for row, (method, look) in enumerate(looks.items()):
-    of_method, color = dataset.sel({'method': method}), look['color']
+    of_method, color = dataset.sel(tuner=method), look['color']
     alpha = of_method.alpha.values.reshape(-1, dataset.sizes['token'])
     ran = ~np.isnan(alpha).any(-1)
     alpha = alpha[ran]
@@ -302,7 +302,7 @@ def prefix_rows(dataset: xr.Dataset) -> mpl_figure.Figure:
   rows = dataset.row.values
   for ax, name in zip(axes, ('row_norm', 'row_distance'), strict=False):
     for method, look in looks.items():
-      runs = dataset[name].sel({'method': method}).values.reshape(-1, len(rows))
+      runs = dataset[name].sel(tuner=method).values.reshape(-1, len(rows))
       runs = runs[~np.isnan(runs).all(-1)]
       runs = runs[:, ~np.isnan(runs).any(0)]
       quartiles = style.quartiles(runs)
@@ -327,7 +327,7 @@ def _nearest_tokens(ax, dataset, looks):
   seed, repetition = (
     dataset.attrs[f'path_{name}'] for name in ('seed', 'repetition')
   )
-  runs = dataset.sel({'pretrain_seed': seed, 'method': [*looks]})
+  runs = dataset.sel({'pretrain_seed': seed, 'tuner': [*looks]})
   # A method with a single repetition has only the first.
   chosen, first = (runs.sel(repetition=r) for r in (repetition, 0))
   cosine, token = (

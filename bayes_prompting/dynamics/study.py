@@ -14,7 +14,7 @@ returns a Dataset, kept as `dynamics.nc`, from which `figures` draws:
   of the target. Its misfit is measured there and on the pretraining task.
 * The place of each prefix row among the embeddings of tokens.
 
-Dimensions: `method`, `pretrain_seed`, `repetition`, `task` (target,
+Dimensions: `tuner`, `pretrain_seed`, `repetition`, `task` (target,
 pretraining), `token` of the vocabulary, `row` of a prefix (from 1), `component`
 of the plane (from 1), `step` (tokens seen, from 0), `prefix_step` (rows seen,
 where 0 is the beginning of the sequence), `source` (a sequence of the cloud),
@@ -41,10 +41,10 @@ from bayes_prompting.results import stopped
 from bayes_prompting.storage import workdir
 from bayes_prompting.system import locks
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TASKS = ('target', 'pretraining')
 
-_RUN = ('method', 'pretrain_seed', 'repetition')
+_RUN = ('tuner', 'pretrain_seed', 'repetition')
 # Every variable: its dimensions, its units, and what it is.
 VARIABLES = {
   'cloud': (
@@ -69,24 +69,24 @@ VARIABLES = {
     'memory in the plane on the target without a prompt, mean over sequences',
   ),
   'prefix_path': (
-    ('method', 'prefix_step', 'component'),
+    ('tuner', 'prefix_step', 'component'),
     '1',
     'memory in the plane after the beginning of sequence and each row',
   ),
-  'prefix_distance': (('method', 'prefix_step'), '1', 'from the plane'),
+  'prefix_distance': (('tuner', 'prefix_step'), '1', 'from the plane'),
   'token_path': (
-    ('method', 'step', 'component'),
+    ('tuner', 'step', 'component'),
     '1',
     'memory in the plane after the prefix and each token, mean over sequences '
     'of the target',
   ),
   'token_distance': (
-    ('method', 'step'),
+    ('tuner', 'step'),
     '1',
     'distance from the plane, root mean square over sequences',
   ),
   'example_path': (
-    ('method', 'example', 'step', 'component'),
+    ('tuner', 'example', 'step', 'component'),
     '1',
     'as token_path, of single sequences',
   ),
@@ -285,7 +285,7 @@ def _dataset(lab, arrays):
     for dim, size in dataset.sizes.items()
   }
   return dataset.assign_coords(
-    labels | {'method': [*lab.methods], 'task': [*TASKS]}
+    labels | {'tuner': [*lab.methods], 'task': [*TASKS]}
   )
 
 

@@ -241,7 +241,7 @@ def judge(
   }
   builder = results.Builder(
     {
-      'method': [*settings.REFERENCES, *lab.methods],
+      'tuner': [*settings.REFERENCES, *lab.methods],
       'pretrain_seed': range(lab.num_seeds),
       'learning_rate': lab.learning_rates,
       'prefix_init': lab.prefix_inits,
@@ -268,7 +268,7 @@ def judge(
       builder.put(
         'candidate_loss',
         outcome['candidate_losses'],
-        method=name,
+        tuner=name,
         pretrain_seed=seed,
         candidate=labels[name],
       )

@@ -288,7 +288,7 @@ def _of_results(lab):
   """The results, which are made whole at once, and their labels."""
   searches = [x for x in lab.methods.values() if x.tuner.candidates]
   field_of = {
-    'method': 'tuning.methods',
+    'tuner': 'tuning.methods',
     'pretrain_seed': 'pretraining.num_seeds',
     'learning_rate': 'tuning.learning_rate',
     'prefix_init': 'tuning.prefix_init',
@@ -302,7 +302,7 @@ def _of_results(lab):
   }
   values = _numbers(lab.config)
   size_of = {axis: values[field] for axis, field in field_of.items()} | {
-    'method': len(settings.REFERENCES) + len(lab.methods),
+    'tuner': len(settings.REFERENCES) + len(lab.methods),
     'reference': len(regret.REFERENCES),
     'estimator': len(regret.ESTIMATORS),
     'report_step': len(lab.report_steps),

@@ -109,8 +109,8 @@ def _tuning_losses(ax, late, dataset):
   ax.set(xscale='log', xlabel='update (log scale)')
   late.set(xlabel='update')
   late.set_xlim(left=steps[index[first]])
-  for method, look in style.looks(loss.method.values.tolist()).items():
-    updates = dataset.stopped.sel({'method': method}).values.ravel()
+  for method, look in style.looks(loss.tuner.values.tolist()).items():
+    updates = dataset.stopped.sel(tuner=method).values.ravel()
     _mark_stopped([ax, late], updates, look['color'])
   for panel, start, title in (
     (ax, 0, 'tuning'),
@@ -312,7 +312,7 @@ def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
 def _rank(loss, method):
   """Returns labels [M] and quartiles [3, M] of excess loss, the best first."""
   # Candidates of other methods are absent, not infinite.
-  loss = loss.sel({'method': [method]}).dropna('candidate', how='all')
+  loss = loss.sel({'tuner': [method]}).dropna('candidate', how='all')
   runs = style.by_method(loss)[method]
   best = runs.min(-1, keepdims=True)
   quartiles = style.quartiles(runs - np.where(np.isinf(best), 0.0, best))

@@ -108,7 +108,7 @@ def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
 
   Returns:
     For each step: `step`, `tasks`, `axes` (those of the grid with a choice) and
-    `rows`. A row has `method`, `cells` by task ('' where it was not run),
+    `rows`. A row has `tuner`, `cells` by task ('' where it was not run),
     `networks`, `repetitions` of each network, and chosen `settings` by axis.
   """
   axes = [axis for axis in selection.AXES if dataset.sizes.get(axis, 1) > 1]
@@ -120,13 +120,13 @@ def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
   for step in dataset.report_step.values.tolist():
     rows = []
     for method in methods:
-      regrets = frame[(frame.step == step) & (frame.method == method)]
+      regrets = frame[(frame.step == step) & (frame.tuner == method)]
       cells = {row.eval_task: _regret_cell(row) for row in regrets.itertuples()}
-      runs = results.select(ran, method=method).transpose('pretrain_seed', ...)
+      runs = results.select(ran, tuner=method).transpose('pretrain_seed', ...)
       chosen_at = regrets[axes].iloc[0] if len(regrets) else {}
       rows.append(
         {
-          'method': method,
+          'tuner': method,
           'cells': [cells.get(task, '') for task in tasks],
           'networks': int(runs.any('repetition').sum()),
           'repetitions': int(runs.sum('repetition').max()),

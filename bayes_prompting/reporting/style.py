@@ -91,8 +91,8 @@ def holds(dataset, variable):
 
 def held(array):
   """Returns the methods whose values in an array are not all NaN."""
-  ran = array.notnull().any([dim for dim in array.dims if dim != 'method'])
-  return array.method.values[ran.values].tolist()
+  ran = array.notnull().any([dim for dim in array.dims if dim != 'tuner'])
+  return array.tuner.values[ran.values].tolist()
 
 
 def by_method(array, counted=None):
@@ -107,13 +107,12 @@ def by_method(array, counted=None):
     {method: float64 [runs, X]}.
   """
   by_name = {}
-  for method in looks(array.method.values.tolist()):
-    # `sel(method=...)` would be an option of xarray.
-    runs = array.sel({'method': method}).values
+  for method in looks(array.tuner.values.tolist()):
+    runs = array.sel(tuner=method).values
     if counted is None:
       ran = ~np.isnan(runs).all(-1)
     else:
-      ran = counted.sel({'method': method}).values
+      ran = counted.sel(tuner=method).values
     runs = runs[ran].astype(np.float64)
     if len(runs):
       by_name[method] = np.where(np.isnan(runs), np.inf, runs)

@@ -93,10 +93,10 @@ def _by_position(array, dataset, axes):
   ran = stopped.counted(dataset).any('eval_task')
   array = array.where(array.notnull(), np.inf).where(ran)
   array = array.stack(run=('pretrain_seed', 'repetition'))
-  array = array.transpose('method', *axes, 'run')
+  array = array.transpose('tuner', *axes, 'run')
   return {
     name: values.astype(np.float64)
-    for name, values in zip(array.method.values, array.values, strict=True)
+    for name, values in zip(array.tuner.values, array.values, strict=True)
     if not np.isnan(values).all()
   }
 
@@ -108,27 +108,25 @@ def _all_stopped(dataset, axes):
   """
   over = ('pretrain_seed', 'repetition', 'eval_task')
   ran = (dataset.judged == 1).any(over)
-  lost = (ran & ~stopped.counted(dataset).any(over)).transpose('method', *axes)
-  trained = dataset.stopped.notnull().any(
-    set(dataset.stopped.dims) - {'method'}
-  )
+  lost = (ran & ~stopped.counted(dataset).any(over)).transpose('tuner', *axes)
+  trained = dataset.stopped.notnull().any(set(dataset.stopped.dims) - {'tuner'})
   return {
     method: where
-    for method, where in zip(dataset.method.values, lost.values, strict=True)
-    if trained.sel({'method': method}) and where.any()
+    for method, where in zip(dataset.tuner.values, lost.values, strict=True)
+    if trained.sel(tuner=method) and where.any()
   }
 
 
 def _losses(dataset, axes):
   """Returns final losses by method, above the least loss if that is known."""
   loss = dataset.tuning_loss
-  trained = loss.notnull().any(set(loss.dims) - {'method'})
+  trained = loss.notnull().any(set(loss.dims) - {'tuner'})
   final = xr.apply_ufunc(
     selection.final_loss, loss, input_core_dims=[['tuning_step']]
   )
   final = final - dataset.attrs.get('target_bayes_loss', 0.0)
   losses = _by_position(final, dataset, axes)
-  return {m: losses[m] for m in losses if trained.sel({'method': m})}
+  return {m: losses[m] for m in losses if trained.sel(tuner=m)}
 
 
 def _regrets(dataset, axes):

@@ -1,6 +1,6 @@
 """The results file: an xarray Dataset with every regret.
 
-Dimensions: `method`, `pretrain_seed`, `learning_rate` and `prefix_init` (the
+Dimensions: `tuner`, `pretrain_seed`, `learning_rate` and `prefix_init` (the
 grid of settings that were tuned with, most often of length 1), `repetition`,
 `eval_task`, `reference` (oracle, bayes), `estimator` (sampled, exact, paired),
 `step` (from 1), `report_step`, `sequence`. All regrets and losses are in nats.
@@ -41,9 +41,9 @@ from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
-_RUN = ('method', 'pretrain_seed', *selection.AXES, 'repetition')
+_RUN = ('tuner', 'pretrain_seed', *selection.AXES, 'repetition')
 _ESTIMATE = (*_RUN, 'eval_task', 'reference', 'estimator')
 # Every variable: its dimensions, and what it is.
 VARIABLES = {
@@ -88,7 +88,7 @@ VARIABLES = {
     'log loss summed over a sequence, mean over the batch',
   ),
   'candidate_loss': (  # A search has no settings of the grid.
-    ('method', 'pretrain_seed', 'repetition', 'candidate'),
+    ('tuner', 'pretrain_seed', 'repetition', 'candidate'),
     'log loss summed over a sequence, mean over the common draws',
   ),
 }
@@ -151,29 +151,29 @@ class Builder:
     view[... if last is None else (..., last)] = values
 
   def put_losses(
-    self, losses: npt.ArrayLike, pretrain_seed: int, method: str | None = None
+    self, losses: npt.ArrayLike, pretrain_seed: int, tuner: str | None = None
   ) -> None:
     """Stores the losses of training, and which runs were stopped.
 
     Args:
-      losses: [L, P, R, T] of a method, [T] of pretraining.
+      losses: [L, P, R, T] of a tuner, [T] of pretraining.
       pretrain_seed: A label.
-      method: A label; None for pretraining.
+      tuner: A label; None for pretraining.
     """
     loss, step, at = 'pretraining_loss', 'pretraining_stopped', {}
-    if method is not None:
-      loss, step, at = 'tuning_loss', 'stopped', {'method': method}
+    if tuner is not None:
+      loss, step, at = 'tuning_loss', 'stopped', {'tuner': tuner}
     at['pretrain_seed'] = pretrain_seed
     self.put(loss, losses, **at)
     self.put(step, stopped.stopped_step(losses), **at)
 
   def put_regrets(
-    self, method: str, pretrain_seed: int, eval_task: str, regrets: Any
+    self, tuner: str, pretrain_seed: int, eval_task: str, regrets: Any
   ) -> None:
-    """Stores `evaluation.Regrets` of one method on one task.
+    """Stores `evaluation.Regrets` of one tuner on one task.
 
     Args:
-      method: A label.
+      tuner: A label.
       pretrain_seed: A label.
       eval_task: A label.
       regrets: With leading axes [L, P, R], of the grid and of repetitions.
@@ -189,7 +189,7 @@ class Builder:
       self.put(
         name,
         values,
-        method=method,
+        tuner=tuner,
         pretrain_seed=pretrain_seed,
         eval_task=eval_task,
       )
@@ -328,8 +328,9 @@ def select(
 ) -> xr.Dataset | xr.DataArray:
   """Returns `data.sel(labels)`.
 
-  xarray's `sel` has an argument `method` of its own, which hides the dimension.
-  Here `select(dataset, method='SoftPT', eval_task='single_coin')` works.
+  For example `select(dataset, tuner='SoftPT', eval_task='single_coin')`.
+  xarray's own `sel` takes the same arguments, and raises a KeyError for a label
+  that does not exist.
 
   Args:
     data: Results, or one of their variables.
@@ -353,7 +354,7 @@ def select(
 
 def sequence_regret(
   dataset: xr.Dataset,
-  method: str,
+  tuner: str,
   eval_task: str,
   step: int,
   reference: str = 'oracle',
@@ -361,11 +362,11 @@ def sequence_regret(
   learning_rate: float | None = None,
   prefix_init: str | None = None,
 ) -> np.ndarray:
-  """Returns the cumulative regret of every sequence of one method, in nats.
+  """Returns the cumulative regret of every sequence of one tuner, in nats.
 
   Args:
     dataset: As loaded.
-    method: A name.
+    tuner: A name.
     eval_task: A name.
     step: A report step.
     reference: `oracle` or `bayes`.
@@ -377,11 +378,11 @@ def sequence_regret(
     float64 [runs, S], for all repetitions on all networks that count.
 
   Raises:
-    UserError: If a name is unknown, if the method was not run on the task or
+    UserError: If a name is unknown, if the tuner was not run on the task or
       with the settings, or if all of its runs were stopped.
   """
   for field, value in (
-    ('method', method),
+    ('tuner', tuner),
     ('eval_task', eval_task),
     ('reference', reference),
     ('estimator', estimator),
@@ -394,7 +395,7 @@ def sequence_regret(
     )
   dataset = selection.whole(dataset)
   if set(selection.AXES) <= set(dataset.dims):
-    index = selection.position(dataset, method, learning_rate, prefix_init)
+    index = selection.position(dataset, tuner, learning_rate, prefix_init)
     dataset = dataset.isel(selection.at(index))
   elif learning_rate is not None or prefix_init is not None:
     raise errors.UserError(
@@ -403,19 +404,19 @@ def sequence_regret(
     )
   chosen = select(
     dataset.sequence_regret,
-    method=method,
+    tuner=tuner,
     eval_task=eval_task,
     report_step=step,
     reference=reference,
     estimator=estimator,
   )
-  at = {'method': method, 'eval_task': eval_task}
+  at = {'tuner': tuner, 'eval_task': eval_task}
   if not (select(dataset.judged, **at) == 1).any():
-    raise errors.UserError(f'method: {method} was not run on {eval_task}')
+    raise errors.UserError(f'tuner: {tuner} was not run on {eval_task}')
   runs = chosen.values[select(stopped.counted(dataset), **at).values]
   if not len(runs):
     raise errors.UserError(
-      f'method: no run of {method} on {eval_task} is left, all were stopped: '
+      f'tuner: no run of {tuner} on {eval_task} is left, all were stopped: '
       f'{stopped.WHY}'
     )
   return runs.astype(np.float64)

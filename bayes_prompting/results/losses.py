@@ -47,7 +47,7 @@ def losses(dataset: xr.Dataset) -> Losses:
     means = at_step.where(counted).mean('repetition')
     by_method = {
       method: values[~np.isnan(values)].astype(np.float64)
-      for method, values in zip(means.method.values, means.values, strict=True)
+      for method, values in zip(means.tuner.values, means.values, strict=True)
     }
     by_step.append(
       {m: values for m, values in by_method.items() if len(values)}

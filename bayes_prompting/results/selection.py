@@ -143,7 +143,7 @@ def position(
   Raises:
     UserError: If the method was not run with these labels.
   """
-  results = dataset.sel({'method': method})
+  results = dataset.sel(tuner=method)
   dims = ('pretrain_seed', *AXES, 'repetition')
   ran = (results.judged == 1).any('eval_task').transpose(*dims).values
   labels = [results[axis].values for axis in AXES]
@@ -166,7 +166,7 @@ def best(dataset: xr.Dataset) -> dict[str, Choice]:
   diverged come after those at which none did, see `first_best`.
   """
   choices = {}
-  for name in dataset.method.values.tolist():
+  for name in dataset.tuner.values.tolist():
     index = position(dataset, name)
     choices[name] = Choice(*_labels(dataset, name, index), index)
   return choices
@@ -174,7 +174,7 @@ def best(dataset: xr.Dataset) -> dict[str, Choice]:
 
 def _labels(dataset, method, index):
   """Returns the labels of a position, as far as they concern a method."""
-  results = dataset.sel({'method': method})
+  results = dataset.sel(tuner=method)
   rate, init = (
     results[axis].values.tolist()[i]
     for axis, i in zip(AXES, index, strict=True)
@@ -215,7 +215,7 @@ def choose(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
   choices = best(dataset)
   coords = {
-    axis: ('method', [getattr(choice, axis) for choice in choices.values()])
+    axis: ('tuner', [getattr(choice, axis) for choice in choices.values()])
     for axis in AXES
   }
   if size(dataset) == 1:
@@ -223,10 +223,10 @@ def choose(dataset: xr.Dataset) -> xr.Dataset:
   else:
     chosen = xr.concat(
       [
-        dataset.isel({'method': [i], **at(choice.index)}).drop_vars(AXES)
+        dataset.isel({'tuner': [i], **at(choice.index)}).drop_vars(AXES)
         for i, choice in enumerate(choices.values())
       ],
-      'method',
+      'tuner',
       data_vars='minimal',
       coords='minimal',
       compat='override',

@@ -67,8 +67,8 @@ def uses_network(dataset: xr.Dataset) -> xr.DataArray:
     predictor = known.get(method, {}).get('predictor', 'network')
     return method not in settings.REFERENCES and predictor != 'bayes'
 
-  by_method = np.vectorize(uses, otypes=[bool])(dataset.method.values)
-  return dataset.method.copy(data=by_method)
+  by_method = np.vectorize(uses, otypes=[bool])(dataset.tuner.values)
+  return dataset.tuner.copy(data=by_method)
 
 
 def stopped(dataset: xr.Dataset) -> xr.DataArray:
@@ -110,8 +110,8 @@ def left_out(
   else:
     judged = judged.sel(eval_task=eval_task)
   lost, by_method = judged & stopped(dataset), {}
-  for method in dataset.method.values.tolist():
-    at = {'method': method}
+  for method in dataset.tuner.values.tolist():
+    at = {'tuner': method}
     runs = int(lost.sel(at).sum())
     if runs:
       by_method[method] = LeftOut(runs, int(judged.sel(at).sum()))
@@ -142,7 +142,7 @@ def notes(dataset: xr.Dataset) -> list[str]:
 
 def _places(dataset, method):
   """Returns where runs of a method were stopped, in one or two texts."""
-  at = {'method': method}
+  at = {'tuner': method}
   judged = (dataset.judged == 1).any('eval_task').sel(at)
   judged = judged.transpose('pretrain_seed', 'repetition').values
   steps = dataset.stopped.sel(at).transpose('pretrain_seed', 'repetition')
@@ -172,8 +172,8 @@ def elsewhere(dataset: xr.Dataset, chosen: xr.Dataset) -> dict[str, int]:
   counts = []
   for results in (dataset, chosen):
     own = (results.judged == 1).any('eval_task') & results.stopped.notnull()
-    counts.append(own.sum(set(own.dims) - {'method'}).values)
-  by_method = zip(dataset.method.values.tolist(), *counts, strict=True)
+    counts.append(own.sum(set(own.dims) - {'tuner'}).values)
+  by_method = zip(dataset.tuner.values.tolist(), *counts, strict=True)
   return {
     method: int(everywhere - shown)
     for method, everywhere, shown in by_method

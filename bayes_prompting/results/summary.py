@@ -13,7 +13,7 @@ from bayes_prompting.results import stopped
 from bayes_prompting.system import files
 
 COLUMNS = (
-  'method',
+  'tuner',
   'eval_task',
   'step',
   'reference',
@@ -41,18 +41,18 @@ def _mean_and_sem(runs: np.ndarray) -> tuple[float, float]:
 
 def compare(
   dataset: xr.Dataset,
-  method: str,
+  tuner: str,
   other: str,
   eval_task: str,
   step: int,
   reference: str = 'oracle',
   estimator: str = 'paired',
 ) -> tuple[float, float]:
-  """Compares two methods on the same sequences, each at its best settings.
+  """Compares two tuners on the same sequences, each at its best settings.
 
   Args:
     dataset: As loaded.
-    method: A name.
+    tuner: A name.
     other: The name of what it is compared with.
     eval_task: A name.
     step: A report step.
@@ -60,20 +60,20 @@ def compare(
     estimator: `sampled`, `exact` or `paired`.
 
   Returns:
-    The mean difference in cumulative regret, `method` minus `other`, in nats.
+    The mean difference in cumulative regret, `tuner` minus `other`, in nats.
     Each of the two is averaged over its repetitions first. And the standard
     error of this difference over sequences; it says nothing of other networks
     and repetitions.
   """
   args = (eval_task, step, reference, estimator)
-  first = results.sequence_regret(dataset, method, *args).mean(0)
+  first = results.sequence_regret(dataset, tuner, *args).mean(0)
   second = results.sequence_regret(dataset, other, *args).mean(0)
   with np.errstate(invalid='ignore'):  # Two infinities differ by NaN.
     return _mean_and_sem((first - second)[None])
 
 
 def summarize(dataset: xr.Dataset) -> pd.DataFrame:
-  """Returns the summary, one row for each method, task, step and estimate.
+  """Returns the summary, one row for each tuner, task, step and estimate.
 
   A run is a repetition on a network, and has the mean over its sequences. The
   median and the quartiles are over the `runs` that count. `sem_sequences` is
@@ -88,7 +88,7 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   dataset, rows = selection.choose(dataset), []
   estimates = ('report_step', 'reference', 'estimator')
   regrets = dataset.sequence_regret.transpose(
-    'method', 'eval_task', *estimates, 'pretrain_seed', 'repetition', 'sequence'
+    'tuner', 'eval_task', *estimates, 'pretrain_seed', 'repetition', 'sequence'
   )
   dims = (*regrets.dims[:2], *regrets.dims[5:7])
   judged = dataset.judged.transpose(*dims).values == 1
@@ -98,7 +98,7 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
       continue
     ran = counted[i, j]
     left_out = int((judged[i, j] & ~ran).sum())
-    here = [dataset.method.values[i].item(), dataset.eval_task.values[j].item()]
+    here = [dataset.tuner.values[i].item(), dataset.eval_task.values[j].item()]
     settings = [dataset[axis].values[i].item() for axis in selection.AXES]
     # float64 takes twice the memory, so it is made of one method and task.
     by_estimate = regrets.values[i, j].astype(np.float64)
@@ -157,15 +157,15 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
   summary = summary[summary.step == step].copy()
   summary['text'] = [cell(row) for row in summary.itertuples()]
   tasks = dataset.eval_task.values.tolist()
-  wide = summary.pivot(index='method', columns='eval_task', values='text')
+  wide = summary.pivot(index='tuner', columns='eval_task', values='text')
   note = ''
   for axis in selection.AXES:
     if dataset.sizes.get(axis, 1) > 1:
-      wide[axis] = summary.groupby('method')[axis].first()
+      wide[axis] = summary.groupby('tuner')[axis].first()
       wide[axis] = [_shown(value) for value in wide[axis]]
       tasks.append(axis)
       note = 'Settings are the best of the grid by the tuning loss.\n'
-  order = [m for m in dataset.method.values if m in wide.index]
+  order = [m for m in dataset.tuner.values if m in wide.index]
   wide = wide.reindex(index=order, columns=tasks).fillna('')
   wide.index.name = wide.columns.name = None
   return '\n'.join(
@@ -215,8 +215,8 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
     )
   wrong = chosen.sequence_regret.isnull().any('sequence')
   wrong &= stopped.counted(chosen)
-  wrong = wrong.any(set(wrong.dims) - {'method'})
-  for method in chosen.method.values[wrong.values].tolist():
+  wrong = wrong.any(set(wrong.dims) - {'tuner'})
+  for method in chosen.tuner.values[wrong.values].tolist():
     sentences.append(
       f'{method}: regrets are not numbers though its runs were not stopped. '
       'This is a fault of the program, or of the task; nothing was left out.'

@@ -107,9 +107,9 @@ def _losses(dataset, task, step):
   )
   counted = stopped.counted(dataset).sel(eval_task=task)
   by_method = {}
-  for method in dataset.method.values.tolist():
-    values = regret.sel({'method': method}).values.astype(np.float64)
-    values = values[counted.sel({'method': method}).values]
+  for method in dataset.tuner.values.tolist():
+    values = regret.sel(tuner=method).values.astype(np.float64)
+    values = values[counted.sel(tuner=method).values]
     if len(values):
       by_method[method] = np.where(np.isnan(values), np.inf, values)
   return by_method

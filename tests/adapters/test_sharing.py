@@ -118,7 +118,7 @@ def test_regrets_elsewhere_are_those_where_it_was_tuned(runs, saved):
     for row in table.itertuples():
       there = results.select(
         dataset.cumulative_regret,
-        method=method,
+        tuner=method,
         eval_task=row.eval_task,
         pretrain_seed=0 if method == 'PreBayesPT' else 1,
         repetition=1,

@@ -31,7 +31,7 @@ def made_up(regrets, tasks=('home', 'away'), seed=0):
   """Results in which {method: a}, a [P, R, steps], is lost on `home`."""
   builder = results.Builder(
     {
-      'method': METHODS,
+      'tuner': METHODS,
       'pretrain_seed': range(SEEDS),
       'learning_rate': [1e-3],
       'prefix_init': ['normal'],
@@ -51,7 +51,7 @@ def made_up(regrets, tasks=('home', 'away'), seed=0):
     for network, (task, plus) in itertools.product(
       range(len(values)), zip(tasks, (0, 100), strict=False)
     ):
-      at = {'method': method, 'pretrain_seed': network, 'eval_task': task}
+      at = {'tuner': method, 'pretrain_seed': network, 'eval_task': task}
       at |= {'learning_rate': 1e-3, 'prefix_init': 'normal'}
       runs = len(values[network])
       # Any other reference or estimator would be far off.

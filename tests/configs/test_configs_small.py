@@ -87,5 +87,5 @@ def test_the_unknown_chain_runs():
   regret = dataset.cumulative_regret.sel(
     eval_task='target', reference='bayes', estimator='exact', step=5
   )
-  found = regret.sel({'method': ['StatePT', 'FullWT']})
+  found = regret.sel(tuner=['StatePT', 'FullWT'])
   assert np.isfinite(found).all()

@@ -226,7 +226,7 @@ def test_every_variable_is_there(dataset):
 
 def test_paths_begin_where_prefixes_end(dataset):
   def path(name, method):
-    return dataset[name].sel({'method': method}).values
+    return dataset[name].sel(tuner=method).values
 
   np.testing.assert_allclose(
     path('token_path', 'NoTuning'), dataset.untuned_path, atol=1e-5
@@ -243,7 +243,7 @@ def test_paths_begin_where_prefixes_end(dataset):
     assert np.isnan(path('prefix_path', method)).all()
   held = ['NoTuning', 'HardPT', 'SoftPT', 'StatePT']
   found = dataset.token_path.notnull().all(['step', 'component'])
-  assert dataset.method.values[found].tolist() == held
+  assert dataset.tuner.values[found].tolist() == held
 
 
 def test_cloud_is_of_the_pretraining_prior(dataset):
@@ -259,10 +259,10 @@ def test_cloud_is_of_the_pretraining_prior(dataset):
 def test_meaning_of_bayes_is_exact_and_of_all_runs_known(dataset):
   ran = dataset.alpha.notnull().all('token').sel(pretrain_seed=0)
   count = dict(
-    zip(dataset.method.values, ran.sum('repetition').values, strict=True)
+    zip(dataset.tuner.values, ran.sum('repetition').values, strict=True)
   )
   assert count == dict.fromkeys(METHODS, 2) | {'NoTuning': 1}
-  bayes = dataset.sel({'method': 'PreBayesPT'}).squeeze('pretrain_seed')
+  bayes = dataset.sel(tuner='PreBayesPT').squeeze('pretrain_seed')
   counts = np.round(bayes.virtual_counts)
   np.testing.assert_allclose(counts.sum('token'), PREFIX)
   np.testing.assert_allclose(bayes.virtual_counts, counts, atol=1e-2)
@@ -272,11 +272,11 @@ def test_meaning_of_bayes_is_exact_and_of_all_runs_known(dataset):
 
 
 def test_rows_of_real_tokens_are_tokens(dataset):
-  hard = dataset.sel({'method': 'HardPT', 'pretrain_seed': 0})
+  hard = dataset.sel({'tuner': 'HardPT', 'pretrain_seed': 0})
   np.testing.assert_allclose(hard.row_distance, 0, atol=1e-6)
   norms = dataset.token_norm[0].values[hard.row_nearest.values.astype(int)]
   np.testing.assert_allclose(hard.row_norm, norms, rtol=1e-5)
-  assert dataset.row_norm.sel({'method': 'PreBayesPT'}).isnull().all()
+  assert dataset.row_norm.sel(tuner='PreBayesPT').isnull().all()
 
 
 @pytest.mark.parametrize(
@@ -285,8 +285,8 @@ def test_rows_of_real_tokens_are_tokens(dataset):
 def test_paths_of_the_torsos_that_matter(torso, tmp_path):
   path = finished(tmp_path / 'run', settings.spec(**torso), ('SoftPT',))
   found = study.study(path, num_sequences=3, num_sources=3)
-  rows = found.prefix_path.sel({'method': 'SoftPT'})
-  tokens = found.token_path.sel({'method': 'SoftPT'})
+  rows = found.prefix_path.sel(tuner='SoftPT')
+  tokens = found.token_path.sel(tuner='SoftPT')
   np.testing.assert_allclose(rows[-1], tokens[0], atol=1e-5)
 
 
@@ -342,7 +342,7 @@ def test_trajectories_show_cloud_and_paths(dataset):
     )
     np.testing.assert_allclose(np.sort(points.get_array()), np.sort(values))
   soft = next(ax for ax in figure.axes if ax.get_title() == 'SoftPT')
-  path = dataset.token_path.sel({'method': 'SoftPT'})
+  path = dataset.token_path.sel(tuner='SoftPT')
   assert any(
     np.array_equal(line.get_xydata(), path.values) for line in soft.lines
   )
@@ -350,8 +350,8 @@ def test_trajectories_show_cloud_and_paths(dataset):
 
 
 def test_meaning_marks_every_run_and_limits(dataset):
-  unbounded = dataset.unbounded.where(dataset.method != 'SoftPT', 1)
-  unbounded = unbounded.where(dataset.method == 'SoftPT', 0)
+  unbounded = dataset.unbounded.where(dataset.tuner != 'SoftPT', 1)
+  unbounded = unbounded.where(dataset.tuner == 'SoftPT', 0)
   figure = figures.meaning(dataset.assign(unbounded=unbounded))
   mean, strength, misfit = figure.axes
   labels = [label.get_text() for label in mean.get_yticklabels()]
@@ -361,7 +361,7 @@ def test_meaning_marks_every_run_and_limits(dataset):
   hollow = [x for x in marks if x.get_markerfacecolor() == 'white']
   row = labels.index('SoftPT')
   assert [round(x.get_ydata()[0]) for x in hollow] == [row, row]
-  wanted = dataset.alpha.sel({'method': 'SoftPT'}).sum('token').values.ravel()
+  wanted = dataset.alpha.sel(tuner='SoftPT').sum('token').values.ravel()
   np.testing.assert_allclose([x.get_xdata()[0] for x in hollow], wanted)
   assert any(line.get_marker() == '|' for line in misfit.lines)
 
@@ -378,7 +378,7 @@ def test_prefix_rows_write_the_nearest_tokens(dataset):
   figure = figures.prefix_rows(dataset)
   table = next(ax for ax in figure.axes if ax.get_title() == 'nearest token')
   nearest = dataset.row_nearest.sel(
-    {'method': ['HardPT', 'SoftPT'], 'pretrain_seed': 0, 'repetition': 1}
+    {'tuner': ['HardPT', 'SoftPT'], 'pretrain_seed': 0, 'repetition': 1}
   )
   found = [text.get_text() for text in table.texts]
   assert found == [f'{x:.0f}' for x in nearest.values.ravel()]

@@ -105,7 +105,7 @@ def test_the_results_are_counted_as_they_are_made():
   config.tuning.num_steps, config.tuning.num_repetitions = 7, 3
   lab = build.build(config)
   coords = {
-    'method': [*settings.REFERENCES, *lab.methods],
+    'tuner': [*settings.REFERENCES, *lab.methods],
     'pretrain_seed': range(1),
     'learning_rate': lab.learning_rates,
     'prefix_init': lab.prefix_inits,

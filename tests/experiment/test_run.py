@@ -89,7 +89,7 @@ def test_a_finished_workdir_holds_everything(finished):
   assert results.load(path).identical(dataset)
   table = pd.read_csv(path / 'summary.csv')
   assert tuple(table.columns) == summary.COLUMNS
-  assert set(table.method) == {
+  assert set(table.tuner) == {
     'Oracle',
     'TargetBayes',
     'EvalBayes',
@@ -107,7 +107,7 @@ def test_a_finished_workdir_holds_everything(finished):
   assert all(len(row['loss']) == 2 for row in rows)
   np.testing.assert_allclose(
     [row['loss'] for row in rows],
-    results.select(dataset.tuning_loss, method='SoftPT')[0, 0, 0].T,
+    results.select(dataset.tuning_loss, tuner='SoftPT')[0, 0, 0].T,
     rtol=1e-4,
   )
 
@@ -115,20 +115,20 @@ def test_a_finished_workdir_holds_everything(finished):
 def test_bayes_has_two_names(finished):
   _, _, dataset = finished
   ran = dataset.cumulative_regret.notnull().any(
-    set(dataset.cumulative_regret.dims) - {'method', 'eval_task'}
+    set(dataset.cumulative_regret.dims) - {'tuner', 'eval_task'}
   )
   for method, expected in (
     ('TargetBayes', [True, False, False]),
     ('EvalBayes', [False, True, True]),
   ):
-    at = results.select(ran, method=method)
+    at = results.select(ran, tuner=method)
     assert at.values.tolist() == expected
 
 
 def test_repetitions_are_where_there_is_randomness(finished):
   _, config, _ = finished
   table = summary.summarize(finished[2])
-  counts = table.groupby('method').runs.unique().map(list)
+  counts = table.groupby('tuner').runs.unique().map(list)
   once = {'Oracle', 'TargetBayes', 'EvalBayes', 'PreBayes', 'NoTuning'}
   for method, found in counts.items():
     assert found == [1 if method in once else config.tuning.num_repetitions]
@@ -146,7 +146,7 @@ def test_what_was_tuned_can_be_loaded_and_has_the_same_regret(finished):
     )
     stored = results.select(
       dataset.cumulative_regret,
-      method=method,
+      tuner=method,
       eval_task='random_coins',
       pretrain_seed=0,
     )
@@ -221,7 +221,7 @@ def test_pretraining_seeds_are_an_axis_of_their_own():
   assert not np.allclose(losses[0], losses[1])
   untuned = results.select(
     dataset.cumulative_regret,
-    method='NoTuning',
+    tuner='NoTuning',
     reference='bayes',
     estimator='exact',
     eval_task='random_coins',
@@ -251,7 +251,7 @@ def test_real_torsos(torso):
     config.network.torso = torso
   dataset = run_lib.run(config)
   for method in config.tuning.methods:
-    regrets = results.select(dataset.cumulative_regret, method=method)
+    regrets = results.select(dataset.cumulative_regret, tuner=method)
     assert np.isfinite(regrets).all()
     # A prefix of tokens or some updates: not the same on all repetitions.
     assert not np.allclose(regrets[0, 0, 0, 0], regrets[0, 0, 0, 1])
@@ -282,8 +282,8 @@ def test_a_grid_is_its_settings_one_by_one(gridded, position):
   at = dict(zip(selection.AXES, position, strict=True))
   for name in ('tuning_loss', 'cumulative_regret', 'sequence_regret'):
     xr.testing.assert_allclose(
-      results.select(dataset[name].isel(at), method='SoftPT'),
-      results.select(alone[name].isel(dict.fromkeys(at, 0)), method='SoftPT'),
+      results.select(dataset[name].isel(at), tuner='SoftPT'),
+      results.select(alone[name].isel(dict.fromkeys(at, 0)), tuner='SoftPT'),
       atol=1e-4,
     )
   # Whatever the grid, a search is the same.
@@ -303,14 +303,14 @@ def test_methods_stand_where_they_have_a_choice(gridded):
     ('StatePT', rates),  # With an initialisation of its own.
     ('FullWT', rates),
   ):
-    np.testing.assert_array_equal(results.select(ran, method=method), expected)
+    np.testing.assert_array_equal(results.select(ran, tuner=method), expected)
 
 
 def test_the_report_shows_and_says_the_best_of_the_grid(gridded):
   path, dataset = gridded
-  table = pd.read_csv(path / 'summary.csv').groupby('method').first()
+  table = pd.read_csv(path / 'summary.csv').groupby('tuner').first()
   losses = selection.final_loss(dataset.tuning_loss.values).mean((1, -1))
-  methods = dataset.method.values.tolist()
+  methods = dataset.tuner.values.tolist()
   for method, inits in (('SoftPT', INITS), ('FullWT', None)):
     mean = losses[methods.index(method)]
     rate, init = np.unravel_index(np.nanargmin(mean), mean.shape)
@@ -318,7 +318,7 @@ def test_the_report_shows_and_says_the_best_of_the_grid(gridded):
     assert inits is None or table.loc[method, 'prefix_init'] == inits[init]
     regrets = results.sequence_regret(dataset, method, 'random_coins', 4)
     stored = results.select(
-      dataset.sequence_regret, method=method, eval_task='random_coins'
+      dataset.sequence_regret, tuner=method, eval_task='random_coins'
     ).sel(report_step=4, reference='oracle', estimator='paired')
     np.testing.assert_array_equal(regrets, stored[0, rate, init])
   assert table.loc['StatePT', 'prefix_init'] == 'uniform'
@@ -381,7 +381,7 @@ def test_untrained_networks_are_a_setting():
   dataset = run_lib.run(config)
   assert 'pretraining_loss' not in dataset
   assert np.isfinite(
-    results.select(dataset.cumulative_regret, method='SoftPT')
+    results.select(dataset.cumulative_regret, tuner='SoftPT')
   ).all()
 
 
@@ -485,7 +485,7 @@ def test_dice_and_a_user_s_own_method():
     config.tuning.methods = ('NoTuning', 'HardPT', 'BayesStatePT')
   dataset = run_lib.run(config)
   for method in ('HardPT', 'BayesStatePT'):
-    regrets = results.select(dataset.cumulative_regret, method=method)
+    regrets = results.select(dataset.cumulative_regret, tuner=method)
     assert regrets.notnull().all()
   assert dataset.sizes['candidate'] == 9
 
@@ -605,10 +605,10 @@ def test_a_rate_at_which_runs_overflow_is_marked_and_named(tmp_path, capsys):
     }
   )
   dataset = run_lib.run(config, tmp_path / 'run')
-  stopped = results.select(dataset.stopped, method='FullWT').squeeze().values
+  stopped = results.select(dataset.stopped, tuner='FullWT').squeeze().values
   assert np.isnan(stopped[0]).all() and (stopped[1] >= 2).all()
   said = capsys.readouterr().err
-  losses = results.select(dataset.tuning_loss, method='FullWT').squeeze()
+  losses = results.select(dataset.tuning_loss, tuner='FullWT').squeeze()
   for run in range(2):
     step = int(stopped[1, run])
     assert not np.isfinite(losses.values[1, run, step - 1 :]).any()
@@ -624,8 +624,8 @@ def test_a_rate_at_which_runs_overflow_is_marked_and_named(tmp_path, capsys):
   expected = run_lib.run(alone)
   for name in ('tuning_loss', 'sequence_regret'):
     np.testing.assert_array_equal(
-      results.select(dataset[name], method='FullWT').isel(learning_rate=0),
-      results.select(expected[name], method='FullWT').isel(learning_rate=0),
+      results.select(dataset[name], tuner='FullWT').isel(learning_rate=0),
+      results.select(expected[name], tuner='FullWT').isel(learning_rate=0),
     )
   table = summary.table(dataset)
   assert 'stopped' in table and 'nan' not in table

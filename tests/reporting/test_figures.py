@@ -61,7 +61,7 @@ def _put_regrets(builder, rng, method, seed, runs):
     now = luck * scale * (rate[0] / (step + 1) + rate[1])
     if (method, task) == INFINITE:
       now[..., 30:] = np.inf
-    at = {'method': method, 'pretrain_seed': seed, 'eval_task': task}
+    at = {'tuner': method, 'pretrain_seed': seed, 'eval_task': task}
     at |= SETTINGS
     builder.put('instantaneous_regret', now, **at)
     builder.put('cumulative_regret', now.cumsum(-1), **at)
@@ -73,7 +73,7 @@ def _put_losses(builder, rng, method, seed):
   start, end = RATES[method][1][1], RATES[method][0][0]
   loss = 25.02 + 10 * end + (2 + 9 * start) / (1 + update / 20)
   noise = rng.normal(size=(REPETITIONS, UPDATES)) * 0.24
-  at = {'method': method, 'pretrain_seed': seed, **SETTINGS}
+  at = {'tuner': method, 'pretrain_seed': seed, **SETTINGS}
   builder.put('tuning_loss', loss + noise, **at)
 
 
@@ -84,7 +84,7 @@ def _put_candidates(builder, rng, method, seed, runs):
     loss = loss + 0.08 * rng.normal(size=64)
     loss[ones == 0] = np.inf
   noise = 0.03 * rng.normal(size=(runs, 64))
-  at = {'method': method, 'pretrain_seed': seed, 'candidate': PREFIXES}
+  at = {'tuner': method, 'pretrain_seed': seed, 'candidate': PREFIXES}
   builder.put('candidate_loss', loss + noise, **at)
 
 
@@ -92,7 +92,7 @@ def _dataset(updates=UPDATES, candidates=PREFIXES, seed=0):
   rng = np.random.default_rng(seed)
   builder = results.Builder(
     {
-      'method': list(RATES),
+      'tuner': list(RATES),
       'pretrain_seed': range(SEEDS),
       'learning_rate': [5e-3],
       'prefix_init': ['normal'],
@@ -144,7 +144,7 @@ def written(dataset, tmp_path_factory):
 
 def _runs(dataset, variable, method, task=None):
   """Returns [runs, X] of what was run, by hand."""
-  index = [dataset.method.values.tolist().index(method)]
+  index = [dataset.tuner.values.tolist().index(method)]
   values = dataset[variable].values.astype(np.float64)[index[0]]
   if variable != 'candidate_loss':
     values = values[:, 0, 0]  # A grid of one position.
@@ -304,7 +304,7 @@ def test_an_infinite_curve_is_marked_where_it_leaves(dataset):
 
 def test_a_curve_that_is_infinite_from_the_start_can_be_drawn(dataset):
   dataset = dataset.copy(deep=True)
-  at = {'method': 'HardPT', 'eval_task': 'two_coin_mixture'}
+  at = {'tuner': 'HardPT', 'eval_task': 'two_coin_mixture'}
   dataset.cumulative_regret.loc[at] = np.inf
   figure = figures.regret_curves(dataset, 'cumulative_regret')
   _render(figure)
@@ -313,7 +313,7 @@ def test_a_curve_that_is_infinite_from_the_start_can_be_drawn(dataset):
 
 def test_a_run_that_turned_nan_counts_as_infinite(dataset):
   dataset = dataset.copy(deep=True)
-  at = {'method': 'SoftPT', 'eval_task': 'single_coin'}
+  at = {'tuner': 'SoftPT', 'eval_task': 'single_coin'}
   for repetition in range(REPETITIONS):
     at['repetition'] = repetition
     at['step'] = slice(61, None)
@@ -441,7 +441,7 @@ def test_ranking_of_two_lengths_and_many_tokens():
   loss = np.full((2, 1, 2, 272), np.nan)
   loss[0, :, :, :16] = np.arange(16)
   loss[1, :, :, 16:] = np.random.default_rng(0).random((2, 256))
-  coords = {'method': ['PreBayesPT', 'HardPT'], 'candidate': short + long}
+  coords = {'tuner': ['PreBayesPT', 'HardPT'], 'candidate': short + long}
   dims = results.VARIABLES['candidate_loss'][0]
   ran = np.ones((2, 1, 2, 1))
   dataset = xr.Dataset(

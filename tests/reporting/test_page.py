@@ -56,7 +56,7 @@ def dataset(seed=0, rates=(5e-3,)):
   rng = np.random.default_rng(seed)
   builder = results.Builder(
     {
-      'method': METHODS,
+      'tuner': METHODS,
       'pretrain_seed': range(2),
       'learning_rate': rates,
       'prefix_init': ['normal'],
@@ -94,7 +94,7 @@ def dataset(seed=0, rates=(5e-3,)):
         if network:
           loss = np.ones((len(rates), 1, REPETITIONS, 10))
           loss[-1] = 0.5  # The last is the best.
-          builder.put('tuning_loss', loss, method=method, pretrain_seed=seed)
+          builder.put('tuning_loss', loss, tuner=method, pretrain_seed=seed)
   return builder.build(
     {
       'target': TASKS[0],
@@ -285,7 +285,7 @@ def test_curves_are_those_of_the_results(collection, page):
 
 def _check_curve(chosen, quantity, task, method, curve):
   labels = {
-    'method': method,
+    'tuner': method,
     'eval_task': task,
     'reference': 'oracle',
     'estimator': 'paired',
@@ -327,7 +327,7 @@ def test_numbers_are_short_and_valid_json():
 
 
 def test_tables_are_those_of_the_summary(collection, page):
-  tables = page.table('method', 'single_coin (target)')
+  tables = page.table('tuner', 'single_coin (target)')
   assert len(tables) == 4
   frames = [
     summary.summarize(results.load(collection / name))
@@ -343,7 +343,7 @@ def test_tables_are_those_of_the_summary(collection, page):
     shown = 0
     for row in frame.itertuples():
       title = row.eval_task + ' (target)' * (row.eval_task == TASKS[0])
-      cell = page.cell(table, row.method, title)
+      cell = page.cell(table, row.tuner, title)
       first = row.median if row.runs > 1 else row.mean
       assert cell.split()[0] == f'{first:.3f}'.replace('inf', '∞')
       if row.runs > 1 and np.isfinite(row.median):
@@ -452,7 +452,7 @@ def test_settings_and_what_differs(page):
   first, _ = page.table('field')
   assert ['single_coin', 'categorical(probabilities=(0.2, 0.8))'] in first
   assert ['device', '<cpu>'] in first
-  (legend,) = page.table('method', 'what is tuned, or what it is')
+  (legend,) = page.table('tuner', 'what is tuned, or what it is')
   assert [NASTY, 'biases()'] in legend
 
 

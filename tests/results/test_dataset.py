@@ -1,12 +1,16 @@
 """The results file and its summaries, on made-up numbers."""
 
+import inspect
+
 import numpy as np
 import pytest
 from scipy import stats
+import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting import regret
 from bayes_prompting import results
+from bayes_prompting.dynamics import study
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.results import summary
 
@@ -23,7 +27,7 @@ LOSSES = np.arange(9.0).reshape(3, 3)
 
 def coords(**kwargs):
   return {
-    'method': ['Oracle', 'TargetBayes', 'EvalBayes', 'NoTuning', 'SoftPT'],
+    'tuner': ['Oracle', 'TargetBayes', 'EvalBayes', 'NoTuning', 'SoftPT'],
     'pretrain_seed': range(NUM_SEEDS),
     'learning_rate': [1e-3],
     'prefix_init': ['normal'],
@@ -74,12 +78,12 @@ def dataset(found):
     for task in ('home', 'away'):
       builder.put_regrets(method, seed, task, regrets)
   builder.put(
-    'tuning_loss', LOSSES[None, None], method='SoftPT', pretrain_seed=1
+    'tuning_loss', LOSSES[None, None], tuner='SoftPT', pretrain_seed=1
   )
   builder.put(
     'candidate_loss',
     [[4.0, 3.0]],
-    method='SoftPT',
+    tuner='SoftPT',
     pretrain_seed=0,
     candidate=['11', '01'],
   )
@@ -87,7 +91,7 @@ def dataset(found):
 
 
 def test_what_was_put_is_where_its_labels_say(dataset, found):
-  cell = {'method': 'SoftPT', 'pretrain_seed': 1, 'eval_task': 'away'}
+  cell = {'tuner': 'SoftPT', 'pretrain_seed': 1, 'eval_task': 'away'}
   at = results.select(dataset, reference='bayes', estimator='exact', **cell)
   expected = found['SoftPT', 1].cumulative[:, :, :, 1, 1]
   np.testing.assert_array_equal(at.cumulative_regret, expected)
@@ -95,23 +99,23 @@ def test_what_was_put_is_where_its_labels_say(dataset, found):
     at.sequence_regret.sel(report_step=5),
     found['SoftPT', 1].sequences[:, :, :, 1, 1, 1],
   )
-  losses = results.select(dataset.tuning_loss, method='SoftPT')
+  losses = results.select(dataset.tuning_loss, tuner='SoftPT')
   np.testing.assert_array_equal(losses[1, 0, 0], LOSSES)
-  ranking = results.select(dataset.candidate_loss, method='SoftPT')[0, 0]
+  ranking = results.select(dataset.candidate_loss, tuner='SoftPT')[0, 0]
   np.testing.assert_array_equal(ranking, [np.nan, 3.0, np.nan, 4.0])
 
 
 def test_what_was_not_run_is_nan(dataset):
-  untuned = results.select(dataset.cumulative_regret, method='NoTuning')
+  untuned = results.select(dataset.cumulative_regret, tuner='NoTuning')
   assert untuned.isel(repetition=0).notnull().all()
   assert untuned.isel(repetition=[1, 2]).isnull().all()
-  bayes = results.select(dataset.cumulative_regret, method='EvalBayes')
+  bayes = results.select(dataset.cumulative_regret, tuner='EvalBayes')
   assert bayes.isnull().all()
 
 
 def test_dimensions_and_schema(dataset):
   assert dataset.cumulative_regret.dims == (
-    'method',
+    'tuner',
     'pretrain_seed',
     'learning_rate',
     'prefix_init',
@@ -123,6 +127,36 @@ def test_dimensions_and_schema(dataset):
   )
   assert dataset.attrs['schema_version'] == results.SCHEMA_VERSION
   assert dataset.cumulative_regret.attrs['units'] == 'nats'
+
+
+# What takes labels or sizes by the name of a dimension, beside arguments of its
+# own, and what takes the name of a dimension.
+BY_DIMENSION = (
+  *('sel', 'isel', 'interp', 'reindex', 'drop_sel', 'head', 'tail', 'thin'),
+  *('shift', 'roll', 'pad', 'rolling', 'coarsen', 'expand_dims'),
+  *('assign_coords', 'mean', 'sum', 'std', 'median', 'quantile'),
+)
+
+
+@pytest.mark.parametrize('variables', [results.VARIABLES, study.VARIABLES])
+@pytest.mark.parametrize('kind', [xr.Dataset, xr.DataArray])
+def test_no_dimension_is_an_argument_of_xarray(variables, kind):
+  # `sel(method='SoftPT')` would choose a fill method, and keep everything.
+  dimensions = {dim for about in variables.values() for dim in about[0]}
+  for name in BY_DIMENSION:
+    arguments = inspect.signature(getattr(kind, name)).parameters
+    assert not dimensions & set(arguments), name
+  # So that each is an attribute, too: `dataset.tuner`.
+  assert not any(hasattr(kind, dim) for dim in dimensions)
+
+
+def test_select_by_keyword_is_that_of_xarray(dataset):
+  by_name = dataset.cumulative_regret.sel(tuner='SoftPT', eval_task='home')
+  assert 'tuner' not in by_name.dims
+  xr.testing.assert_identical(
+    by_name,
+    results.select(dataset.cumulative_regret, tuner='SoftPT', eval_task='home'),
+  )
 
 
 def test_empty_dimensions_are_left_out():
@@ -168,7 +202,7 @@ def test_summary_is_over_repetitions_and_sequences_as_it_says(dataset, found):
   np.testing.assert_allclose(row[['q25', 'median', 'q75']].tolist(), quartiles)
   # Methods that ran, times tasks, report steps, references and estimators.
   assert len(table) == 3 * 2 * 2 * 2 * 3
-  assert 'EvalBayes' not in set(table.method)
+  assert 'EvalBayes' not in set(table.tuner)
 
 
 def test_comparison_is_on_the_same_sequences(dataset, found):
@@ -210,15 +244,15 @@ def test_a_run_that_turned_nan_is_not_dropped(found):
 @pytest.mark.parametrize(
   ('kwargs', 'field'),
   [
-    ({'method': 'SoftPTT'}, 'did you mean SoftPT'),
+    ({'tuner': 'SoftPTT'}, 'did you mean SoftPT'),
     ({'eval_task': 'abroad'}, 'eval_task'),
     ({'step': 3}, r'step.*\[2, 5\].*3'),
     ({'estimator': 'best'}, 'estimator'),
-    ({'method': 'EvalBayes'}, 'not run'),
+    ({'tuner': 'EvalBayes'}, 'not run'),
   ],
 )
 def test_unknown_names_are_refused(dataset, kwargs, field):
-  args = {'method': 'SoftPT', 'eval_task': 'home', 'step': 2, **kwargs}
+  args = {'tuner': 'SoftPT', 'eval_task': 'home', 'step': 2, **kwargs}
   with pytest.raises(errors.UserError, match=field):
     results.sequence_regret(dataset, **args)
 

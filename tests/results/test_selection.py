@@ -24,7 +24,7 @@ def made_up(losses, methods=METHODS, own_init='uniform'):
   """
   builder = results.Builder(
     {
-      'method': methods,
+      'tuner': methods,
       'pretrain_seed': range(SEEDS),
       'learning_rate': RATES,
       'prefix_init': INITS,
@@ -46,7 +46,7 @@ def made_up(losses, methods=METHODS, own_init='uniform'):
     # Early updates say the contrary of the last two.
     curve = np.where(np.arange(UPDATES) < UPDATES - 2, -100.0, 1.0)
     for seed in range(SEEDS):
-      at = {'method': method, 'pretrain_seed': seed}
+      at = {'tuner': method, 'pretrain_seed': seed}
       each = final[..., None] + runs
       if method in losses:
         builder.put('tuning_loss', each[..., None] * curve, **at)
@@ -87,7 +87,7 @@ def test_the_best_has_the_smallest_final_tuning_loss_of_all_runs():
 @pytest.mark.parametrize('lost', [np.nan, np.inf, -np.inf])
 def test_one_run_that_diverged_ranks_its_settings_last(lost):
   dataset = made_up(LOSSES)
-  at = {'method': 'SoftPT', 'learning_rate': 1e-2, 'prefix_init': 'normal'}
+  at = {'tuner': 'SoftPT', 'learning_rate': 1e-2, 'prefix_init': 'normal'}
   at |= {'pretrain_seed': 1, 'repetition': 2, 'tuning_step': UPDATES}
   dataset.tuning_loss.loc[at] = lost
   assert selection.best(dataset)['SoftPT'].index == (1, 1)
@@ -114,10 +114,10 @@ def test_a_report_shows_the_chosen_though_others_have_less_regret():
   chosen = selection.choose(dataset)
   assert not set(selection.AXES) & set(chosen.dims)
   assert selection.choose(chosen) is chosen
-  assert chosen.learning_rate.sel({'method': 'SoftPT'}) == 1e-2
+  assert chosen.learning_rate.sel(tuner='SoftPT') == 1e-2
   table = summary.summarize(dataset)
   assert table.equals(summary.summarize(chosen))
-  rows = table.set_index('method')
+  rows = table.set_index('tuner')
   for method, loss, rate, init in (
     ('SoftPT', 1.0, 1e-2, 'normal'),
     ('FullWT', 0.25, 1e-3, ''),
@@ -151,7 +151,7 @@ def test_a_part_of_the_grid_is_a_grid():
   assert selection.best(selection.whole(part))['SoftPT'].index == (0, 1)
   runs = results.sequence_regret(part, 'SoftPT', 'home', 2)
   np.testing.assert_allclose(runs.mean(), 7 - 2.5)
-  rows = summary.summarize(part).set_index('method')
+  rows = summary.summarize(part).set_index('tuner')
   assert (rows.loc['SoftPT', 'learning_rate'] == 1e-1).all()
   assert (rows.loc['SoftPT', 'prefix_init'] == 'zeros').all()
   # What was chosen has no others to ask for.

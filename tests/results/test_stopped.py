@@ -78,7 +78,7 @@ def made_up(stops=(), networks=()):
   rng = np.random.default_rng(0)
   builder = results.Builder(
     {
-      'method': METHODS,
+      'tuner': METHODS,
       'pretrain_seed': range(SEEDS),
       'learning_rate': RATES,
       'prefix_init': ['normal'],
@@ -102,7 +102,7 @@ def made_up(stops=(), networks=()):
   for method in METHODS:
     seeds, rates, runs = shape(method)
     for seed in range(seeds):
-      at = {'method': method, 'pretrain_seed': seed}
+      at = {'tuner': method, 'pretrain_seed': seed}
       wild = np.ones((rates, 1, runs))
       losses = rng.random((rates, 1, runs, UPDATES))
       losses[1:] += 5  # The first rate is the best.
@@ -203,7 +203,7 @@ def test_losses_alone_say_what_was_stopped_and_when():
 
 def test_what_was_stopped_is_in_the_file_and_so_is_what_it_left(tmp_path):
   dataset = made_up(*STOPS['network'])
-  soft = results.select(dataset.stopped, method='SoftPT')
+  soft = results.select(dataset.stopped, tuner='SoftPT')
   assert soft.notnull().sum() == 1 and soft.values[0, 0, 0, 3] == 7
   np.testing.assert_array_equal(
     dataset.pretraining_stopped, [np.nan, 4, np.nan]
@@ -218,7 +218,7 @@ def test_exact_bayes_counts_whatever_becomes_of_networks():
   counted = stopped.counted(dataset)
   assert counted.dims == dataset.judged.dims
   for method in METHODS:
-    here = results.select(counted, method=method).any()
+    here = results.select(counted, tuner=method).any()
     assert here == (method in METHODS[:4])
   assert set(stopped.left_out(dataset)) == set(METHODS[4:])
 
@@ -228,10 +228,10 @@ def test_statistics_are_those_without_what_was_stopped(pair):
   ours, others = summary.summarize(dataset), summary.summarize(without)
   left = stopped.left_out(dataset)
   gone = ours[ours.runs == 0]
-  assert set(gone.method) == {m for m, x in left.items() if x.runs == x.of}
+  assert set(gone.tuner) == {m for m, x in left.items() if x.runs == x.of}
   assert gone[['median', 'q25', 'q75', 'mean']].isna().values.all()
   assert (others.stopped == 0).all()
-  counts = ours.groupby('method').stopped.max()
+  counts = ours.groupby('tuner').stopped.max()
   assert {m: n for m, n in counts.items() if n} == {
     method: runs for method, (runs, _) in left.items()
   }
@@ -245,7 +245,7 @@ def test_statistics_are_those_without_what_was_stopped(pair):
   equal(method_losses.losses(dataset)[:3], method_losses.losses(without)[:3])
   equal(common.read(dataset).losses, common.read(without).losses)
   equal(rankings.read(dataset)[:5], rankings.read(without)[:5])
-  for method in set(METHODS) - set(gone.method):
+  for method in set(METHODS) - set(gone.tuner):
     args = (method, 'home', 2)
     equal(
       results.sequence_regret(dataset, *args),
@@ -316,18 +316,18 @@ def test_tables_name_what_they_leave_out_and_the_update():
 
 def test_a_regret_that_is_nan_for_no_known_reason_is_not_hidden():
   dataset = made_up()
-  at = {'method': 'HardPT', 'pretrain_seed': 0, 'repetition': 1}
+  at = {'tuner': 'HardPT', 'pretrain_seed': 0, 'repetition': 1}
   dataset.sequence_regret.loc[at] = np.nan
   table = summary.summarize(dataset)
   wrong = table[table['mean'].isna()]
-  assert set(wrong.method) == {'HardPT'} and (wrong.runs == SEEDS * RUNS).all()
+  assert set(wrong.tuner) == {'HardPT'} and (wrong.runs == SEEDS * RUNS).all()
   text = summary.table(dataset)
   assert 'HardPT: regrets are not numbers' in text and 'nan' in text
 
 
 def test_when_nothing_is_left_it_is_said_why():
   dataset = made_up(*STOPS['all'])
-  with pytest.raises(errors.UserError, match='method: .*SoftPT.*all were stop'):
+  with pytest.raises(errors.UserError, match='tuner: .*SoftPT.*all were stop'):
     results.sequence_regret(dataset, 'SoftPT', 'home', 2)
   with pytest.raises(errors.UserError, match='no network counts'):
     rankings.read(made_up([], [(seed, 1) for seed in range(SEEDS)]))
@@ -449,10 +449,10 @@ def finished(tmp_path_factory):
 def test_a_run_says_what_diverged_from_end_to_end(finished):
   path, dataset = finished
   assert dataset.pretraining_stopped.values.tolist()[1] == 3
-  soft = results.select(dataset.stopped, method='SoftPT').squeeze()
+  soft = results.select(dataset.stopped, tuner='SoftPT').squeeze()
   np.testing.assert_array_equal(soft, [[2, np.nan]] * 2)
-  table = pd.read_csv(path / 'summary.csv').set_index('method')
-  counts = table[['runs', 'stopped']].groupby('method').max()
+  table = pd.read_csv(path / 'summary.csv').set_index('tuner')
+  counts = table[['runs', 'stopped']].groupby('tuner').max()
   assert counts.loc['SoftPT'].tolist() == [1, 3]
   assert counts.loc['NoTuning'].tolist() == [1, 1]
   assert counts.loc['PreBayes'].tolist() == [1, 0]
@@ -470,9 +470,9 @@ def test_dynamics_are_of_what_counts(finished):
   path, _ = finished
   found = study.study(path, num_sequences=4, num_sources=4)
   ran = found.alpha.notnull().all('token')
-  soft = ran.sel({'method': 'SoftPT'}).transpose('pretrain_seed', 'repetition')
+  soft = ran.sel(tuner='SoftPT').transpose('pretrain_seed', 'repetition')
   assert soft.values.tolist() == [[False, True], [False, False]]
-  assert ran.sel({'method': 'PreBayes'}).values[0].any()
+  assert ran.sel(tuner='PreBayes').values[0].any()
   assert 'SoftPT' in found.attrs['left_out']
 
 
@@ -495,7 +495,7 @@ def test_a_target_out_of_support_is_infinite_and_no_fault(tmp_path):
     warnings.simplefilter('default', DeprecationWarning)
     dataset = run_lib.run(config)
     text = summary.table(dataset)
-    table = summary.summarize(dataset).set_index('method')
+    table = summary.summarize(dataset).set_index('tuner')
     drawn = [
       figures.regret_curves(dataset, 'cumulative_regret'),
       figures.regret_bars(dataset, int(dataset.report_step[0])),

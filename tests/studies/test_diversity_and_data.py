@@ -185,7 +185,7 @@ def test_what_is_read_is_in_the_results(folder):
   for task, by_method in found.losses.items():
     for method, values in by_method.items():
       held = dataset.cumulative_regret.sel(
-        labels | {'eval_task': task, 'method': method}
+        labels | {'eval_task': task, 'tuner': method}
       ).values
       np.testing.assert_array_equal(values, held[~np.isnan(held)])
   # Bayes of a task loses nothing to itself.

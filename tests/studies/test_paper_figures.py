@@ -83,7 +83,7 @@ def test_prefix_lengths_are_drawn_against_their_length():
 @pytest.fixture
 def dataset():
   coords = {
-    'method': METHODS,
+    'tuner': METHODS,
     'pretrain_seed': range(2),
     'learning_rate': [1e-3],
     'prefix_init': ['normal'],
@@ -101,7 +101,7 @@ def dataset():
   builder = results.Builder(coords)
   for method, seeds, runs in (('TargetBayes', 1, 1), ('SoftPT', 2, 2)):
     for seed in range(seeds):
-      at = {'method': method, 'pretrain_seed': seed, 'eval_task': 'home'}
+      at = {'tuner': method, 'pretrain_seed': seed, 'eval_task': 'home'}
       at |= {'learning_rate': 1e-3, 'prefix_init': 'normal'}
       values = np.full((runs, 2, 3, 3), 99.0)
       found = np.array([[1, 2, 3], [1, 4, np.nan]])[:runs] * (1 + seed)

@@ -121,7 +121,7 @@ def dataset(target=('categorical', {'probabilities': (0.2, 0.8)}), **changes):
   """A made-up results file with the four prefixes of two tokens."""
   labels = ['00', '01', '10', '11']
   coords = {
-    'method': ('PreBayes', 'PreBayesPT', 'NoTuning', 'HardPT'),
+    'tuner': ('PreBayes', 'PreBayesPT', 'NoTuning', 'HardPT'),
     'pretrain_seed': range(2),
     'learning_rate': [1e-3],
     'prefix_init': ['normal'],
@@ -148,7 +148,7 @@ def dataset(target=('categorical', {'probabilities': (0.2, 0.8)}), **changes):
   }
   for method, seeds in found.items():
     for seed, (regret, losses) in enumerate(seeds):
-      at = {'method': method, 'pretrain_seed': seed}
+      at = {'tuner': method, 'pretrain_seed': seed}
       if losses is not None:
         builder.put('candidate_loss', losses, candidate=labels, **at)
       at |= {'eval_task': 'home', 'learning_rate': 1e-3}
@@ -206,6 +206,6 @@ def test_a_dataset_without_a_search_is_refused():
   without = dataset().drop_vars('candidate_loss')
   with pytest.raises(errors.UserError, match='nothing was searched'):
     rankings.read(without)
-  some = dataset().isel(method=slice(0, 3))
+  some = dataset().isel(tuner=slice(0, 3))
   with pytest.raises(errors.UserError, match='HardPT'):
     rankings.read(some)

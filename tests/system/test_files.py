@@ -74,7 +74,7 @@ def refusal(*said):
 @functools.cache
 def dataset():
   coords = {
-    'method': ['Oracle', 'TargetBayes', 'EvalBayes', 'NoTuning', 'SoftPT'],
+    'tuner': ['Oracle', 'TargetBayes', 'EvalBayes', 'NoTuning', 'SoftPT'],
     'pretrain_seed': [0],
     'learning_rate': [1e-3],
     'prefix_init': ['normal'],

@@ -106,7 +106,7 @@ def read(dataset: xr.Dataset) -> Rankings:
   if not style.holds(dataset, 'candidate_loss'):
     raise errors.UserError('dataset: has no candidates, nothing was searched')
   for method in (*BAYES, *NETWORK):
-    checks.one_of('dataset.method', method, dataset.method.values.tolist())
+    checks.one_of('dataset.tuner', method, dataset.tuner.values.tolist())
   labels = dataset.candidate.values.tolist()
   config, target = json.loads(dataset.attrs['config']), dataset.attrs['target']
   prefixes = np.array([_tokens(label) for label in labels])
@@ -139,11 +139,11 @@ def _scores(dataset, searched, untuned):
   regret = dataset.cumulative_regret.sel(labels).isel(
     learning_rate=0, prefix_init=0
   )
-  candidates = results.select(dataset.candidate_loss, method=searched)
-  of_best = results.select(regret, method=searched).values
-  of_none = results.select(regret, method=untuned).values
+  candidates = results.select(dataset.candidate_loss, tuner=searched)
+  of_best = results.select(regret, tuner=searched).values
+  of_none = results.select(regret, tuner=untuned).values
   counted = results.select(
-    stopped.counted(dataset), method=searched, eval_task=labels['eval_task']
+    stopped.counted(dataset), tuner=searched, eval_task=labels['eval_task']
   )
   counted = counted.isel(learning_rate=0, prefix_init=0).values
   for seed, losses in enumerate(candidates.values.astype(np.float64)):
