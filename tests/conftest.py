@@ -10,6 +10,7 @@ import os
 
 import hypothesis
 import jax
+from matplotlib import mathtext
 import pytest
 
 from bayes_prompting import errors
@@ -91,6 +92,18 @@ def _figures_of_a_run(request):
   with pytest.MonkeyPatch.context() as patch:
     if not getattr(request.module, 'DRAWS', False):
       patch.setattr(figures, 'make_all', lambda dataset, folder: [])
+    yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _no_mathematics():
+  """No figure reads any text as mathematics, for a name would be read too."""
+
+  def fail(self, text, *unused):
+    raise AssertionError(f'{text!r} is read as mathematics')
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(mathtext.MathTextParser, 'parse', fail)
     yield
 
 

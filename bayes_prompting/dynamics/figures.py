@@ -203,7 +203,7 @@ def _scale_strength(ax):
     ax.xaxis.set_major_locator(mpl_ticker.LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(mpl_ticker.StrMethodFormatter('{x:g}'))
   ax.xaxis.set_minor_locator(mpl_ticker.NullLocator())
-  ax.set_xlabel('strength $|\\alpha|$')
+  ax.set_xlabel('strength |α|')
 
 
 def _scale_misfit(ax, dataset):
@@ -234,7 +234,8 @@ def _means(ax, alpha, y, hollow, color):
     _marks(ax, mean[:, 0], y, hollow, color)
     return
   for token, values in enumerate(mean.T):
-    ax.plot(values, y, marker=f'${token}$', ms=5, ls='', color=color, mew=0.3)
+    marker = style.glyph(f'{token}')
+    ax.plot(values, y, marker=marker, ms=5, ls='', color=color, mew=0.3)
 
 
 def _short(value, decimals):
@@ -315,7 +316,7 @@ def prefix_rows(dataset: xr.Dataset) -> mpl_figure.Figure:
   norms = dataset.token_norm.values.ravel()
   axes[0].axhspan(norms.min(), norms.max(), color=_PALE, lw=0, zorder=0)
   _nearest_tokens(axes[2], dataset, looks)
-  handles = axes[0].get_legend_handles_labels()[0]
+  handles = style.handles(axes[0])
   tokens = mpl_lines.Line2D([], [], color=_PALE, lw=5, label='norms of tokens')
   style.legend(figure, [*handles, tokens])
   style.footnote(figure, dataset.attrs.get('left_out', ''))

@@ -57,9 +57,7 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
     'loss (nats per sequence),\nrunning median (±10% of updates)'
   )
   handles = [
-    line
-    for ax in axes[: 1 + pretrained]
-    for line in ax.get_legend_handles_labels()[0]
+    line for ax in axes[: 1 + pretrained] for line in style.handles(ax)
   ]
   left_out = stopped.left_out(dataset)
   if left_out or dataset.pretraining_stopped.notnull().any():

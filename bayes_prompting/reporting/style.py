@@ -1,15 +1,26 @@
-"""What figures share: the looks of methods, medians with bands, panels."""
+"""What figures share: the looks of methods, medians with bands, panels.
+
+Figures are made and drawn under a style of our own, which takes nothing from
+the user's matplotlibrc. Their text is never read as mathematics: a name is a
+name, whatever is in it.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
+import functools
 import io
 import math
 import os
 import pathlib
+import re
 import textwrap
 import zlib
 
 import matplotlib
+from matplotlib import artist as mpl_artist
 from matplotlib import figure as mpl_figure
+from matplotlib import path as mpl_path
+from matplotlib import textpath as mpl_textpath
+from matplotlib import ticker as mpl_ticker
 import numpy as np
 
 from bayes_prompting.results import stopped
@@ -46,10 +57,21 @@ _FURTHER = [  # For a user's own methods.
   for color in ('#cc79a7', '#882255', '#7b4fb5', '#d64b8f')
 ]
 FONT = 7
-INFINITY = r'$\infty$'
+INFINITY = '∞'
 STOPPED = {'marker': 'x', 'linestyle': '', 'ms': 4, 'zorder': 5}
+# What is the process's, not a figure's.
+_NOT_STYLE = (
+  *('backend', 'date.epoch', 'docstring', 'interactive', 'savefig.directory'),
+  *('timezone', 'tk', 'toolbar', 'webagg'),
+)
+_DEFAULTS = {
+  name: value
+  for name, value in matplotlib.rcParamsDefault.items()
+  if not name.startswith(_NOT_STYLE)
+}
 styled = matplotlib.rc_context(
   {
+    **_DEFAULTS,
     'font.size': FONT,
     'axes.labelsize': 8,
     'axes.titlesize': 8,
@@ -63,8 +85,61 @@ styled = matplotlib.rc_context(
     'lines.markersize': 3.5,
     'hatch.linewidth': 0.8,
     'pdf.fonttype': 42,  # Text stays text.
+    # A task may be called `cost$_$`. Nothing of ours needs mathtext.
+    'text.parse_math': False,
   }
 )
+
+
+class Figure(mpl_figure.Figure):
+  """A figure that is drawn in our style, by whomever and wherever."""
+
+  @mpl_artist.allow_rasterization
+  @styled
+  def draw(self, renderer):
+    """Draws the figure, see `matplotlib.figure.Figure.draw`."""
+    for ax in self.axes:
+      for axis in (ax.xaxis, ax.yaxis):
+        _without_mathtext(axis)
+    super().draw(renderer)
+
+
+def _without_mathtext(axis):
+  """Has the ticks of a log axis written as plain text."""
+  for put, formatter in (
+    (axis.set_major_formatter, axis.get_major_formatter()),
+    (axis.set_minor_formatter, axis.get_minor_formatter()),
+  ):
+    if type(formatter) is mpl_ticker.LogFormatterSciNotation:
+      put(_PlainLogFormatter(formatter))
+
+
+class _PlainLogFormatter(mpl_ticker.LogFormatterSciNotation):
+  """Names the ticks that Matplotlib would name, as 0.01 or 10⁻⁶."""
+
+  def __init__(self, formatter):
+    vars(self).update(vars(formatter))
+
+  def __call__(self, x, pos=None):
+    if not super().__call__(x, pos):
+      return ''
+    exponent = math.log10(abs(x)) if x else 0.0
+    if -5 < exponent < 4 or not exponent.is_integer():
+      return f'{x:g}'
+    power = f'{exponent:.0f}'.translate(_SUPERSCRIPT)
+    return f'{"-" if x < 0 else ""}10{power}'
+
+
+_SUPERSCRIPT = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
+
+
+@functools.cache
+def glyph(text: str) -> mpl_path.Path:
+  """Returns a marker that is a character, or a few."""
+  outline = mpl_textpath.TextPath((0, 0), text, usetex=False)
+  box = outline.get_extents()
+  center = (box.min + box.max) / 2
+  return mpl_path.Path(outline.vertices - center, outline.codes)
 
 
 def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
@@ -169,7 +244,7 @@ def panels(count, height=2.6, columns=3, **kwargs):
   columns = min(count, columns)
   rows = math.ceil(count / columns)
   size = (2.0 * columns + 1.6 + 0.8 * (columns == 1), height * rows)
-  figure = mpl_figure.Figure(figsize=size, layout='constrained')
+  figure = Figure(figsize=size, layout='constrained')
   axes = figure.subplots(rows, columns, squeeze=False, **kwargs).ravel()
   for ax in axes[count:]:
     ax.remove()
@@ -183,6 +258,13 @@ def legend(figure, handles):
   need = 0.145 * len(handles) + 0.2
   figure.set_figheight(max(figure.get_figheight(), need))
   figure.legend(handles=handles, loc='outside right center')
+
+
+def handles(ax):
+  """Returns the lines of a panel that have a label."""
+  # Matplotlib's own way leaves out what a user has called `_mine`; but its own
+  # labels, of lines without one, are `_child0` and so on.
+  return [x for x in ax.lines if not re.fullmatch(r'_child\d+', x.get_label())]
 
 
 def legend_below(figure, handles):
@@ -255,8 +337,9 @@ def curve(ax, x, quartiles, label, look, every=0.15):
   high, band = np.minimum(high, 1e12), {'alpha': 0.15, 'lw': 0}
   ax.fill_between(x, low, high, where=finite, color=color, **band)
   if not finite.all():
-    above = sum(line.get_marker() == INFINITY for line in ax.lines)
-    look = {'color': color, 'marker': INFINITY, 'markersize': 8}
+    infinity = glyph(INFINITY)
+    above = sum(line.get_marker() is infinity for line in ax.lines)
+    look = {'color': color, 'marker': infinity, 'markersize': 8}
     across = ax.get_xaxis_transform()
     ax.plot(x[~finite][0], 0.97 - 0.05 * above, transform=across, **look)
 

@@ -296,7 +296,7 @@ def test_an_infinite_curve_is_marked_where_it_leaves(dataset):
     (i, line.get_xdata()[0], line.get_color())
     for i, ax in enumerate(figure.axes)
     for line in ax.lines
-    if line.get_marker() == r'$\infty$'
+    if line.get_marker() is style.glyph(style.INFINITY)
   ]
   color = style.looks(['HardPT'])['HardPT']['color']
   assert marks == [(1, 31, color)]

@@ -103,9 +103,7 @@ def _overview_legend(steps):
       [], [], label=f'after {steps[1]} steps', mfc='white', **dot
     ),
     mpl_lines.Line2D([], [], label='from mean to mean', lw=0.8, **gray),
-    mpl_lines.Line2D(
-      [], [], label='not run', marker='$-$', linestyle='', **gray
-    ),
+    mpl_lines.Line2D([], [], label='not run', marker='_', linestyle='', **gray),
     mpl_patches.Patch(
       color='#e9f3e9',
       label=f'"reaches": under {paper_claims.REACHES} nats',

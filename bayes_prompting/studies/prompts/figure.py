@@ -86,7 +86,7 @@ def _correlation(run):
   values = table[table.kind == 'bayes'].spearman
   most = rankings.ceiling(run.bayes.mean)
   return (
-    rf'$\rho$ = {values.mean():.2f} ({values.min():.2f} to '
+    f'ρ = {values.mean():.2f} ({values.min():.2f} to '
     f'{values.max():.2f})\nties allow at most {most:.2f}'
   )
 
