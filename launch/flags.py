@@ -26,6 +26,7 @@ from ml_collections import config_flags
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting.system import console
 from bayes_prompting.system import devices
 from bayes_prompting.system import interruption
 
@@ -154,7 +155,7 @@ def define_allow_plugins() -> None:
 def fail(message: object) -> None:
   """Prints one line and leaves with exit code 2."""
   line = ' '.join(str(message).split())
-  print(f'error: {line}', file=sys.stderr)
+  console.say(f'error: {line}', error=True)
   sys.exit(_EXIT_CODE)
 
 
@@ -310,9 +311,10 @@ def path(flag: flags.FlagHolder[str]) -> pathlib.Path:
 
 def show(dataset, workdir: str) -> None:
   """Prints the headline table, and where everything is."""
-  from bayes_prompting.results import summary
+  with console.optional('the table'):
+    from bayes_prompting.results import summary
 
-  print(f'\n{summary.table(dataset)}\n')
+    print(f'\n{summary.table(dataset)}\n')
   print(f'Results  {workdir}/results.nc (all regrets, by step and sequence)')
   print(f'Summary  {workdir}/summary.csv')
   print(f'Figures  {workdir}/figures')
@@ -399,7 +401,7 @@ def run(
       fail(error)
     except KeyboardInterrupt as error:
       more = _how_to_go_on() if resumes else ''
-      print(f'Interrupted{more}.', file=sys.stderr)
+      console.say(f'Interrupted{more}.', error=True)
       _leave(getattr(error, 'code', 130))
     except Exception:
       if _alone():
@@ -416,14 +418,29 @@ def run(
 
 @contextlib.contextmanager
 def quiet_when_closed():
-  """Ends without a word when nobody reads what is printed: `... | head`."""
+  """Lets a script end as it would, whatever becomes of what it prints.
+
+  When nobody reads it (`... | head`) the script ends without a word. Where it
+  cannot be written, one line says so.
+  """
+  stdout = console.Tolerant(sys.stdout)
   try:
-    try:
-      yield
-    finally:
-      sys.stdout.flush()  # Here, not when the interpreter ends.
+    with contextlib.redirect_stdout(stdout):
+      try:
+        yield
+      finally:
+        stdout.flush()  # Here, not when the interpreter ends.
   except BrokenPipeError:
-    # What is left to write goes nowhere; the code is that of SIGPIPE.
+    _write_nowhere()
+    sys.exit(_CLOSED_PIPE)  # The code is that of SIGPIPE.
+  finally:
+    if stdout.error is not None:
+      _write_nowhere()
+      console.warn(f'standard output was not written ({stdout.error})')
+
+
+def _write_nowhere():
+  """Lets go of what is left to write to standard output."""
+  with contextlib.suppress(OSError, ValueError, AttributeError):
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
-    sys.exit(_CLOSED_PIPE)

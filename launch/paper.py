@@ -22,6 +22,8 @@ import sys
 
 from absl import flags
 
+from bayes_prompting.system import console
+
 from . import flags as launch_flags
 
 # Networks, or tunings of each, of which there is memory enough.
@@ -137,7 +139,7 @@ def main(argv):
     runs.export(folder, export)
     print(f'Export   {_EXPORT.value}')
   if failed:
-    print(f'Failed   {", ".join(failed)}', file=sys.stderr)
+    console.say(f'Failed   {", ".join(failed)}', error=True)
     sys.exit(1)
 
 

@@ -34,11 +34,11 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting.dynamics import dirichlet_fit
-from bayes_prompting.dynamics import figures
 from bayes_prompting.dynamics import probe
 from bayes_prompting.experiment import loading
 from bayes_prompting.results import stopped
 from bayes_prompting.storage import workdir
+from bayes_prompting.system import console
 from bayes_prompting.system import locks
 
 SCHEMA_VERSION = 2
@@ -325,7 +325,11 @@ def ensure(
     return load(folder.dynamics)
   dataset = study(folder.path, allow_plugins=allow_plugins)
   with locks.lock(folder.path):
+    with console.optional('figures of dynamics'):
+      # Imported late: Matplotlib may refuse its own settings.
+      from bayes_prompting.dynamics import figures
+
+      figures.make_all(dataset, folder.figures)
     # The file comes last: where it exists, the figures do too.
-    figures.make_all(dataset, folder.figures)
     save(dataset, folder.dynamics)
   return dataset

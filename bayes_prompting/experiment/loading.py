@@ -20,8 +20,8 @@ from bayes_prompting.results import selection
 from bayes_prompting.results import stopped as stopped_lib
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import checkpoints
-from bayes_prompting.storage import resume
 from bayes_prompting.storage import workdir
+from bayes_prompting.system import console
 from bayes_prompting.system import devices
 
 
@@ -54,7 +54,7 @@ def load(
     record.get('numerics'), fingerprint.numerics(lab.config)
   )
   if changed:
-    resume.warn(
+    console.warn(
       f'{str(folder.path)!r} was computed by other versions of modules (there '
       f'and here, {changed}); its numbers may not come again'
     )

@@ -17,6 +17,7 @@ from bayes_prompting.settings import plain
 from bayes_prompting.storage import curves
 from bayes_prompting.storage import resume
 from bayes_prompting.storage import workdir as workdir_lib
+from bayes_prompting.system import console
 from bayes_prompting.training import fit
 
 
@@ -127,7 +128,7 @@ class Recorder(fit.Recorder):
       )
       if self._config['debug']['check_finite']:
         raise errors.UserError(f'{line} (debug.check_finite)')
-      resume.warn(line)
+      console.warn(line)
 
   def due(self, done: int) -> bool:
     """Returns whether a state is to be kept: at intervals, and before leaving.

@@ -18,7 +18,6 @@ from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import memory
 from bayes_prompting.experiment import recorder
 from bayes_prompting.experiment import tuning
-from bayes_prompting.reporting import figures
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import checkpoints
@@ -26,6 +25,7 @@ from bayes_prompting.storage import curves
 from bayes_prompting.storage import resume
 from bayes_prompting.storage import workdir as workdir_lib
 from bayes_prompting.system import compilation
+from bayes_prompting.system import console
 from bayes_prompting.system import distributed
 from bayes_prompting.system import locks
 
@@ -119,13 +119,17 @@ def _load_results(folder):
   if not folder.results.exists():
     return None
   dataset = results.load(folder.results)
-  print(f'Finished already: {folder.path}')
+  console.say(f'Finished already: {folder.path}')
   return dataset
 
 
 def _report(dataset, folder):
   summary.save(summary.summarize(dataset), folder.summary)
-  figures.make_all(dataset, folder.figures)
+  with console.optional('figures'):
+    # Imported late: Matplotlib may refuse its own settings.
+    from bayes_prompting.reporting import figures
+
+    figures.make_all(dataset, folder.figures)
 
 
 def open_run(

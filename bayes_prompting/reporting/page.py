@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import os
 import pathlib
 import shlex
-import sys
 from typing import Any
 
 import jinja2
@@ -25,6 +24,7 @@ from bayes_prompting.reporting import page_parts
 from bayes_prompting.results import runs as run_folders
 from bayes_prompting.results import summary
 from bayes_prompting.storage import workdir as workdirs
+from bayes_prompting.system import console
 from bayes_prompting.system import files
 from bayes_prompting.system import locks
 
@@ -185,7 +185,7 @@ def _runs(
   if not runs:
     raise next(iter(damaged.values()))
   for error in damaged.values():
-    print(f'warning: {error}; not in the report', file=sys.stderr)
+    console.warn(f'{error}; not in the report')
   return runs, list(damaged)
 
 

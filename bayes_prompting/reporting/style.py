@@ -23,6 +23,7 @@ from matplotlib import textpath as mpl_textpath
 from matplotlib import ticker as mpl_ticker
 import numpy as np
 
+from bayes_prompting import errors
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
 
@@ -358,7 +359,7 @@ def write_all(
   """Makes figures one after another, and writes each as PNG and as PDF.
 
   A file gets its name only once it is whole. The same figure gives the same
-  bytes.
+  bytes. A figure that fails does not keep the others from being written.
 
   Args:
     makers: A function that makes each figure, by the name of its files.
@@ -368,21 +369,38 @@ def write_all(
     The paths that were written.
 
   Raises:
-    UserError: If one cannot be written.
+    UserError: If the folder cannot be made, or if some were not drawn or
+      written; the line names them. All others are written by then.
   """
   folder = pathlib.Path(folder)
   files.make_folder(folder, 'figures')
-  paths = []
+  paths, failed = [], {}
   for name, make in makers.items():
-    figure = make()
-    for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
-      path = folder / f'{name}.{suffix}'
-      # In memory, so that an error of drawing is not taken for the disk's.
-      drawn = io.BytesIO()
-      figure.savefig(drawn, format=suffix, dpi=150, metadata={dated: None})
-      # Bytes rather than a view of them, see `results.save`.
-      files.write_bytes(path, drawn.getvalue(), 'figures')
-      paths.append(path)
+    try:
+      paths += _write(make(), folder, name)
+    except Exception as error:
+      failed[name] = error
+  if failed:
+    why = '; '.join(
+      f'{name} ({type(error).__name__}: {files.why(error)})'
+      for name, error in failed.items()
+    )
+    first = next(iter(failed.values()))
+    raise errors.UserError(f'figures: not drawn: {why}') from first
+  return paths
+
+
+def _write(figure, folder, name):
+  """Writes a figure in both formats; returns the paths."""
+  paths = []
+  for suffix, dated in (('png', 'Software'), ('pdf', 'CreationDate')):
+    path = folder / f'{name}.{suffix}'
+    # In memory, so that an error of drawing is not taken for the disk's.
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=suffix, dpi=150, metadata={dated: None})
+    # Bytes rather than a view of them, see `results.save`.
+    files.write_bytes(path, drawn.getvalue(), 'figures')
+    paths.append(path)
   return paths
 
 

@@ -17,7 +17,6 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 from typing import Any
 import uuid
 
@@ -30,6 +29,7 @@ from bayes_prompting import errors
 from bayes_prompting import trees
 from bayes_prompting import types
 from bayes_prompting.settings import plain
+from bayes_prompting.system import console
 from bayes_prompting.system import distributed
 from bayes_prompting.system import files
 
@@ -221,7 +221,7 @@ def _newest(path):
     except DamagedError as error:
       if step == steps[0]:
         raise
-      print(f'warning: {error}; not used', file=sys.stderr)
+      console.warn(f'{error}; not used')
 
 
 def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -4,11 +4,13 @@ import contextlib
 import json
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import tensorboardX
 import tqdm
 
+from bayes_prompting.system import console
 from bayes_prompting.system import distributed
 from bayes_prompting.system import files
 
@@ -91,7 +93,8 @@ class Progress:
       unit=unit,
       mininterval=0.5,
       dynamic_ncols=True,
-      disable=not distributed.is_first(),
+      disable=sys.stderr is None or not distributed.is_first(),
+      file=console.Tolerant(sys.stderr),
     )
 
   def __call__(self, done: int, losses: np.ndarray | None = None) -> None:

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 import pathlib
-import sys
 from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
 from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.storage import checkpoints
+from bayes_prompting.system import console
 from bayes_prompting.system import distributed
 from bayes_prompting.system import interruption
 
@@ -75,7 +74,7 @@ class Keeper:
       return step, checkpoints.restore(path, shapes, self._belongs, step)
     except checkpoints.DamagedError as error:
       # Nothing is lost but time: the same numbers come again.
-      warn(f'{error}; starting anew')
+      console.warn(f'{error}; starting anew')
     # What is left of it would be taken for newer than what comes.
     checkpoints.remove(path)
     return None
@@ -129,7 +128,7 @@ class Keeper:
       self._wait()
     except Exception as error:
       # The work is done, or ends for another reason, which this must not hide.
-      warn(f'{type(error).__name__}: {error}')
+      console.warn(f'{type(error).__name__}: {error}')
     finally:
       self._pool.shutdown()
 
@@ -176,7 +175,7 @@ def restore_or_make(
     missing.append(path)
   if tree is not None:
     if damage is not None:
-      warn(f'{damage}; taken from {str(path)!r}')
+      console.warn(f'{damage}; taken from {str(path)!r}')
   elif damage is not None:
     raise damage
   elif places and require:
@@ -192,9 +191,3 @@ def restore_or_make(
   if unfinished is not None:
     checkpoints.remove(unfinished)
   return tree
-
-
-def warn(message: object) -> None:
-  """Says something on standard error; of several processes the first does."""
-  if distributed.is_first():
-    tqdm.tqdm.write(f'warning: {message}', file=sys.stderr)  # Beside bars.

@@ -21,6 +21,7 @@ from typing import Any
 import uuid
 
 from bayes_prompting import errors
+from bayes_prompting.system import console
 
 # Seconds after which a temporary file cannot be that of a living process.
 STALE = 24 * 3600
@@ -224,7 +225,7 @@ def move_aside(path: pathlib.Path, field: str) -> pathlib.Path:
     path.rename(aside)
   except OSError as error:
     raise refusal(path, error, field, 'move aside') from None
-  print(f'Moved the old {path.name} aside, to {aside}')
+  console.say(f'Moved the old {path.name} aside, to {aside}')
   return aside
 
 

@@ -5,10 +5,10 @@ import contextlib
 import dataclasses
 import os
 import platform
-import sys
 import threading
 
 from bayes_prompting import errors
+from bayes_prompting.system import console
 
 try:
   import fcntl
@@ -96,10 +96,9 @@ def _flock(descriptor, path):
     name = f'another process ({name})' if name else 'another process'
     raise _in_use(path, name) from None
   except OSError as error:
-    print(
-      f'warning: cannot lock {os.path.dirname(path)!r} ({error.strerror}); '
-      'make sure that no other process works in it',
-      file=sys.stderr,
+    console.warn(
+      f'cannot lock {os.path.dirname(path)!r} ({error.strerror}); '
+      'make sure that no other process works in it'
     )
 
 

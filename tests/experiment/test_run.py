@@ -637,3 +637,22 @@ def test_a_rate_at_which_runs_overflow_is_marked_and_named(tmp_path, capsys):
     run_lib.run(config)
   # A finished run is not run again for it.
   assert run_lib.run(config, tmp_path / 'run').identical(dataset)
+
+
+def test_a_figure_that_fails_leaves_a_finished_run(
+  finished, monkeypatch, capsys
+):
+  path, config, dataset = finished
+
+  def fail(dataset, folder):
+    raise ZeroDivisionError('a fault of ours')
+
+  monkeypatch.setattr(figures_lib, 'make_all', fail)
+  assert run_lib.run(config, path).identical(dataset)
+  (line,) = [
+    line for line in capsys.readouterr().err.splitlines() if 'warning' in line
+  ]
+  assert line == (
+    'warning: figures: not made (ZeroDivisionError: a fault of ours); what was '
+    'computed stands'
+  )

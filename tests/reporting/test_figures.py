@@ -220,9 +220,30 @@ def test_a_failed_write_leaves_the_old_file(dataset, tmp_path, monkeypatch):
     raise OSError('no such font')
 
   monkeypatch.setattr('matplotlib.figure.Figure.savefig', fail)
-  with pytest.raises(OSError, match='no such font'):
+  with pytest.raises(errors.UserError, match='losses .OSError: no such font'):
     figures.make_all(dataset, tmp_path)
   assert old.read_text() == 'old'
+
+
+def test_a_figure_that_fails_keeps_no_other_from_being_written(
+  dataset, tmp_path
+):
+  def fail():
+    raise ZeroDivisionError('a fault of ours')
+
+  makers = {
+    'first': fail,
+    'second': lambda: figures.losses(dataset),
+    'third': fail,
+  }
+  with pytest.raises(
+    errors.UserError,
+    match='^figures: not drawn: first .ZeroDivisionError.*; third',
+  ) as caught:
+    style.write_all(makers, tmp_path)
+  assert isinstance(caught.value.__cause__, ZeroDivisionError)
+  written = {path.name for path in tmp_path.iterdir()}
+  assert written == {'second.png', 'second.pdf'}
 
 
 def test_needs_neither_jax_nor_pyplot():

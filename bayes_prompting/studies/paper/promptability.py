@@ -29,6 +29,7 @@ from bayes_prompting.results import stopped
 from bayes_prompting.settings import plain
 from bayes_prompting.studies import common
 from bayes_prompting.studies.paper import figures as paper_figures
+from bayes_prompting.system import console
 from bayes_prompting.theory import gaps as prompt_gaps
 from bayes_prompting.theory import hard_prefixes
 from bayes_prompting.theory import pseudo_counts
@@ -257,7 +258,7 @@ def make_all(
     try:
       panels[title] = panel(runs)
     except errors.UserError as error:
-      print(f'promptability: no panel of {title!r}: {error}')
+      console.say(f'promptability: no panel of {title!r}: {error}')
   if not panels:
     return []
   draw = functools.partial(gap, panels)

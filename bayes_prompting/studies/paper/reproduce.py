@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 import json
 import os
 import pathlib
-import sys
 import traceback
 from typing import Any
 
@@ -30,6 +29,7 @@ from bayes_prompting.studies.paper import claims as paper_claims
 from bayes_prompting.studies.paper import figures as paper_figures
 from bayes_prompting.studies.paper import promptability as paper_promptability
 from bayes_prompting.system import compilation
+from bayes_prompting.system import console
 from bayes_prompting.system import distributed
 from bayes_prompting.system import files
 from bayes_prompting.system import locks
@@ -81,13 +81,13 @@ def _run_all(configs, folder, inside):
   """Runs all experiments; returns the names of those that failed."""
   failed = []
   for number, (name, config) in enumerate(configs.items(), 1):
-    print(f'\n[{number}/{len(configs)}] {name}', flush=True)
+    console.say(f'\n[{number}/{len(configs)}] {name}')
     try:
       experiment.run(config, folder / name)
       if name in inside:
         study.ensure(folder / name)
     except errors.UserError as error:
-      print(f'error: {name}: {error}', file=sys.stderr)
+      console.say(f'error: {name}: {error}', error=True)
       failed.append(name)
     except Exception:
       traceback.print_exc()
@@ -126,9 +126,12 @@ def collect(folder: str | os.PathLike[str]) -> pd.DataFrame:
   tables.save(table, folder)
   if runs.runs(folder):
     summary.save(runs.summaries(folder), folder / 'summary.csv')
-    paper_figures.make_all(folder, folder / 'figures')
-    paper_promptability.make_all(folder, folder / 'figures')
-    page.write(folder)
+    with console.optional('figures'):
+      paper_figures.make_all(folder, folder / 'figures')
+    with console.optional('figures of promptability'):
+      paper_promptability.make_all(folder, folder / 'figures')
+    with console.optional('the report'):
+      page.write(folder)
   return table
 
 
