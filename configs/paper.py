@@ -26,9 +26,11 @@ paired), for a pretrained LSTM:
   tuner reaches it, SoftPT about 1.1; StatePT about 1.0, and still falling (0.92
   after 4000 updates).
 
-`bayes-prompting paper` runs `EXPERIMENTS` and judges the paper's claims. Any
+`bayes-prompting paper` runs what `PLAN` says and judges the paper's claims. Any
 field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
+
+from typing import NamedTuple
 
 from bayes_prompting import settings
 from bayes_prompting.settings import arguments as preset_arguments
@@ -50,22 +52,71 @@ TARGETS = ('single_coin', 'two_coin_mixture', 'random_coins')
 OPTIONS = ('prefix_lengths', 'quick')
 PREFIX_LENGTHS = (1, 2, 4, 6, 12, 25)
 
-# What the script `paper` runs, as arguments of `get_config`. Main experiments
-# come first and are also looked into (`bayes_prompting.dynamics`). Then come
-# those that further claims need, and last those that cost the most or are there
-# for a figure alone.
+
+class Planned(NamedTuple):
+  """What the script `paper` runs of one experiment.
+
+  Attributes:
+    arguments: Of `get_config`.
+    networks: How many networks, which was fixed before any was run.
+    methods: What adapts each of them.
+    repetitions: How often each adapts it. The paper tunes one network ten
+      times; many networks, each tuned once, say more of other networks.
+  """
+
+  arguments: str
+  networks: int
+  methods: tuple[str, ...]
+  repetitions: int = 1
+
+  @property
+  def name(self) -> str:
+    """The name of the experiment."""
+    return name(self.arguments) + '-tunings' * (self.repetitions > 1)
+
+  def config(self, quick: bool = False):
+    """Returns its configuration; with `quick` everything is small."""
+    config = get_config(self.arguments + ',quick' * quick)
+    config.tuning.num_repetitions = self.repetitions
+    return config
+
+
+_CLAIMED = ('NoTuning', 'HardPT', 'SimplexPT', 'RealPT', 'SoftPT')
+_WEIGHTS = ('LoRAWT', 'FullWT')
+
+
+def _plan_of(torso):
+  """Returns what is run of one torso: what claims need, then an overview."""
+  single, mixture = (f'{torso},{target}' for target in TARGETS[:2])
+  return (
+    Planned(single, 20, ('NoTuning', 'SoftPT')),
+    Planned(single, 10, (*_CLAIMED, *_WEIGHTS)),
+    Planned(mixture, 10, (*_CLAIMED, *_WEIGHTS)),
+    Planned(
+      f'{torso}_untrained,{TARGETS[0]}',
+      12,
+      ('NoTuning', 'HardPT', 'RealPT', 'SoftPT', 'FullWT'),
+    ),
+    # Six rows are the mixture's own SoftPT.
+    Planned(f'{mixture},prefix_lengths', 10, ('SoftPT-25',)),
+    Planned(f'{torso}_narrow,{TARGETS[0]}', 10, ('RealPT', 'SoftPT')),
+    Planned(single, 2, ('SoftPT', 'FullWT'), repetitions=10),
+    *(
+      Planned(x, 3, ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT'))
+      for x in (single, mixture)
+    ),
+  )
+
+
+PLAN = tuple(planned for torso in TORSOS for planned in _plan_of(torso))
+# What takes a GPU: no claim rests on it alone.
+PLAN_LARGE = tuple(
+  Planned(f'{torso}_large,{target}', 10, (*_CLAIMED, *_WEIGHTS))
+  for torso in TORSOS
+  for target in TARGETS[:2]
+)
+# These are also looked into (`bayes_prompting.dynamics`).
 MAIN = tuple(f'{torso},{target}' for torso in TORSOS for target in TARGETS[:2])
-FURTHER = (
-  *(f'{torso}_untrained,single_coin' for torso in TORSOS),
-  *(f'{torso},two_coin_mixture,prefix_lengths' for torso in TORSOS),
-  *(f'{torso}_narrow,single_coin' for torso in TORSOS),
-)
-LAST = (
-  *(f'{torso}_large,{target}' for torso in TORSOS for target in TARGETS[:2]),
-  *(f'{torso},single_coin,prefix_lengths' for torso in TORSOS),
-  *(f'{torso}_untrained,two_coin_mixture' for torso in TORSOS),
-)
-EXPERIMENTS = MAIN + FURTHER + LAST
 
 # The methods that claims need of the networks beside the main ones.
 _METHODS = {
@@ -92,7 +143,7 @@ _METHODS = {
 }
 
 # Methods that no claim is about, which a quick run leaves out.
-_SPARE_METHODS = ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT', 'Un+EmbedWT')
+SPARE_METHODS = ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT', 'Un+EmbedWT')
 
 
 def get_config(arguments: str = 'lstm,single_coin'):
@@ -189,7 +240,7 @@ def _make_quick(config, kind):
   for section in (pretraining, tuning):
     section.batch_size = 64
     section.schedule = 'cosine'
-  tuning.methods = tuple(x for x in tuning.methods if x not in _SPARE_METHODS)
+  tuning.methods = tuple(x for x in tuning.methods if x not in SPARE_METHODS)
   tuning.num_repetitions = 1
   tuning.search_draws = 256
   config.evaluation.num_sequences = 256

@@ -1,23 +1,26 @@
-r"""Reproduces the paper: experiments, figures, a verdict on each claim.
+r"""Reproduces the paper: evidence network by network, a verdict on each claim.
 
-    bayes-prompting paper --workdir=runs/paper             # hours on a GPU
-    bayes-prompting paper --workdir=runs/small --quick     # minutes on a CPU
+    bayes-prompting paper                            # what has no row yet
+    bayes-prompting paper --judge_only               # from the rows alone
+    bayes-prompting paper --quick --workdir=runs/q   # minutes; all in small
 
-In a checkout also `python -m launch.paper`. Each experiment of the preset
-`paper` runs in a folder of its own below the workdir; the experiments share
-pretrained networks. A finished experiment is not run again, so the same command
-goes on where it was. At the end the claims are judged by all finished runs in
-the workdir. It then holds `claims.csv`, `claims.md`, `summary.csv` of all runs,
-figures, and `report.html`. The exit code is 1 if an experiment has failed.
+In a checkout also `python -m launch.paper`. Every network that ends adds rows
+to `networks.csv` in the folder `--results`. Claims, figures and the page are
+made of these rows alone, whoever computed them:
 
-    ... --experiments='lstm-single_coin,*-two_coin_mixture' --num_seeds=3 \
-        --num_repetitions=1
+    ... --seeds=0:10 --experiments='lstm-*' --methods=SoftPT,FullWT
+    ... --merge=other/networks.csv
 
-runs some of the experiments, and sets their size. With few resources, many
-networks with few repetitions each say more than one network with many.
+The first line runs a part of the plan (`configs/paper.py`), or more networks
+than it has; the second adds the rows of another machine. What was computed is
+not computed again. Work that is stopped goes on from its last checkpoint. The
+same command in several processes shares the work: start one for each core or
+device. The exit code is 1 if a network has failed.
 """
 
 import fnmatch
+import pathlib
+import re
 import sys
 
 from absl import flags
@@ -26,65 +29,113 @@ from bayes_prompting.system import console
 
 from . import flags as launch_flags
 
-# Networks, or tunings of each, of which there is memory enough.
-_USUAL = 10
-
 _EXPERIMENTS = flags.DEFINE_list(
   'experiments',
   ['*'],
   'Names, or patterns such as lstm-*, with commas between; --list shows them. '
-  'With --quick, * leaves out the larger networks and what no claim is about.',
+  '* leaves out the larger networks.',
 )
-_LIST = flags.DEFINE_bool('list', False, 'Show the experiments, and end.')
+_METHODS = flags.DEFINE_list(
+  'methods', [], 'Names of methods, with commas between; else all of the plan.'
+)
+_SEEDS = flags.DEFINE_string(
+  'seeds',
+  None,
+  'Pretraining seeds of the networks, as FIRST:END; 0:10 are the first ten. '
+  'Else as many as the plan says of each experiment.',
+)
+_LIST = flags.DEFINE_bool('list', False, 'Show what would be run, and end.')
 _QUICK = flags.DEFINE_bool(
   'quick', False, 'Everything in small: another experiment, not the paper.'
 )
-_NUM_SEEDS = flags.DEFINE_integer(
-  'num_seeds', None, 'Pretrained networks; 3, or 2 with --quick.', 1
+_RESULTS = flags.DEFINE_string(
+  'results',
+  None,
+  'Folder of the rows and of what is made of them; results/paper, or with '
+  '--quick the workdir.',
 )
-_NUM_REPETITIONS = flags.DEFINE_integer(
-  'num_repetitions', None, 'Tunings of each; 10, or 1 with --quick.', 1
+_MERGE = flags.DEFINE_multi_string(
+  'merge', [], 'Add the rows of this networks.csv, and run nothing.'
 )
 _JUDGE_ONLY = flags.DEFINE_bool(
-  'judge_only',
-  False,
-  'Run nothing: judge all that is finished in the workdir, whatever else is '
-  'asked for, and write the report.',
+  'judge_only', False, 'Run nothing: make claims, figures and page of the rows.'
 )
-_EXPORT = flags.DEFINE_string(
-  'export',
-  None,
-  'Also copy the small files (tables, figures, versions) to this folder.',
+_DYNAMICS = flags.DEFINE_bool(
+  'dynamics',
+  False,
+  'Also look into the first network of the main experiments, whose figures '
+  'show what prompts do inside it.',
 )
 launch_flags.define_allow_plugins()
 flags.declare_key_flag('workdir')
 flags.declare_key_flag('allow_plugins')
 
 
-def _chosen(names):
-  """Returns the names that any pattern of `--experiments` matches."""
+def _all(paper):
+  return (*paper.PLAN, *paper.PLAN_LARGE)
+
+
+def _planned(paper):
+  """Returns what of the plan the flags ask for."""
   if not _EXPERIMENTS.value:
     launch_flags.fail('--experiments: empty; leave it out for all of them')
+  plan = _all(paper)
+  names = list(dict.fromkeys(planned.name for planned in plan))
   for pattern in _EXPERIMENTS.value:
     if not fnmatch.filter(names, pattern):
       launch_flags.fail(
         f'--experiments: no experiment {pattern!r}; there are '
         f'{", ".join(names)}'
       )
-  return [
-    name
-    for name in names
-    if any(fnmatch.fnmatchcase(name, p) for p in _EXPERIMENTS.value)
+  if _EXPERIMENTS.value == ['*']:
+    plan = paper.PLAN
+  chosen = [
+    planned
+    for planned in plan
+    if any(fnmatch.fnmatchcase(planned.name, p) for p in _EXPERIMENTS.value)
   ]
+  known = {method for planned in chosen for method in planned.methods}
+  for method in _METHODS.value:
+    if method not in known:
+      launch_flags.fail(
+        f'--methods: no method {method!r} is planned for these experiments; '
+        f'there are {", ".join(sorted(known))}'
+      )
+  return chosen
 
 
-def _config(paper, arguments):
-  """Returns the configuration of an experiment, at the size that is wanted."""
-  config = paper.get_config(arguments + ',quick' * _QUICK.value)
-  config.pretraining.num_seeds = _NUM_SEEDS.value or (2 if _QUICK.value else 3)
-  if _NUM_REPETITIONS.value:
-    config.tuning.num_repetitions = _NUM_REPETITIONS.value
-  return config
+def _seeds(planned):
+  """Returns the networks that are wanted of an experiment."""
+  if _SEEDS.value is None:
+    return range(2 if _QUICK.value else planned.networks)
+  match = re.fullmatch(r'(\d+):(\d+)', _SEEDS.value)
+  if not match or int(match[1]) >= int(match[2]):
+    launch_flags.fail(
+      '--seeds: must be FIRST:END with FIRST below END, such as 0:10, got '
+      f'{_SEEDS.value!r}'
+    )
+  return range(int(match[1]), int(match[2]))
+
+
+def _units(paper, chosen, unit):
+  """Returns the work: all experiments of the first network, then the next."""
+  methods = {}
+  for planned in chosen:
+    for seed in _seeds(planned):
+      wanted = methods.setdefault((seed, planned.name), {})
+      wanted |= dict.fromkeys(
+        x
+        for x in planned.methods
+        if (not _METHODS.value or x in _METHODS.value)
+        and not (_QUICK.value and x in paper.SPARE_METHODS)
+      )
+  return [
+    unit(name, seed, tuple(names))
+    for (seed, name), names in sorted(
+      methods.items(), key=lambda item: item[0][0]
+    )
+    if names
+  ]
 
 
 def main(argv):
@@ -92,54 +143,66 @@ def main(argv):
   launch_flags.refuse_config('this script has configurations of its own')
   from bayes_prompting.configs import paper
 
-  arguments = {paper.name(x): x for x in paper.EXPERIMENTS}
-  names = _chosen(list(arguments))
-  if _QUICK.value and _EXPERIMENTS.value == ['*']:
-    names = [name for name in names if arguments[name] not in paper.LAST]
+  chosen = _planned(paper)
   if _LIST.value:
-    print('\n'.join(names))
+    for planned in chosen:
+      seeds = _seeds(planned)
+      print(
+        f'{planned.name}: networks {seeds.start} to {seeds.stop - 1}, '
+        f'{", ".join(planned.methods)}'
+        + f' ({planned.repetitions} times each)'
+        * (planned.repetitions > 1)
+      )
     return
-  if not launch_flags.WORKDIR.value:
-    launch_flags.fail_without('workdir', 'runs/paper')
   # Imported late, so that --help and mistakes in flags need no JAX.
-  from bayes_prompting.results import runs
+  from bayes_prompting.experiment import by_network
+  from bayes_prompting.results import evidence
   from bayes_prompting.studies.paper import reproduce
 
-  folder = launch_flags.path(launch_flags.WORKDIR)
-  export = launch_flags.path(_EXPORT) if _EXPORT.value else None
-  if export:
-    # Before hours of training end in a folder that cannot be written.
-    runs.prepare_export(export)
-  if _JUDGE_ONLY.value:
-    if not folder.is_dir() or not runs.runs(folder):
-      launch_flags.fail(
-        f'--workdir: {str(folder)!r} holds no finished run to judge'
-      )
-    table, failed = reproduce.collect(folder), []
-  else:
-    configs = {name: _config(paper, arguments[name]) for name in names}
-    if max(_NUM_SEEDS.value or 0, _NUM_REPETITIONS.value or 0) > _USUAL:
-      reproduce.check_sizes(configs)  # A minute, to build all of them.
-    table, failed = reproduce.run(
-      configs,
-      folder,
-      inside=[name for name in names if arguments[name] in paper.MAIN],
-      common={'quick': _QUICK.value},
+  workdir = pathlib.Path(launch_flags.WORKDIR.value or 'runs/paper')
+  if _QUICK.value and not launch_flags.WORKDIR.value:
+    launch_flags.fail_without('workdir', 'runs/quick')
+  into = pathlib.Path(
+    _RESULTS.value or (workdir if _QUICK.value else 'results/paper')
+  ).expanduser()
+  failed = []
+  for path in _MERGE.value:
+    print(f'{evidence.merge(into, path)} new rows from {path}')
+  if not _MERGE.value and not _JUDGE_ONLY.value:
+    failed = by_network.collect(
+      {planned.name: planned.config(_QUICK.value) for planned in chosen},
+      _units(paper, chosen, by_network.Unit),
+      workdir.expanduser(),
+      into,
     )
-  print(f'\n{reproduce.text(table, folder)}\n')
+  if _DYNAMICS.value:
+    reproduce.look_inside(
+      {
+        paper.name(x): paper.get_config(x + ',quick' * _QUICK.value)
+        for x in paper.MAIN
+        if any(paper.name(x) == planned.name for planned in chosen)
+      },
+      workdir.expanduser(),
+      into,
+    )
+  judged = reproduce.write(
+    into,
+    {planned.name: planned.config(_QUICK.value) for planned in _all(paper)},
+  )
+  print(f'\n{reproduce.text(judged)}\n')
+  if _QUICK.value:
+    print("Not at the paper's settings, which the bounds are made for.\n")
   for title, name in (
-    ('Report  ', 'report.html'),
-    ('Claims  ', 'claims.csv'),
-    ('Summary ', 'summary.csv'),
-    ('Figures ', 'figures'),
+    ('Page   ', 'README.md'),
+    ('Report ', 'report.html'),
+    ('Claims ', 'claims.csv'),
+    ('Figures', 'figures'),
   ):
-    if (folder / name).exists():
-      print(f'{title} {launch_flags.WORKDIR.value}/{name}')
-  if export:
-    runs.export(folder, export)
-    print(f'Export   {_EXPORT.value}')
+    if (into / name).exists():
+      print(f'{title} {into / name}')
   if failed:
-    console.say(f'Failed   {", ".join(failed)}', error=True)
+    names = ', '.join(f'{x.experiment} {x.seed}' for x in failed)
+    console.say(f'Failed  {names}', error=True)
     sys.exit(1)
 
 

@@ -147,11 +147,17 @@ def test_the_claims_of_the_documents_are_those_of_the_results():
   assert (folder / 'claims.md').read_text() == tables.markdown(table)
 
 
-def test_a_claim_of_one_s_own_is_judged(tmp_path, capsys):
+def test_a_claim_of_one_s_own_is_judged(capsys):
   names = {}
   exec(BLOCKS[-1], names)
-  names['judge'](tmp_path)
-  assert 'Claims: 2 not run.' in capsys.readouterr().out
+  config = test_run.tiny(
+    **{
+      'tuning.methods': ('NoTuning', 'SoftPT'),
+      'evaluation.tasks': ('single_coin',),
+    }
+  )
+  names['judge'](run.run(config))
+  assert 'Claims: 1 not run.' in capsys.readouterr().out
 
 
 def test_the_verdict_of_the_theory_is_what_is_printed(capsys):

@@ -1,29 +1,29 @@
 """Claims about regret, each judged by a number with an interval and a bound.
 
-A claim is made before anything is run. It says which mean regrets it is about,
-what is computed from them, and the bound that decides. `judge` reads results
-files alone. The claims of the paper are in `studies.paper.claims`; a table of
-your own is a tuple of `Claim`.
+A claim is made before anything is run. It says which regrets it is about, what
+is computed from them, and the bound that decides. It is judged from a table of
+evidence alone (`results.evidence`). The claims of the paper are in
+`studies.paper.claims`; a table of your own is a tuple of `Claim`.
 
 A regret here is the exact KL from the Bayes predictor of the evaluated task to
 the predictor, summed over steps, in nats (`regret`: reference bayes, estimator
-exact). So 0 is optimal. All methods are evaluated on the same sequences.
+exact). So 0 is optimal. All tuners are evaluated on the same sequences.
+
+Networks are the unit, see `intervals`: the quantity is computed for each, from
+means over its repetitions, so that what is compared is compared on the same
+network.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayes_prompting import checks
-from bayes_prompting.claims import bootstrap
-from bayes_prompting.claims import samples as regret_samples
-from bayes_prompting.results import selection
-from bayes_prompting.results import stopped
+from bayes_prompting.claims import intervals
+from bayes_prompting.results import evidence
 
 HOLDS, FAILS, UNDECIDED = 'holds', 'does not hold', 'undecided'
 NOT_RUN = 'not run'
@@ -35,13 +35,16 @@ COLUMNS = (
   'value',
   'low',
   'high',
+  'mean',
+  'scale',
   'unit',
   'bound',
   'verdict',
   'networks',
   'repetitions',
-  'sequences',
   'stopped',
+  'to_decide',
+  'values',
   'experiment',
   'reason',
   'name',
@@ -73,22 +76,64 @@ class Bound:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mean:
+  """A mean cumulative regret of each network.
+
+  Attributes:
+    tuner: Its name.
+    experiment: The name of one; `{network}` in it stands for a claim's network.
+    step: How many steps of a sequence count.
+    task: The evaluation task.
+  """
+
+  tuner: str
+  experiment: str
+  step: int
+  task: str
+
+  def of(self, network: str) -> 'Mean':
+    """Returns the mean for one kind of network."""
+    named = self.experiment.format(network=network)
+    return dataclasses.replace(self, experiment=named)
+
+  def rows(self, table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of evidence, one for each network."""
+    return evidence.at(
+      table,
+      experiment=self.experiment,
+      tuner=self.tuner,
+      task=self.task,
+      step=self.step,
+      reference='bayes',
+      estimator='exact',
+    ).set_index('pretrain_seed')
+
+
+Values = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
 class Claim:
-  """One claim, about each of some networks.
+  """One claim, about each of some kinds of network.
 
   Attributes:
     name: Short, unique.
     text: The claim, as a sentence.
-    networks: The networks that it is about.
+    networks: The kinds of network that it is about, such as `lstm`.
     quantity: What is computed, in words.
     bound: What the quantity must be.
     reason: Why this bound.
-    means: The mean regrets that the quantity is computed from, by name.
-    value: Computes the quantity from {name: mean}, see `bootstrap.estimate`.
+    means: The regrets that the quantity is computed from, by name.
+    value: Computes the quantity of each network, [P] -> [P], from {name: mean}.
+    scale: `log` where the quantity is positive and skewed, as regrets are: the
+      interval is about the typical network, the geometric mean. `linear` where
+      it can have either sign, as differences have, or is a share that varies
+      little. See `intervals.over_networks`.
     unit: The unit of the quantity.
-    exact: Computes the quantity from a configuration (plain values) instead,
-      without noise.
-    experiment: The run whose configuration `exact` takes.
+    exact: Computes the quantity without any network, and without noise.
+    groups: Computes the estimate, and the values to show, where networks are
+      not compared one by one; in place of `value`. It takes the rows of
+      evidence of each mean, {name: table}.
   """
 
   name: str
@@ -97,181 +142,153 @@ class Claim:
   quantity: str
   bound: Bound
   reason: str
-  means: Mapping[str, regret_samples.Mean] = dataclasses.field(
-    default_factory=dict
-  )
-  value: Callable[[Mapping[str, Any]], Any] | None = None
+  means: Mapping[str, Mean] = dataclasses.field(default_factory=dict)
+  value: Callable[[Values], np.ndarray] | None = None
+  scale: str = 'log'
   unit: str = 'nats'
-  exact: Callable[[Mapping[str, Any]], float] | None = None
-  experiment: str = ''
+  exact: Callable[[], float] | None = None
+  groups: (
+    Callable[
+      [Mapping[str, pd.DataFrame]], tuple[intervals.Estimate, np.ndarray]
+    ]
+    | None
+  ) = None
+
+  def __post_init__(self):
+    """Checks the scale."""
+    checks.one_of('Claim.scale', self.scale, intervals.SCALES)
 
 
-def judge(
-  claims: Sequence[Claim], load: Callable[[str], xr.Dataset | None]
-) -> pd.DataFrame:
-  """Judges every claim about every network.
+@dataclasses.dataclass(frozen=True)
+class Judged:
+  """A claim about one kind of network, judged.
+
+  Attributes:
+    claim: What is claimed.
+    network: Of what.
+    estimate: The quantity.
+    values: The quantity of each network, [P].
+    seeds: Their pretraining seeds, [P]; empty where groups are compared.
+    repetitions: The fewest tunings behind a value; 0 for an exact number.
+    stopped: How many runs are left out since they were stopped.
+  """
+
+  claim: Claim
+  network: str
+  estimate: intervals.Estimate
+  values: np.ndarray
+  seeds: np.ndarray
+  repetitions: int
+  stopped: int
+
+  @property
+  def ran(self) -> bool:
+    """Whether there is any value."""
+    return len(self.values) > 0 or self.claim.exact is not None
+
+  @property
+  def verdict(self) -> str:
+    """One of `VERDICTS`."""
+    if not self.ran:
+      return NOT_RUN
+    return self.claim.bound.verdict(self.estimate.low, self.estimate.high)
+
+  @property
+  def to_decide(self) -> str:
+    """What an undecided claim needs, in words; '' for another."""
+    if self.verdict != UNDECIDED:
+      return ''
+    if np.isnan(self.estimate.low):
+      return 'more networks'
+    networks = None
+    if self.claim.groups is None:
+      networks = intervals.networks_to_decide(
+        self.values, self.claim.bound.number, self.claim.scale
+      )
+    if networks is None:
+      return 'the value lies at the bound'
+    # With a spread as it is seen; more were run without a decision by chance.
+    return f'about {max(networks, len(self.values) + 1)} networks'
+
+
+def judge(claims: Sequence[Claim], table: pd.DataFrame) -> list[Judged]:
+  """Judges every claim about every kind of network.
 
   Args:
     claims: What is claimed.
-    load: Takes the name of an experiment, and returns its results, or None if
-      it was not run. It is called once for each experiment. Its results are let
-      go then, since those of many runs do not fit into memory together.
-
-  Returns:
-    One row for each claim and network, with `COLUMNS`. Values and intervals are
-    in the unit of the row. They are NaN if the experiment was not run, or if
-    all of its runs were stopped. `stopped` is how many runs are left out since
-    they were stopped.
+    table: Evidence, see `evidence.read`, of one version of everything: what
+      `evidence.current` returns.
   """
-  pairs = [(claim, network) for claim in claims for network in claim.networks]
-  experiments = dict.fromkeys(
-    name for pair in pairs for name in _experiments(*pair)
-  )
-  samples, left_out, exact = {}, {}, {}
-  for name in experiments:
-    dataset = load(name)
-    if dataset is None:
-      continue
-    dataset = selection.choose(dataset)
-    for claim, network in pairs:
-      for mean in (x.of(network) for x in claim.means.values()):
-        if mean.experiment == name and mean not in samples:
-          samples[mean] = regret_samples.read(dataset, mean)
-          left_out[mean] = regret_samples.left_out(dataset, mean)
-      if claim.exact and claim.experiment.format(network=network) == name:
-        exact[claim.name, network] = claim.exact(
-          json.loads(dataset.attrs['config'])
-        )
-  rows = [_row(*pair, samples, left_out, exact) for pair in pairs]
-  return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _experiments(claim, network):
-  """Returns the names of what a claim reads, each once."""
-  names = [x.of(network).experiment for x in claim.means.values()]
-  if claim.experiment:
-    names.append(claim.experiment.format(network=network))
-  return list(dict.fromkeys(names))
-
-
-def _row(claim, network, samples, left_out, exact):
-  """Returns one row of the table, as a dict."""
-  row = dict.fromkeys(COLUMNS, np.nan) | {
-    'claim': claim.text,
-    'network': network,
-    'quantity': claim.quantity,
-    'unit': claim.unit,
-    'bound': str(claim.bound),
-    'verdict': NOT_RUN,
-    'networks': 0,
-    'repetitions': 0,
-    'sequences': 0,
-    'stopped': 0,
-    'experiment': ' '.join(_experiments(claim, network)),
-    'reason': claim.reason,
-    'name': claim.name,
-  }
-  if claim.exact:
-    if (claim.name, network) not in exact:
-      return row
-    value = exact[claim.name, network]
-    return row | {
-      'value': value,
-      'low': value,
-      'high': value,
-      'verdict': claim.bound.verdict(value, value),
-    }
-  needed = {key: x.of(network) for key, x in claim.means.items()}
-  if any(samples.get(mean) is None for mean in needed.values()):
-    return row
-  row |= _left_out(row, [left_out[mean] for mean in needed.values()])
-  chosen = regret_samples.together(
-    {key: samples[mean] for key, mean in needed.items()}
-  )
-  if not all(x.values.size for x in chosen.values()):
-    reason = f'{row["reason"]}; no network is left on which runs of all count'
-    return row | {'verdict': UNDECIDED, 'reason': reason}
-  estimate = bootstrap.estimate(chosen, claim.value)
-  verdict = claim.bound.verdict(estimate.low, estimate.high)
-  infinite = [
-    f'{needed[key].method} in {needed[key].experiment}'
-    for key, x in chosen.items()
-    if not np.isfinite(x.values[x.which()]).all()
+  return [
+    _judge(claim, network, table)
+    for claim in claims
+    for network in claim.networks
   ]
-  if infinite:
-    # A run that diverged says nothing of what a method can do.
-    verdict = UNDECIDED
-    row['reason'] += f'; but not finite: {", ".join(infinite)}'
-  return row | {
+
+
+def _judge(claim, network, table):
+  if claim.exact is not None:
+    estimate = intervals.exact(claim.exact())
+    return Judged(claim, network, estimate, np.zeros(0), np.zeros(0, int), 0, 0)
+  rows = {
+    name: mean.of(network).rows(table) for name, mean in claim.means.items()
+  }
+  stopped = sum(int(x.stopped.sum()) for x in rows.values())
+  rows = {name: x[x.repetitions > 0] for name, x in rows.items()}
+  repetitions = [int(x.repetitions.min()) for x in rows.values() if len(x)]
+  if claim.groups is not None:
+    estimate, values = claim.groups(rows)
+    seeds = np.zeros(0, int)
+  else:
+    # What is compared is compared on the same network.
+    shared = sorted(set.intersection(*(set(x.index) for x in rows.values())))
+    values = claim.value(
+      {name: x.loc[shared]['mean'].to_numpy() for name, x in rows.items()}
+    )
+    values, seeds = np.asarray(values, np.float64), np.asarray(shared, int)
+    estimate = intervals.over_networks(values, claim.scale)
+  return Judged(
+    claim,
+    network,
+    estimate,
+    values,
+    seeds,
+    min(repetitions, default=0),
+    stopped,
+  )
+
+
+def table(judged: Sequence[Judged]) -> pd.DataFrame:
+  """Returns judged claims as a table with `COLUMNS`.
+
+  Values and intervals are in the unit of the row, and NaN where nothing was
+  run. `values` are those of each network, as text.
+  """
+  return pd.DataFrame([_row(x) for x in judged], columns=list(COLUMNS))
+
+
+def _row(one: Judged) -> dict[str, Any]:
+  claim, estimate = one.claim, one.estimate
+  return {
+    'claim': claim.text,
+    'network': one.network,
+    'quantity': claim.quantity,
     'value': estimate.value,
     'low': estimate.low,
     'high': estimate.high,
-    'verdict': verdict,
-    'networks': estimate.num_networks,
-    'repetitions': estimate.num_repetitions,
-    'sequences': estimate.num_sequences,
-  }
-
-
-def _left_out(row, of_means):
-  """Returns what a row says of runs that were stopped.
-
-  Args:
-    row: So far.
-    of_means: {name: LeftOut} of each mean that the claim is about.
-  """
-  # Means of one method at several steps are of the same runs.
-  left = {name: x for of_mean in of_means for name, x in of_mean.items()}
-  if not left:
-    return {}
-  said = ', '.join(f'{x.runs} of {x.of} runs of {n}' for n, x in left.items())
-  return {
-    'stopped': sum(x.runs for x in left.values()),
-    'reason': f'{row["reason"]}; left out, as {stopped.WHY}: {said}',
-  }
-
-
-def unchanged(
-  table: pd.DataFrame, network: str, other: str, text: str, reason: str
-) -> dict[str, Any]:
-  """Returns a row that says whether two networks have the same verdicts.
-
-  The claim holds if all claims about both are judged alike, and none of them is
-  undecided. It does not hold if a claim holds for one network and not for the
-  other.
-  """
-  verdicts, others = (
-    table[table.network == x].set_index('name').verdict
-    for x in (network, other)
-  )
-  shared = [name for name in others.index if name in verdicts]
-  pairs = [(verdicts[name], others[name]) for name in shared]
-  ran = [pair for pair in pairs if NOT_RUN not in pair]
-  changed = sum({HOLDS, FAILS} == set(pair) for pair in ran)
-  if changed:
-    verdict = FAILS
-  elif not ran:
-    verdict = NOT_RUN
-  elif len(ran) == len(pairs) and all(a == b != UNDECIDED for a, b in ran):
-    verdict = HOLDS
-  else:
-    verdict = UNDECIDED
-  value = changed if ran else np.nan
-  return dict.fromkeys(COLUMNS, np.nan) | {
-    'claim': text,
-    'network': other,
-    'quantity': f'verdicts that changed, of {len(ran)} that were compared',
-    'value': value,
-    'low': value,
-    'high': value,
-    'unit': 'verdicts',
-    'bound': '< 1',
-    'verdict': verdict,
-    'networks': 0,
-    'repetitions': 0,
-    'sequences': 0,
-    'stopped': 0,
-    'experiment': f'{network} {other}',
-    'reason': reason,
-    'name': 'larger_changes_nothing',
+    'mean': estimate.arithmetic,
+    'scale': claim.scale if claim.exact is None else 'exact',
+    'unit': claim.unit,
+    'bound': str(claim.bound),
+    'verdict': one.verdict,
+    'networks': estimate.networks,
+    'repetitions': one.repetitions,
+    'stopped': one.stopped,
+    'to_decide': one.to_decide,
+    'values': ' '.join(f'{x:.4g}' for x in one.values),
+    'experiment': ' '.join(
+      dict.fromkeys(x.of(one.network).experiment for x in claim.means.values())
+    ),
+    'reason': claim.reason,
+    'name': claim.name,
   }

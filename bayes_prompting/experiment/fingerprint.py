@@ -10,6 +10,7 @@ from typing import Any
 
 from bayes_prompting import predictors
 from bayes_prompting import registry
+from bayes_prompting import settings
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import tuning
 from bayes_prompting.settings import plain
@@ -103,6 +104,33 @@ def record(config: Mapping[str, Any]) -> dict[str, Any]:
     config: Plain values.
   """
   return workdir.record(config, numerics(config))
+
+
+def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
+  """Returns a hash of what one number of one network depends on.
+
+  It is all of the configuration that changes how a method does on a task: not
+  how many networks or repetitions there are, nor what else is run.
+
+  Args:
+    config: Plain values.
+    method: The name of one of its methods.
+    task: The name of one of its tasks.
+  """
+  counts = ('num_repetitions', 'methods', *settings.SHARED.values())
+  tuning = {k: v for k, v in config['tuning'].items() if k not in counts}
+  names = config['pretraining']['task'], config['tuning']['target'], task
+  return plain.fingerprint(
+    {
+      'seed': config['seed'],
+      'network': config['network'],
+      'pretraining': config['pretraining'] | {'num_seeds': None},
+      'tuning': tuning,
+      'method': config['methods'][method],
+      'tasks': [config['tasks'][name] for name in names],
+      'evaluation': config['evaluation'] | {'tasks': None},
+    }
+  )[:8]
 
 
 def networks(config: Mapping[str, Any], method: str) -> str:

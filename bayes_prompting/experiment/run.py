@@ -12,6 +12,7 @@ import xarray as xr
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import results
+from bayes_prompting import types
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import fingerprint
@@ -200,12 +201,16 @@ def meta_train(
   """
   with _alone_in(folder, lab):
     return [
-      _meta_train_seed(lab, seed, folder, require)
+      meta_train_one(lab, seed, folder, require)
       for seed in range(lab.num_seeds)
     ]
 
 
-def _meta_train_seed(lab, seed, folder, require):
+@_as_configured
+def meta_train_one(
+  lab: Lab, seed: int, folder: Workdir | None = None, require: bool = False
+) -> dict[str, Any]:
+  """Does the same for one pretraining seed, whichever it is."""
   name = fingerprint.network_hash(lab.config, seed)
   own = {'config': lab.config, 'pretrain_seed': seed}
   title = f'pretraining-seed{seed}'
@@ -254,13 +259,22 @@ def tune(
     for method in lab.methods.values():
       for seed in method.seeds:
         params = {} if method.is_bayes else networks[seed]['params']
-        tuned[method.name, seed] = _tune_one(
+        tuned[method.name, seed] = tune_one(
           lab, method, seed, params, folder, require
         )
   return tuned
 
 
-def _tune_one(lab, method, seed, params, folder, require):
+@_as_configured
+def tune_one(
+  lab: Lab,
+  method: build.Method,
+  seed: int,
+  params: types.Params,
+  folder: Workdir | None = None,
+  require: bool = False,
+) -> dict[str, Any]:
+  """Adapts one network by one method, see `tune`."""
   title = f'{method.name}-seed{seed}'
   metadata = {
     'method': method.name,

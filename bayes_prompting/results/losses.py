@@ -1,11 +1,13 @@
-"""What each method of a run loses on the target, network by network."""
+"""What each tuner loses on the target, network by network."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
+from bayes_prompting.results import evidence
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
@@ -53,3 +55,41 @@ def losses(dataset: xr.Dataset) -> Losses:
       {m: values for m, values in by_method.items() if len(values)}
     )
   return Losses(*by_step, steps, stopped.left_out(dataset, target))
+
+
+def of_evidence(
+  table: pd.DataFrame, experiment: str, target: str, steps: tuple[int, int]
+) -> Losses:
+  """Reads the same from rows of evidence.
+
+  Args:
+    table: Rows of one version of everything, see `evidence.current`.
+    experiment: Its name.
+    target: The task that is tuned to.
+    steps: The tuning length, and the end of the evaluation.
+  """
+  rows = evidence.at(
+    table,
+    experiment=experiment,
+    task=target,
+    reference='bayes',
+    estimator='exact',
+  )
+  by_step = []
+  for step in steps:
+    counted = rows[(rows.step == step) & (rows.repetitions > 0)]
+    by_step.append(
+      {
+        tuner: some['mean'].to_numpy(np.float64)
+        for tuner, some in counted.groupby('tuner', sort=False)
+      }
+    )
+  lost = rows[rows.step == steps[0]].groupby('tuner')[
+    ['stopped', 'repetitions']
+  ]
+  left_out = {
+    tuner: stopped.LeftOut(int(some.stopped), int(some.sum()))
+    for tuner, some in lost.sum().iterrows()
+    if some.stopped
+  }
+  return Losses(*by_step, steps, left_out)

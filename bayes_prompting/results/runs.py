@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 import io
-import json
 import os
 import pathlib
 import re
@@ -13,7 +12,6 @@ import xarray as xr
 from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting.results import summary
-from bayes_prompting.settings import plain
 from bayes_prompting.storage import workdir
 from bayes_prompting.system import files
 
@@ -110,62 +108,3 @@ def _summary(path):
       f'{missing[0]})'
     )
   return table
-
-
-def export(
-  folder: str | os.PathLike[str], into: str | os.PathLike[str]
-) -> pathlib.Path:
-  """Copies the small files of a folder of runs, to travel with a repository.
-
-  These are all tables and figures (PNG) of the folder itself, and the figures
-  of runs that were looked into (`dynamics`). The joined summary is written with
-  the two estimates that are reported: paired against the oracle, and exact
-  against Bayes. `runs.json` has each run's size, versions and device.
-  """
-  folder, into = pathlib.Path(folder), prepare_export(into)
-  copies = {
-    path: into / path.relative_to(folder)
-    for path in (*folder.glob('claims.*'), *folder.glob('figures/*.png'))
-  }
-  for name, run in runs(folder).items():
-    for path in run.figures.glob('dynamics_*.png'):
-      copies[path] = into / 'figures' / f'{name}-{path.name}'
-  for path, copy in copies.items():
-    files.copy(path, copy, 'export')
-  table = summaries(folder)
-  reported = (table.reference == 'oracle') & (table.estimator == 'paired')
-  reported |= (table.reference == 'bayes') & (table.estimator == 'exact')
-  text = table[reported].to_csv(index=False, float_format='%.5g')
-  files.write_text(into / 'summary.csv', text, 'export')
-  records = {name: _record(run) for name, run in runs(folder).items()}
-  text = json.dumps(records, indent=1) + '\n'
-  files.write_text(into / 'runs.json', text, 'export')
-  return into
-
-
-def prepare_export(into: str | os.PathLike[str]) -> pathlib.Path:
-  """Makes the folder that `export` writes to.
-
-  Raises:
-    UserError: If it cannot be made or written to.
-  """
-  into = pathlib.Path(into).expanduser()
-  files.make_folder(into / 'figures', 'export')
-  for path in (into, into / 'figures'):
-    files.check_writable(path, 'export')
-  return into
-
-
-def _record(run):
-  """Returns how large a run was, and with which versions it was made."""
-  record, config = workdir.read_record(run.path), workdir.read_config(run.path)
-  return {
-    'networks': config['pretraining']['num_seeds'],
-    'repetitions': config['tuning']['num_repetitions'],
-    'pretraining_updates': config['pretraining']['num_steps'],
-    'tuning_updates': config['tuning']['num_steps'],
-    'evaluation_sequences': config['evaluation']['num_sequences'],
-    'config': plain.fingerprint(config),
-    **record.get('numerical', {}),
-    **record.get('other', {}),
-  }

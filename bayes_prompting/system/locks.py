@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import threading
+import time
 
 from bayes_prompting import errors
 from bayes_prompting.system import console
@@ -16,6 +17,11 @@ except ImportError:  # Not a Unix: locks hold within a process only.
   fcntl = None
 
 NAME = '.lock'
+_PAUSE = 0.1  # Seconds between two looks at a lock that is waited for.
+
+
+class InUse(errors.UserError):
+  """Another process, or another thread, works in a folder."""
 
 
 @dataclasses.dataclass
@@ -32,7 +38,7 @@ _guard = threading.RLock()  # Of that dict.
 
 
 @contextlib.contextmanager
-def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
+def lock(folder: str | os.PathLike[str], wait: bool = False) -> Iterator[None]:
   """Keeps other processes out of a folder, as far as they ask here too.
 
   The system drops the lock with the process, however it ends. The thread that
@@ -42,11 +48,32 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
   Args:
     folder: It exists. A file `.lock` is in it meanwhile, which says who holds
       it; one that a killed process left means nothing.
+    wait: Wait until it is free, for what takes no longer than a file to write.
 
   Raises:
-    UserError: If another process holds it, or if it cannot be written.
+    InUse: If another process holds it, or another thread.
+    UserError: If it cannot be written.
   """
   path = os.path.join(os.path.realpath(folder), NAME)
+  while True:
+    try:
+      held = _take(path)
+      break
+    except InUse:
+      if not wait:
+        raise
+      time.sleep(_PAUSE)
+  try:
+    yield
+  finally:
+    with _guard:
+      held.depth -= 1
+      if not held.depth:
+        _release(path, held)
+
+
+def _take(path):
+  """Takes a lock, or takes it once more; returns it."""
   with _guard:
     held = _held.get(path)
     if held is not None and not _leads_to(path, held.descriptor):
@@ -56,13 +83,7 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     if held is None:
       held = _held[path] = _Held(_acquire(path), threading.get_ident())
     held.depth += 1
-  try:
-    yield
-  finally:
-    with _guard:
-      held.depth -= 1
-      if not held.depth:
-        _release(path, held)
+    return held
 
 
 def _acquire(path):
@@ -103,7 +124,7 @@ def _flock(descriptor, path):
 
 
 def _in_use(path, whom):
-  return errors.UserError(
+  return InUse(
     f'workdir: {os.path.dirname(path)!r} is in use by {whom}; wait until it '
     'ends, or choose another folder'
   )

@@ -634,15 +634,15 @@ OWN = {
   + [['--study=data', '--workdir=WORK', '--into=WORK/file/x']]
   + [['--study=data', '--workdir=WORK', '--into=WORK/a\nb']]
   + [['--study=novel', '--workdir=WORK'], ['--into=WORK/x', '--workdir=WORK']],
-  'paper': [[], ['--quick'], ['--quick=x'], ['--list=x'], ['--num_seeds=0']]
-  + [['--num_seeds=x'], ['--num_seeds=1.5'], ['--num_repetitions=-1']]
+  'paper': [['--quick'], ['--quick=x'], ['--list=x'], ['--seeds=0']]
+  + [['--seeds=x:2'], ['--seeds=2:1'], ['--seeds=1.5:2'], ['--seeds=-1:2']]
   + [['--experiments=', '--workdir=WORK'], ['--experiments=x,,y']]
   + [['--experiments=lstm', '--workdir=WORK'], ['--judge_only=x']]
-  + [['--judge_only', '--workdir=WORK'], [CONFIG, '--workdir=WORK']]
-  + [['--export=WORK/file', '--judge_only', '--workdir=WORK/no']]
-  + [['--export=WORK/a\nb', '--judge_only', '--workdir=WORK/no']]
-  + [['--num_seeds=99999999', '--workdir=WORK/new']]
-  + [['--num_repetitions=10000000000000', '--workdir=WORK/new']]
+  + [['--methods=SoftPR', '--workdir=WORK'], [CONFIG, '--workdir=WORK']]
+  + [['--judge_only', '--results=WORK'], ['--merge=WORK/no', '--results=WORK']]
+  + [['--results=WORK/file', '--judge_only'], ['--merge=', '--results=WORK']]
+  + [['--results=WORK/a\nb', '--judge_only']]
+  + [['--merge=WORK/file', '--results=WORK']]
   + [['--workdir=WORK/file'], ['--workdir=WORK/file/x']],
   'sweep': [[], ['--workdir=WORK/new'], ['--configs=configs/quick.py']]
   + [

@@ -792,7 +792,8 @@ def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
   assert not outcome.imported_jax
   listed = bare('paper', '--list', '--experiments=lstm-*')
   assert listed.code == 0
-  assert 'lstm-single_coin\n' in listed.out
+  assert 'lstm-single_coin: networks 0 to 19, ' in listed.out
+  assert 'lstm-single_coin-tunings: networks 0 to 1, ' in listed.out
   assert 'transformer' not in listed.out
 
 
@@ -800,10 +801,11 @@ def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
   'arguments, fragments',
   [
     (['--experiments=lstm'], ['--experiments', "'lstm'", 'lstm-single_coin']),
-    (['--num_seeds=0', '--workdir=x'], ['--num_seeds', '0']),
-    (['--num_repetitions=two'], ['--num_repetitions', 'two']),
+    (['--seeds=3'], ['--seeds', 'FIRST:END', '3']),
+    (['--seeds=3:3'], ['--seeds', 'FIRST:END', '3:3']),
+    (['--methods=SoftPR'], ['--methods', 'SoftPR', 'SoftPT']),
     (['--config=configs/quick.py', '--workdir=x'], ['--config']),
-    (['--quick'], ['--workdir: missing, for example --workdir=runs/paper']),
+    (['--quick'], ['--workdir: missing, for example --workdir=runs/quick']),
     (['--experiments=', '--workdir=x'], ['--experiments: empty']),
   ],
 )
@@ -811,10 +813,10 @@ def test_mistakes_in_flags_of_the_paper(bare, arguments, fragments):
   mistake(bare('paper', *arguments), *fragments)
 
 
-def test_where_nothing_is_finished_nothing_is_judged(loaded, tmp_path):
+def test_where_there_is_no_row_nothing_is_judged(loaded, tmp_path):
   for folder in (tmp_path, tmp_path / 'missing'):
-    outcome = loaded('paper', '--judge_only', f'--workdir={folder}')
-    mistake(outcome, str(folder), 'no finished run')
+    outcome = loaded('paper', '--judge_only', f'--results={folder}')
+    mistake(outcome, str(folder), 'no row')
   assert not any(tmp_path.iterdir())
 
 

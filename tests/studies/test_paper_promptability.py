@@ -12,6 +12,7 @@ from bayes_prompting.theory import hard_prefixes
 from tests import testing
 from tests.experiment import test_run
 
+read = paper_promptability.read
 METHODS = ('NoTuning', 'HardPT', 'SoftPT')
 
 
@@ -27,7 +28,7 @@ def run():
 
 
 def test_prompts_of_networks_are_those_of_the_results(run):
-  panel = paper_promptability.panel({'Linear': [run]})
+  panel = paper_promptability.panel({'Linear': [read(run)]})
   lost = method_losses.losses(run).tuning
   assert set(panel.networks) == {'Linear HardPT', 'Linear SoftPT'}
   for name, by_length in panel.networks.items():
@@ -39,14 +40,14 @@ def test_prompts_of_networks_are_those_of_the_results(run):
 
 
 def test_exact_prompts_are_those_of_the_tasks(run):
-  panel = paper_promptability.panel({'Linear': [run]})
+  panel = paper_promptability.panel({'Linear': [read(run)]})
   curve = hard_prefixes.gap_curve(
     testing.random_coins(), testing.single_coin(), 4, 8
   )
   np.testing.assert_allclose(panel.gaps, curve.gaps)
   assert panel.prefix_lengths == curve.lengths.tolist()
   assert panel.family == pytest.approx(0, abs=1e-6)  # A coin is a limit.
-  prior, target = paper_promptability.tasks(run)
+  prior, target = paper_promptability.tasks(read(run))
   assert prior.support.covers(target.support.points[0])
   paper_promptability.gap({'single coin': panel})
 
@@ -61,6 +62,7 @@ def test_runs_of_other_tasks_are_refused(run):
       }
     )
   )
+  run, other = read(run), read(other)
   for runs in ({'a': [run], 'b': [other]}, {'a': [run, other]}, {}, {'a': []}):
     with pytest.raises(errors.UserError, match='runs: must be one or more'):
       paper_promptability.panel(runs)
@@ -69,7 +71,10 @@ def test_runs_of_other_tasks_are_refused(run):
 def test_a_curve_is_drawn_as_far_as_is_cheap(run, monkeypatch):
   # Of 10 values before one of 4 tokens: those of 3 prefixes.
   monkeypatch.setattr(hard_prefixes, '_MAX_PREDICTIONS', 3 * 10)
-  assert paper_promptability.panel({'Linear': [run]}).prefix_lengths == [0, 1]
+  assert paper_promptability.panel({'Linear': [read(run)]}).prefix_lengths == [
+    0,
+    1,
+  ]
 
 
 def test_a_panel_that_cannot_be_drawn_is_left_out(
@@ -78,16 +83,14 @@ def test_a_panel_that_cannot_be_drawn_is_left_out(
   def panel(runs):
     raise errors.UserError('length: too many histories')
 
-  monkeypatch.setattr(
-    paper_promptability.run_folders, 'load', lambda *args: run
-  )
   monkeypatch.setattr(paper_promptability, 'panel', panel)
-  assert paper_promptability.make_all(tmp_path, tmp_path / 'figures') == []
+  runs = {f'lstm{target}': read(run) for target in paper_figures.TARGETS}
+  assert paper_promptability.draw(runs, tmp_path / 'figures') == []
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == len(paper_figures.TARGETS)
   assert all('too many histories' in line for line in lines)
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path):
-  assert paper_promptability.make_all(tmp_path, tmp_path / 'figures') == []
+  assert paper_promptability.draw({}, tmp_path / 'figures') == []
   assert not (tmp_path / 'figures').exists()

@@ -34,11 +34,11 @@ from bayes_prompting.dynamics import study
 from bayes_prompting.reporting import page
 from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import style
+from bayes_prompting.results import evidence
 from bayes_prompting.results import runs as runs_lib
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain as plain_lib
 from bayes_prompting.storage import workdir
-from bayes_prompting.studies.paper import reproduce
 from bayes_prompting.system import files
 from bayes_prompting.system import locks
 from launch import sweep_grid
@@ -155,11 +155,17 @@ def table():
   return summary.summarize(dataset())
 
 
+def evidence_row():
+  row = dict.fromkeys(evidence.COLUMNS, 'text')
+  row |= dict.fromkeys(('pretrain_seed', 'step', 'repetitions', 'stopped'), 1)
+  return row | dict.fromkeys(('mean', 'sem_sequences', 'learning_rate'), 0.5)
+
+
 @functools.cache
 def judged():
   row = dict.fromkeys(judge.COLUMNS, 'text') | {'verdict': judge.HOLDS}
-  row |= {'value': 1.0, 'low': 0.5, 'high': 2.0}
-  row |= dict.fromkeys(('networks', 'repetitions', 'stopped', 'sequences'), 1)
+  row |= {'value': 1.0, 'low': 0.5, 'high': 2.0, 'mean': 1.0}
+  row |= dict.fromkeys(('networks', 'repetitions', 'stopped'), 1)
   return pd.DataFrame([row])
 
 
@@ -212,8 +218,7 @@ WRITERS = {
   'figures': lambda x, runs: draw(x),
   'claims': lambda x, runs: tables.save(judged(), x),
   'report': write_report,
-  'export': lambda x, runs: runs_lib.export(runs, x / 'export'),
-  'paper': lambda x, runs: reproduce._check({}, x, {'quick': True}),
+  'evidence': lambda x, runs: evidence.append(x, [evidence_row()]),
   'config': lambda x, runs: workdir.claim(x / 'run', record()),
   'job': lambda x, runs: submit(x),
   'sealed': lambda x, runs: files.write_bytes(x / 'f', b'x' * 99, sealed=True),
@@ -392,15 +397,11 @@ READERS = {
     lambda x: make_run(x / 'run'),
     lambda x: workdir.read_record(x / 'run'),
   ),
-  'exported config': Reader(
-    'run/config.json',
-    lambda x: make_run(x / 'run'),
-    lambda x: runs_lib.export(x, x / 'export'),
-  ),
-  'paper': Reader(
-    'paper.json',
-    lambda x: WRITERS['paper'](x, None),
-    lambda x: reproduce._check({}, x, {'quick': True}),
+  'evidence': Reader(
+    'networks.csv',
+    lambda x: WRITERS['evidence'](x, None),
+    evidence.read,
+    strict=False,
   ),
   'job': Reader('logs/run.job', submit, ask),
   'claims': Reader(
@@ -562,9 +563,8 @@ def test_a_size_that_is_none_is_named(section, field, value, tmp_path):
   spoilt = copy.deepcopy(record())
   spoilt['config'][section][field] = value
   (run / 'config.json').write_text(json.dumps(spoilt))
-  for read in (page.render, lambda run: runs_lib.export(tmp_path, run)):
-    with refusal(run / 'config.json', f'{section}.{field}', value):
-      read(run)
+  with refusal(run / 'config.json', f'{section}.{field}', value):
+    page.render(run)
 
 
 def test_a_file_that_vanishes_while_it_is_opened_is_named(
@@ -581,7 +581,6 @@ def test_a_folder_that_is_not_there_is_not_one_without_runs(tmp_path):
     lambda: runs_lib.load(missing, 'lstm-single_coin'),
     lambda: runs_lib.runs(missing),
     lambda: study.ensure(missing),
-    lambda: reproduce.collect(missing),
   ):
     with refusal(missing, 'folder'):
       read()

@@ -19,7 +19,6 @@ import numpy as np
 from bayes_prompting import settings
 from bayes_prompting.reporting import style
 from bayes_prompting.results import losses
-from bayes_prompting.results import runs as run_folders
 from bayes_prompting.studies import common
 from bayes_prompting.studies.paper import claims as paper_claims
 
@@ -192,18 +191,18 @@ def _levels(ax, run, beside):
   return handles
 
 
-def make_all(
-  folder: str | os.PathLike[str], into: str | os.PathLike[str]
+def draw(
+  runs: Mapping[str, losses.Losses], into: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
-  """Writes every figure that the runs in a folder allow, as PNG and PDF.
+  """Writes every figure that some experiments allow, as PNG and PDF.
+
+  Args:
+    runs: What tuners lose, by the name of the experiment.
+    into: A folder.
 
   Returns:
     The paths that were written.
   """
-  runs = {
-    name: losses.losses(run_folders.load(folder, name))
-    for name in run_folders.runs(folder)
-  }
   makers = {}
   if any(torso + end in runs for torso in common.TITLES for end in _COLUMNS):
     makers['overview'] = overview

@@ -16,6 +16,7 @@ from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import patches as mpl_patches
 from matplotlib import ticker as mpl_ticker
+import ml_collections
 import numpy as np
 import xarray as xr
 
@@ -24,7 +25,6 @@ from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.reporting import style
 from bayes_prompting.results import losses
-from bayes_prompting.results import runs as run_folders
 from bayes_prompting.results import stopped
 from bayes_prompting.settings import plain
 from bayes_prompting.studies import common
@@ -60,19 +60,35 @@ class Panel(NamedTuple):
   left_out: Mapping[str, stopped.LeftOut] = {}
 
 
-def panel(
-  runs: Mapping[str, Sequence[xr.Dataset]],
-) -> Panel:
+class Run(NamedTuple):
+  """What is placed in a panel.
+
+  Attributes:
+    config: The configuration of a run, or of an experiment.
+    lost: What its tuners lose on the target.
+  """
+
+  config: ml_collections.ConfigDict
+  lost: losses.Losses
+
+
+def read(dataset: xr.Dataset) -> Run:
+  """Reads a results file."""
+  config = plain.to_config(json.loads(dataset.attrs['config']))
+  return Run(config, losses.losses(dataset))
+
+
+def panel(runs: Mapping[str, Sequence[Run]]) -> Panel:
   """Returns a panel with the networks of some runs in it.
 
   The best exact prefixes have up to 8 tokens, or as many as the prefixes of
   networks, as far as that is cheap.
 
   Args:
-    runs: Results by the name of the network ('LSTM'), all of one pretraining
-      task, target and tuning length. The methods of `METHODS` are placed, also
-      with a suffix, as in 'SoftPT-12'. If several results of a network have the
-      same method and length, the first of them counts.
+    runs: By the name of the network ('LSTM'), all of one pretraining task,
+      target and tuning length. The tuners of `METHODS` are placed, also with a
+      suffix, as in 'SoftPT-12'. If several runs of a network have the same
+      tuner and length, the first of them counts.
 
   Raises:
     UserError: If there are no runs, or they are of different tasks. Also if
@@ -90,17 +106,16 @@ def panel(
   length = worlds[0][-1]
   networks, left_out = {}, {}
   for name, some in runs.items():
-    for run in some:
-      config, lost = _config(run), losses.losses(run)
-      for method, values in lost.tuning.items():
-        kind = method.partition('-')[0]
+    for config, lost in some:
+      for tuner, values in lost.tuning.items():
+        kind = tuner.partition('-')[0]
         if kind in METHODS:
           by_length = networks.setdefault(f'{name} {kind}', {})
-          by_length.setdefault(config.methods[method].length, values.tolist())
+          by_length.setdefault(config.methods[tuner].length, values.tolist())
       left_out |= {
-        f'{name} {method}': left
-        for method, left in lost.left_out.items()
-        if method.partition('-')[0] in METHODS
+        f'{name} {tuner}': left
+        for tuner, left in lost.left_out.items()
+        if tuner.partition('-')[0] in METHODS
       }
   longest = max((max(x) for x in networks.values()), default=0)
   gaps = prompt_gaps.Gaps(prior, target, length)
@@ -118,23 +133,19 @@ def panel(
   )
 
 
-def tasks(run: xr.Dataset) -> tuple[types.TaskPrior, types.TaskPrior]:
-  """Returns the pretraining task and the target of results, built."""
+def tasks(run: Run) -> tuple[types.TaskPrior, types.TaskPrior]:
+  """Returns the pretraining task and the target of a run, built."""
   *specs, _ = _world(run)
   prior, target = (registry.make('task_priors', 'task', x) for x in specs)
   return prior, target
 
 
-def _config(run):
-  return plain.to_config(json.loads(run.attrs['config']))
-
-
 def _world(run):
   """Returns the specs of the pretraining task and the target, and N."""
-  config = _config(run)
+  config = run.config
   names = config.pretraining.task, config.tuning.target
   specs = (config.tasks[name].to_dict() for name in names)
-  return *specs, int(run.attrs['tuning_length'])
+  return *specs, config.tuning.length
 
 
 @style.styled
@@ -232,34 +243,40 @@ def _levels(ax, panel):
   return handles
 
 
-def make_all(
-  folder: str | os.PathLike[str], into: str | os.PathLike[str]
+def draw(
+  runs: Mapping[str, Run], into: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
-  """Draws `promptability` of the paper's runs in a folder, as PNG and PDF.
+  """Draws `promptability` of the paper's experiments, as PNG and PDF.
 
   A target has a panel. It shows the pretrained networks of the paper's size and
   their sweeps of the prefix length, as far as they were run. If a panel cannot
   be drawn, a printed line says why.
+
+  Args:
+    runs: By the name of the experiment.
+    into: A folder.
 
   Returns:
     The paths that were written.
   """
   panels = {}
   for target, title in paper_figures.TARGETS.items():
-    runs = {}
-    for torso, network in common.TITLES.items():
-      loaded = (
-        run_folders.load(folder, f'{torso}{target}{suffix}')
+    by_network = {
+      network: [
+        runs[f'{torso}{target}{suffix}']
         for suffix in ('', '-prefix_lengths')
-      )
-      runs[network] = [run for run in loaded if run]
-    if not any(runs.values()):
+        if f'{torso}{target}{suffix}' in runs
+      ]
+      for torso, network in common.TITLES.items()
+    }
+    if not any(by_network.values()):
       continue
     try:
-      panels[title] = panel(runs)
+      panels[title] = panel(by_network)
     except errors.UserError as error:
       console.say(f'promptability: no panel of {title!r}: {error}')
   if not panels:
     return []
-  draw = functools.partial(gap, panels)
-  return style.write_all({'promptability': draw}, into)
+  return style.write_all(
+    {'promptability': functools.partial(gap, panels)}, into
+  )

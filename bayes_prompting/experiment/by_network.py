@@ -1,0 +1,296 @@
+"""Experiments network by network: each network ends with rows of evidence.
+
+A run answers all of its questions at its end. Here every network is a piece of
+work by itself: it is pretrained, adapted by the tuners that are asked for, and
+judged, and its numbers are added to a table (`results.evidence`). What has a
+row is not computed again. Several processes may share the work: each takes a
+network that no other is working on.
+"""
+
+from collections.abc import Iterable, Mapping
+import datetime
+import os
+import pathlib
+import time
+import traceback
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import regret
+from bayes_prompting.experiment import build
+from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import fingerprint
+from bayes_prompting.experiment import run as run_lib
+from bayes_prompting.results import evidence
+from bayes_prompting.results import stopped
+from bayes_prompting.system import compilation
+from bayes_prompting.system import console
+from bayes_prompting.system import files
+from bayes_prompting.system import locks
+from bayes_prompting.system import provenance
+
+# Which of the estimates are kept: the exact KL, and the headline on the target.
+EXACT = ('bayes', 'exact')
+HEADLINE = ('oracle', 'paired')
+_PAUSE = 30  # Seconds, where other processes work on all that is left.
+
+
+class Unit(NamedTuple):
+  """A piece of work: one network of an experiment, and what adapts it.
+
+  Attributes:
+    experiment: Its name.
+    seed: The pretraining seed.
+    methods: Names of methods of the experiment's configuration.
+  """
+
+  experiment: str
+  seed: int
+  methods: tuple[str, ...]
+
+
+def collect(
+  configs: Mapping[str, ml_collections.ConfigDict],
+  units: Iterable[Unit],
+  folder: str | os.PathLike[str],
+  into: str | os.PathLike[str],
+) -> list[Unit]:
+  """Does what has no row yet, and appends its rows as each tuner ends.
+
+  Args:
+    configs: The configuration of each experiment, by name. Of its methods and
+      networks the units say which count.
+    units: In the order in which they are done. One that another process is
+      working on is left to it, and looked at again at the end.
+    folder: Where networks and what was tuned are kept; work that is stopped
+      goes on from there.
+    into: The folder of the table of evidence.
+
+  Returns:
+    The units that failed; what went wrong was printed.
+
+  Raises:
+    UserError: If a configuration or a folder will not do.
+  """
+  compilation.use_cache()
+  folder, into = pathlib.Path(folder).absolute(), pathlib.Path(into).absolute()
+  for place, field in ((folder, 'workdir'), (into, 'evidence')):
+    files.make_folder(place, field)
+    files.check_writable(place, field)
+  evidence.read(into)  # Before hours end with a table that cannot be read.
+  left, failed = list(units), []
+  _check(configs, left)
+  known = _Known(configs)
+  while left:
+    busy = []
+    for unit in left:
+      try:
+        _do(known, unit, folder, into)
+      except locks.InUse:
+        busy.append(unit)
+      except errors.UserError as error:
+        console.say(f'error: {_title(unit)}: {error}', error=True)
+        failed.append(unit)
+      except Exception:
+        traceback.print_exc()
+        failed.append(unit)
+    if busy == left:
+      time.sleep(_PAUSE)
+    left = busy
+  return failed
+
+
+def _title(unit):
+  return f'{unit.experiment}, network {unit.seed}'
+
+
+def _check(configs, units):
+  for unit in units:
+    checks.one_of('experiment', unit.experiment, tuple(configs))
+    for method in unit.methods:
+      known = tuple(configs[unit.experiment].methods)
+      checks.one_of(f'{unit.experiment}: method', method, known)
+
+
+class _Known:
+  """What the units of an experiment share: built once, sampled once."""
+
+  def __init__(self, configs):
+    self._configs = configs
+    self._tasks = {}
+
+  def config(self, name, methods):
+    """Returns the configuration of one network with some methods."""
+    config = self._configs[name].copy_and_resolve_references()
+    config.pretraining.num_seeds = 1
+    config.tuning.methods = methods
+    return config
+
+  def tasks(self, lab, name):
+    """Returns the evaluation tasks of an experiment, by name."""
+    if name not in self._tasks:
+      self._tasks.clear()  # Those of one experiment lie in memory.
+      self._tasks[name] = {
+        task: evaluation.task_of(lab, task)
+        for task in lab.config['evaluation']['tasks']
+      }
+    return self._tasks[name]
+
+
+def _do(known, unit, folder, into):
+  """Does what is left of a unit."""
+  name, seed, methods = unit
+  whole = build.build(known.config(name, methods), allow_plugins=True)
+  left = [x for x in methods if not _is_there(into, whole, unit, x)]
+  if not left:
+    return
+  # One network is one process's at a time, whatever the experiment: it is
+  # pretrained once.
+  mine = folder / 'locks' / fingerprint.network_hash(whole.config, seed)
+  files.make_folder(mine, 'workdir')
+  with locks.lock(mine):
+    params, was_stopped = None, False
+    for method in left:
+      if _is_there(into, whole, unit, method):
+        continue  # Another process was faster.
+      console.say(f'\n{_title(unit)}: {method}')
+      place = folder / f'{name}-{method}-network{seed}'
+      lab, run_folder = run_lib.open_run(known.config(name, (method,)), place)
+      if params is None:
+        network = run_lib.meta_train_one(lab, seed, run_folder)
+        params = network['params']
+        losses = network.get('losses', np.zeros(0))
+        was_stopped = bool(~np.isnan(stopped.stopped_step(losses)))
+      outcome = run_lib.tune_one(
+        lab, lab.methods[method], seed, params, run_folder
+      )
+      tasks = known.tasks(lab, name)
+      evidence.append(
+        into, rows(lab, unit, method, params, outcome, tasks, was_stopped)
+      )
+
+
+def _is_there(into, lab, unit, method):
+  """Returns whether a method on a network has its rows."""
+  settings, numerics = identity(lab.config, method, lab.target)
+  return evidence.has(
+    evidence.read(into),
+    experiment=unit.experiment,
+    pretrain_seed=unit.seed,
+    tuner=method,
+    task=lab.target,
+    settings=settings,
+    numerics=numerics,
+  )
+
+
+def identity(
+  config: Mapping[str, Any], method: str, task: str
+) -> tuple[str, str]:
+  """Returns what a row depends on: a hash of settings, and versions.
+
+  Versions are those of `fingerprint.numerics` that are not 1, as text: nobody
+  has changed the mathematics of other modules.
+
+  Args:
+    config: Plain values.
+    method: The name of one of its methods.
+    task: The name of an evaluation task.
+  """
+  versions = fingerprint.numerics(
+    config
+    | {
+      'tuning': config['tuning'] | {'methods': [method]},
+      'evaluation': config['evaluation'] | {'tasks': [task]},
+    }
+  )
+  changed = [f'{name}={x}' for name, x in versions.items() if x != 1]
+  return fingerprint.measurement(config, method, task), ' '.join(changed) or '1'
+
+
+def rows(
+  lab: build.Lab,
+  unit: Unit,
+  method: str,
+  params: Any,
+  outcome: Mapping[str, Any],
+  tasks: Mapping[str, evaluation.Task],
+  network_stopped: bool = False,
+) -> list[dict[str, Any]]:
+  """Judges one network, tuned by one method, and returns its rows of evidence.
+
+  Args:
+    lab: What was done.
+    unit: On what.
+    method: By what.
+    params: The network's weights.
+    outcome: What `run.tune_one` returns.
+    tasks: The evaluation tasks, by name.
+    network_stopped: Whether its pretraining was stopped; nothing counts then.
+  """
+  how = lab.methods[method]
+  if how.shape[:2] != (1, 1):
+    raise errors.UserError(
+      'tuning: evidence is of one learning rate and one start, got '
+      f'{len(how.learning_rates)} and {len(how.tuners)}'
+    )
+  counted = np.ones(how.repetitions, bool)
+  if 'losses' in outcome:
+    counted = np.isnan(stopped.stopped_step(outcome['losses'].T))
+  counted &= not network_stopped
+  made = []
+  for task, sampled in tasks.items():
+    regrets = evaluation.evaluate(
+      how.predictor,
+      params,
+      how.tuner,
+      outcome['tunable'],
+      sampled,
+      lab.report_steps,
+      mesh=lab.row_mesh(),
+    )
+    sequences = np.asarray(regrets.sequences, np.float64)
+    settings, numerics = identity(lab.config, method, task)
+    estimates = (EXACT, HEADLINE) if task == lab.target else (EXACT,)
+    for reference, estimator in estimates:
+      of = sequences[
+        :,
+        regret.REFERENCES.index(reference),
+        regret.ESTIMATORS.index(estimator),
+      ]
+      for step, values in zip(lab.report_steps, of.swapaxes(0, 1), strict=True):
+        made.append(
+          {
+            'experiment': unit.experiment,
+            'pretrain_seed': unit.seed,
+            'tuner': method,
+            'task': task,
+            'step': step,
+            'reference': reference,
+            'estimator': estimator,
+            'settings': settings,
+            'numerics': numerics,
+            **evidence.measured(values[counted]),
+            'stopped': int((~counted).sum()),
+            **_origin(lab, how, 'losses' in outcome),
+          }
+        )
+  return made
+
+
+def _origin(lab, how, by_gradient):
+  """Returns how a row came about."""
+  numerical = provenance.provenance()['numerical']
+  versions = ('jax', 'jaxlib', 'flax', 'optax')
+  inits = lab.config['methods'][how.name].get('init', '')
+  return {
+    'learning_rate': how.learning_rates[0] if by_gradient else np.nan,
+    'prefix_init': inits if isinstance(inits, str) else ' '.join(inits),
+    'packages': ' '.join(f'{x} {numerical[x]}' for x in versions),
+    'device': numerical['device'],
+    'date': datetime.date.today().isoformat(),
+  }

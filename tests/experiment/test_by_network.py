@@ -1,0 +1,175 @@
+"""Networks end with rows of evidence, which a whole run would have as well."""
+
+import numpy as np
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting.experiment import by_network
+from bayes_prompting.experiment import run as run_lib
+from bayes_prompting.experiment import tuning
+from bayes_prompting.results import evidence
+from bayes_prompting.system import locks
+from tests.experiment import test_run
+
+METHODS = ('NoTuning', 'SoftPT', 'HardPT')
+UNITS = [by_network.Unit('coin', seed, METHODS) for seed in (0, 1)]
+
+
+def config(**overrides):
+  overrides = {'tuning.methods': ('NoTuning',)} | overrides
+  return test_run.tiny(**overrides)
+
+
+@pytest.fixture(scope='module')
+def collected(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('work')
+  assert not by_network.collect(
+    {'coin': config()}, UNITS, folder / 'runs', folder / 'out'
+  )
+  return folder
+
+
+def test_rows_are_the_numbers_of_a_whole_run(collected):
+  whole = run_lib.run(
+    config(**{'tuning.methods': METHODS, 'pretraining.num_seeds': 2})
+  )
+  expected = evidence.of_results(whole, 'coin')
+  table = evidence.read(collected / 'out')
+  assert len(table)
+  for found in table.itertuples():
+    of = evidence.at(
+      expected,
+      **{name: getattr(found, name) for name in evidence.KEY[1:7]},
+    )
+    (same,) = of.itertuples()
+    assert found.mean == pytest.approx(same.mean, rel=1e-5, abs=1e-6)
+    assert found.repetitions == same.repetitions
+    np.testing.assert_allclose(
+      np.array(found.values.split(), float),
+      np.array(same.values.split(), float),
+      rtol=1e-5,
+      atol=1e-6,
+    )
+  target = evidence.at(table, task='single_coin')
+  assert {*target.tuner} == {*METHODS}
+  assert {*target.pretrain_seed} == {0, 1}
+  assert {*zip(target.reference, target.estimator, strict=True)} == {
+    by_network.EXACT,
+    by_network.HEADLINE,
+  }
+
+
+def test_what_has_rows_is_not_run_again(collected, monkeypatch):
+  def fail(*args, **kwargs):
+    raise AssertionError('again')
+
+  for name in ('tune_one', 'meta_train_one'):
+    monkeypatch.setattr(run_lib, name, fail)
+  before = (collected / 'out' / evidence.NAME).read_bytes()
+  assert not by_network.collect(
+    {'coin': config()}, UNITS, collected / 'runs', collected / 'out'
+  )
+  assert (collected / 'out' / evidence.NAME).read_bytes() == before
+
+
+def test_one_more_network_or_tuner_adds_its_rows_alone(
+  collected, tmp_path, monkeypatch
+):
+  table = evidence.read(collected / 'out')
+  evidence.append(tmp_path, table[table.tuner != 'NoTuning'])
+  trained = []
+  monkeypatch.setattr(
+    tuning, 'meta_train', lambda *args, **kwargs: trained.append(args)
+  )
+  units = [by_network.Unit('coin', 0, METHODS)]
+  assert not by_network.collect(
+    {'coin': config()}, units, collected / 'runs', tmp_path
+  )
+  assert not trained  # The network was kept.
+  again = evidence.read(tmp_path)
+  assert len(again) > len(table[table.tuner != 'NoTuning'])
+  new = evidence.at(again, tuner='NoTuning')
+  assert {*new.pretrain_seed} == {0}
+  evidence.append(tmp_path, table)  # The same numbers, or it were refused.
+
+
+def test_another_setting_is_another_row(collected):
+  lab_config = test_run.tiny(**{'tuning.methods': METHODS}).to_dict()
+  here = by_network.identity(lab_config, 'SoftPT', 'single_coin')
+  same = test_run.tiny(
+    **{
+      'tuning.methods': ('SoftPT',),
+      'tuning.num_repetitions': 7,
+      'pretraining.num_seeds': 3,
+      'evaluation.tasks': ('single_coin',),
+    }
+  ).to_dict()
+  assert by_network.identity(same, 'SoftPT', 'single_coin') == here
+  for field, value in (
+    ('tuning.num_steps', 99),
+    ('tuning.prefix_length', 3),
+    ('pretraining.num_steps', 99),
+    ('evaluation.num_sequences', 99),
+    ('seed', 9),
+  ):
+    other = test_run.tiny(**{'tuning.methods': METHODS, field: value}).to_dict()
+    assert by_network.identity(other, 'SoftPT', 'single_coin') != here
+
+
+def test_a_network_that_another_process_works_on_is_left_to_it(
+  collected, tmp_path, monkeypatch
+):
+  waited = []
+  real = locks.lock
+
+  def lock(folder, wait=False):
+    if 'locks' in folder.parts and not waited:
+      raise locks.InUse('workdir: is in use')
+    return real(folder, wait)
+
+  monkeypatch.setattr(by_network.locks, 'lock', lock)
+  monkeypatch.setattr(by_network.time, 'sleep', waited.append)
+  units = [by_network.Unit('coin', 0, ('NoTuning',))]
+  assert not by_network.collect(
+    {'coin': config()}, units, collected / 'runs', tmp_path
+  )
+  assert len(waited) == 1
+  assert len(evidence.read(tmp_path))
+
+
+def test_a_failure_does_not_stop_the_others(
+  collected, tmp_path, monkeypatch, capsys
+):
+  real = run_lib.meta_train_one
+
+  def train(lab, seed, folder):
+    if not seed:
+      raise RuntimeError('out of memory')
+    return real(lab, seed, folder)
+
+  monkeypatch.setattr(run_lib, 'meta_train_one', train)
+  failed = by_network.collect(
+    {'coin': config()},
+    [x._replace(methods=('NoTuning',)) for x in UNITS],
+    collected / 'runs',
+    tmp_path,
+  )
+  assert [x.seed for x in failed] == [0]
+  assert 'out of memory' in capsys.readouterr().err
+  assert {*evidence.read(tmp_path).pretrain_seed} == {1}
+
+
+def test_a_grid_is_refused(tmp_path):
+  several = config(**{'tuning.learning_rate': (0.1, 0.2)})
+  units = [by_network.Unit('coin', 0, ('SoftPT',))]
+  failed = by_network.collect(
+    {'coin': several}, units, tmp_path, tmp_path / 'out'
+  )
+  assert failed == units
+  with pytest.raises(errors.UserError, match='SoftPR'):
+    by_network.collect(
+      {'coin': config()},
+      [by_network.Unit('coin', 0, ('SoftPR',))],
+      tmp_path,
+      tmp_path / 'out',
+    )
