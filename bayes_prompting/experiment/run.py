@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import ml_collections
 import xarray as xr
 
+import bayes_prompting
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import results
@@ -28,6 +30,7 @@ from bayes_prompting.storage import workdir as workdir_lib
 from bayes_prompting.system import compilation
 from bayes_prompting.system import console
 from bayes_prompting.system import distributed
+from bayes_prompting.system import files
 from bayes_prompting.system import locks
 
 Lab = build.Lab
@@ -94,6 +97,9 @@ def finish(
 ) -> xr.Dataset:
   """Does what is left of a run, and writes results, summary and figures.
 
+  Summary and figures are made again where one is missing or changed, or was
+  made from other results, or by another version of the package.
+
   Args:
     lab: What to do.
     folder: Where everything is kept; nothing is written with None.
@@ -125,12 +131,38 @@ def _load_results(folder):
 
 
 def _report(dataset, folder):
+  """Writes summary and figures, unless they are there, of these results."""
+  made_from = {
+    'results': files.digest(folder.results),
+    'version': bayes_prompting.__version__,
+  }
+  if _is_reported(folder, made_from):
+    return
   summary.save(summary.summarize(dataset), folder.summary)
   with console.optional('figures'):
     # Imported late: Matplotlib may refuse its own settings.
     from bayes_prompting.reporting import figures
 
-    figures.make_all(dataset, folder.figures)
+    paths = figures.make_all(dataset, folder.figures)
+    digests = {
+      os.path.relpath(path, folder.path): files.digest(path)
+      for path in (folder.summary, *paths)
+    }
+    text = json.dumps(made_from | {'files': digests}, indent=2) + '\n'
+    files.write_text(folder.figures_note, text, 'figures')
+
+
+def _is_reported(folder, made_from):
+  """Returns whether all was made from these results, and is as it was."""
+  if not folder.figures_note.is_file():
+    return False
+  try:
+    note = files.read_json(folder.figures_note)
+    return note == made_from | {
+      'files': {x: files.digest(folder.path / x) for x in note['files']}
+    }
+  except (errors.UserError, OSError, KeyError, TypeError):
+    return False
 
 
 def open_run(

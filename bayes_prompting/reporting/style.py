@@ -25,6 +25,7 @@ import numpy as np
 
 from bayes_prompting import errors
 from bayes_prompting.results import stopped
+from bayes_prompting.system import console
 from bayes_prompting.system import files
 
 SOLID, DASH, DASHDOT, DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
@@ -375,11 +376,13 @@ def write_all(
   folder = pathlib.Path(folder)
   files.make_folder(folder, 'figures')
   paths, failed = [], {}
-  for name, make in makers.items():
-    try:
-      paths += _write(make(), folder, name)
-    except Exception as error:
-      failed[name] = error
+  with console.bar('figures', len(makers), 'figure') as bar:
+    for name, make in makers.items():
+      try:
+        paths += _write(make(), folder, name)
+      except Exception as error:
+        failed[name] = error
+      bar.update()
   if failed:
     why = '; '.join(
       f'{name} ({type(error).__name__}: {files.why(error)})'

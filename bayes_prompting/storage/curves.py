@@ -4,11 +4,9 @@ import contextlib
 import json
 import pathlib
 import shutil
-import sys
 
 import numpy as np
 import tensorboardX
-import tqdm
 
 from bayes_prompting.system import console
 from bayes_prompting.system import distributed
@@ -86,16 +84,7 @@ class Progress:
 
     What was `done` before counts, but not for the rate.
     """
-    self._bar = tqdm.tqdm(
-      total=total,
-      initial=done,
-      desc=f'{title:<28}',
-      unit=unit,
-      mininterval=0.5,
-      dynamic_ncols=True,
-      disable=sys.stderr is None or not distributed.is_first(),
-      file=console.Tolerant(sys.stderr),
-    )
+    self._bar = console.bar(title, total, unit, done, distributed.is_first())
 
   def __call__(self, done: int, losses: np.ndarray | None = None) -> None:
     """Shows that `done` units are finished, with the latest losses in nats.
@@ -104,7 +93,8 @@ class Progress:
     """
     finite = [] if losses is None else losses[np.isfinite(losses)]
     if len(finite):
-      self._bar.set_postfix(loss=f'{np.median(finite):.6g}', refresh=False)
+      text = f'loss {np.median(finite):.6g} nats'
+      self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(done - self._bar.n)
 
   def close(self) -> None:

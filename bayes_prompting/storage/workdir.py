@@ -73,6 +73,11 @@ class Workdir:
     """The folder of figures."""
     return self.path / 'figures'
 
+  @property
+  def figures_note(self) -> pathlib.Path:
+    """The file that says what summary and figures were made from."""
+    return self.figures / 'made_from.json'
+
   def pretrained(self, seed: int) -> pathlib.Path:
     """The checkpoint of the pretrained network of a seed."""
     return self.path / 'checkpoints' / f'pretrained-seed{seed}'

@@ -64,6 +64,30 @@ class Tolerant:
     return getattr(self._stream, name)
 
 
+def bar(
+  title: str, total: int, unit: str, done: int = 0, shown: bool = True
+) -> tqdm.tqdm:
+  """Opens a progress bar on standard error.
+
+  Args:
+    title: What is going on.
+    total: Units of all of it.
+    unit: What is counted.
+    done: Units that were done before; they do not count for the rate.
+    shown: Whether there is a bar at all.
+  """
+  return tqdm.tqdm(
+    total=total,
+    initial=done,
+    desc=f'{title:<28}',
+    unit=unit,
+    mininterval=0.5,
+    dynamic_ncols=True,
+    disable=not shown or sys.stderr is None,
+    file=Tolerant(sys.stderr),
+  )
+
+
 def say(text: object, error: bool = False) -> None:
   """Prints a line, on standard output or on standard error, if it can."""
   stream = Tolerant(sys.stderr if error else sys.stdout)
