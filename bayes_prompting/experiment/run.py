@@ -176,7 +176,8 @@ def open_run(
   With `pretrained` it raises UserError, before anything is written, where a
   network would have to be trained.
   """
-  lab = distributed.together(lambda: _build(config))
+  finished = distributed.on_first(lambda: _is_finished(workdir, overwrite))
+  lab = distributed.together(lambda: _build(config, finished))
   distributed.agree('configuration', plain.fingerprint(lab.config))
   if workdir is None:
     return lab, None
@@ -185,9 +186,18 @@ def open_run(
   )
 
 
-def _build(config):
-  """Builds the lab, and checks that it suits the machine."""
+def _is_finished(workdir, overwrite):
+  """Returns whether a workdir holds results, which will not be made anew."""
+  if workdir is None or overwrite:
+    return False
+  return Workdir(checks.path('workdir', workdir)).results.exists()
+
+
+def _build(config, finished):
+  """Builds the lab; if there is work left, checks that it suits the machine."""
   lab = build.build(config, allow_plugins=True)
+  if finished:
+    return lab
   memory.check(lab)
   lab.mesh(lab.pretraining, 1)
   for method in lab.methods.values():

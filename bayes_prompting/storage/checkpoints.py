@@ -23,7 +23,6 @@ import uuid
 from etils import epath
 import jax
 import numpy as np
-from orbax import checkpoint as ocp
 
 from bayes_prompting import errors
 from bayes_prompting import trees
@@ -112,6 +111,9 @@ def _orbax():
   looks for files by a pattern made of their path, and loses all arrays where
   the path holds `[1]`.
   """
+  # Imported late, for it takes long: a finished run has no use for it.
+  from orbax import checkpoint as ocp
+
   options = ocp.options.MultiprocessingOptions(
     primary_host=0, active_processes={0}
   )
@@ -122,15 +124,24 @@ def _orbax():
   )
 
 
+def _restored(orbax, arrays, template):
+  """Returns the tree that Orbax has in a folder, shaped as the template."""
+  from orbax import checkpoint as ocp
+
+  return orbax.restore(arrays, args=ocp.args.StandardRestore(template))
+
+
 def _write(folder, tree, metadata):
   """Has Orbax write a step, reads it back, and adds the manifest."""
+  from orbax import checkpoint as ocp
+
   arrays = epath.Path(folder / 'tree')
   arrays.mkdir(parents=True)
   template = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
   try:
     with _orbax() as orbax:
       orbax.save(arrays, args=ocp.args.StandardSave(tree))
-      again = orbax.restore(arrays, args=ocp.args.StandardRestore(template))
+      again = _restored(orbax, arrays, template)
   except ValueError as error:
     if code := _OS_ERROR.search(str(error)):
       number = int(code[1])
@@ -280,7 +291,7 @@ def _restore(path, template, belongs, step):
   arrays = epath.Path(path.absolute() / str(step) / 'tree')
   try:
     with _orbax() as orbax:
-      return orbax.restore(arrays, args=ocp.args.StandardRestore(template))
+      return _restored(orbax, arrays, template)
   except (KeyError, OSError, ValueError) as error:
     # The same leaves in another structure, e.g. a tuple for a dict.
     line = ' '.join(str(error).split()) or type(error).__name__

@@ -6,7 +6,6 @@ import pathlib
 import shutil
 
 import numpy as np
-import tensorboardX
 
 from bayes_prompting.system import console
 from bayes_prompting.system import distributed
@@ -32,6 +31,8 @@ class Curve:
     if folder is None or not distributed.is_first():
       return
     self._path = folder / f'{name}.jsonl'
+    import tensorboardX  # It takes long, and a finished run has no curves.
+
     board = folder / 'tensorboard' / name
     with self._named():
       folder.mkdir(parents=True, exist_ok=True)

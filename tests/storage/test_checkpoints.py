@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from orbax import checkpoint as ocp
 import pytest
 
 from bayes_prompting import errors
@@ -75,15 +76,13 @@ def test_a_path_is_a_path_and_no_pattern(tmp_path, name):
 
 
 def test_what_cannot_be_read_back_is_not_kept(tmp_path, monkeypatch):
-  save = checkpoints.ocp.StandardCheckpointHandler.save
+  save = ocp.StandardCheckpointHandler.save
 
   def careless(handler, directory, args):
     changed = jax.tree.map(lambda leaf: leaf + 1, args.item)
-    save(handler, directory, args=checkpoints.ocp.args.StandardSave(changed))
+    save(handler, directory, args=ocp.args.StandardSave(changed))
 
-  monkeypatch.setattr(
-    checkpoints.ocp.StandardCheckpointHandler, 'save', careless
-  )
+  monkeypatch.setattr(ocp.StandardCheckpointHandler, 'save', careless)
   with pytest.raises(errors.UserError, match='reads back as something else'):
     checkpoints.save(tmp_path / 'here', {'a': np.ones(3)}, {})
   assert not list(tmp_path.iterdir())

@@ -125,4 +125,4 @@ def test_progress_is_shown_on_standard_error(capsys, monkeypatch, losses):
   last = shown.err.split('\r')[-1]
   assert 'SoftPT-seed0' in last
   assert '10/10' in last
-  assert ('loss=34.657' in last) == (losses == [[34.65735, np.nan]])
+  assert ('loss 34.657' in last) == (losses == [[34.65735, np.nan]])
