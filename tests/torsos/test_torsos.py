@@ -1,5 +1,7 @@
 """Every torso is held to its contract, and each to its mathematics."""
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -23,43 +25,68 @@ def torso(torsos_spec):
   return registry.make('torsos', 'test', torsos_spec)
 
 
+# On the host: an eager operation on a device is a program of its own.
+X = np.random.default_rng(1).normal(size=(LENGTH, WIDTH)).astype(np.float32)
+
+
 @pytest.fixture
 def x():
-  return jax.random.normal(jax.random.key(1), (LENGTH, WIDTH), jnp.float32)
+  return X
 
 
-def initialised(torso, x):
+def moved(params):
+  """Moves scales and biases away from one and zero: leaving one out shows."""
+  return jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), params)
+
+
+@functools.cache
+def weights(predictor):
+  """Returns weights of a predictor, moved."""
+  return jax.jit(lambda key: moved(predictor.init(key)))(jax.random.key(0))
+
+
+@functools.cache
+def initialised(torso):
   """Returns a jitted (x, state) -> (y, state), and the empty state."""
   empty = torso.empty_state(WIDTH)
-  params = torso.init(jax.random.key(0), x, empty)
+  params = jax.jit(torso.init)(jax.random.key(0), X, empty)
   return jax.jit(lambda x, state: torso.apply(params, x, state)), empty
 
 
 def test_running_in_two_parts_is_running_once(torso, x):
-  run, empty = initialised(torso, x)
+  run, empty = initialised(torso)
   whole, end = run(x, empty)
-  for cut in (0, 1, 3, LENGTH):
-    first, middle = run(x[:cut], empty)
-    second, last = run(x[cut:], middle)
-    np.testing.assert_allclose(
-      np.concatenate([first, second]), whole, atol=1e-5
-    )
+  cuts = (0, 1, 3, LENGTH)
+
+  @jax.jit
+  def in_parts(x, empty):
+    parts = []
+    for cut in cuts:
+      first, middle = run(x[:cut], empty)
+      second, last = run(x[cut:], middle)
+      parts.append((jnp.concatenate([first, second]), last))
+    return parts
+
+  for joined, last in in_parts(x, empty):
+    np.testing.assert_allclose(joined, whole, atol=1e-5)
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), last, end
     )
 
 
 def test_is_causal(torso, x):
-  run, empty = initialised(torso, x)
+  run, empty = initialised(torso)
   before, _ = run(x, empty)
   # Not by a constant: LayerNorm does not see one.
-  after, _ = run(x.at[3].add(jnp.arange(WIDTH) % 3), empty)
+  changed = x.copy()
+  changed[3] += np.arange(WIDTH) % 3
+  after, _ = run(changed, empty)
   np.testing.assert_allclose(after[:3], before[:3], atol=1e-6)
   assert not np.allclose(after[3], before[3])
 
 
 def test_state_is_float_arrays(torso, x):
-  run, empty = initialised(torso, x)
+  run, empty = initialised(torso)
   _, state = run(x, empty)
   for leaf in jax.tree.leaves((empty, state)):
     assert leaf.dtype == jnp.float32
@@ -68,21 +95,22 @@ def test_state_is_float_arrays(torso, x):
 def test_whole_predictor_is_causal(torso):
   # Changing token t leaves predictions up to and including t unchanged.
   predictor = predictors.network(torso, 3, WIDTH)
-  params = predictor.init(jax.random.key(0))
-  predict = jax.jit(predictor.predict)
-  state = predictor.start(params)
+
+  @jax.jit
+  def predict(params, tokens):
+    return predictor.predict(params, predictor.start(params), tokens)
+
   tokens = np.array([[0, 1, 2, 0, 1]])
   changed = tokens.copy()
   changed[0, 2] = 0
-  before = predict(params, state, tokens)[0]
-  after = predict(params, state, changed)[0]
+  before = predict(weights(predictor), tokens)[0]
+  after = predict(weights(predictor), changed)[0]
   np.testing.assert_allclose(after[:3], before[:3], atol=1e-6)
   assert not np.allclose(after[3], before[3])
 
 
 def test_prefill_then_predict_is_one_pass_over_both(torso):
   predictor = predictors.network(torso, 3, WIDTH)
-  params = predictor.init(jax.random.key(0))
   tokens = np.array([[0, 1, 2, 2, 1, 0]])
 
   @jax.jit
@@ -92,7 +120,7 @@ def test_prefill_then_predict_is_one_pass_over_both(torso):
     state = predictor.prefill(params, predictor.embed(params, rows))
     return whole, predictor.predict(params, state, tokens[:, 4:])[0]
 
-  whole, split = both(params)
+  whole, split = both(weights(predictor))
   np.testing.assert_allclose(split, whole[4:], atol=1e-5)
 
 
@@ -104,20 +132,23 @@ def predictions_and_gradients(predictor, params, prefix, tokens):
     log_probs = predictor.predict(params, state, tokens)
     return regret.log_loss(log_probs, tokens).mean(), log_probs
 
-  return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, prefix)
+  return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, prefix)
 
 
 def assert_fast_is_plain(torso, vocab_size, length, prefix_length):
-  fast = predictors.network(torso, vocab_size, WIDTH)
-  plain = predictors.network(torso, vocab_size, WIDTH, plain=True)
-  params = fast.init(jax.random.key(0))
-  # Scales and biases away from one and zero, so that leaving one out shows.
-  params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), params)
-  prefix = jax.random.normal(jax.random.key(1), (prefix_length, WIDTH))
-  tokens = jax.random.randint(jax.random.key(2), (3, length), 0, vocab_size)
-  args = params, prefix, tokens
-  found = predictions_and_gradients(fast, *args)
-  expected = predictions_and_gradients(plain, *args)
+  fast, plain = (
+    predictors.network(torso, vocab_size, WIDTH, plain=plain)
+    for plain in (False, True)
+  )
+  rng = np.random.default_rng(2)
+  prefix = rng.normal(size=(prefix_length, WIDTH)).astype(np.float32)
+  tokens = rng.integers(0, vocab_size, (3, length), np.int32)
+
+  @jax.jit
+  def both(*args):
+    return [predictions_and_gradients(x, *args) for x in (fast, plain)]
+
+  found, expected = both(weights(fast), prefix, tokens)
   for one, other in zip(
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
   ):
@@ -143,37 +174,40 @@ def test_fast_path_of_a_transformer_in_other_worlds(vocab_size, length):
 def test_fast_path_reads_less_than_was_prepared(torso):
   if not hasattr(torso, 'prepare'):
     pytest.skip('has no fast path, which is optional')
-  variables = torso.init(
-    jax.random.key(0),
-    jnp.zeros((2, WIDTH), jnp.float32),
-    torso.empty_state(WIDTH),
-  )
-  rows = jax.random.normal(jax.random.key(1), (2, WIDTH), jnp.float32)
+  rows = jnp.asarray(X[:2])
   state = torso.empty_state(WIDTH)
+  lengths = (1, 2, 6)
 
   @jax.jit
-  def both(tokens):
+  def both(key, tokens):
+    variables = torso.init(key, rows, state)
     table = torso.apply(variables, rows, state, 6, method='prepare')
-    found = torso.apply(variables, table, tokens, method='read')
-    one = lambda sequence: torso.apply(variables, rows[sequence], state)[0]
-    return found, jax.vmap(one)(tokens)
+    one = lambda x: torso.apply(variables, rows[x], state)[0]
+    return [
+      (
+        torso.apply(variables, table, tokens[:, :length], method='read'),
+        jax.vmap(one)(tokens[:, :length]),
+      )
+      for length in lengths
+    ]
 
-  for length in (1, 2, 6):
-    tokens = jnp.tile(jnp.array([[0, 1], [1, 1], [1, 0]]), 3)[:, :length]
-    np.testing.assert_allclose(*both(tokens), atol=1e-5)
+  tokens = np.tile(np.array([[0, 1], [1, 1], [1, 0]]), 3)
+  for found, expected in both(jax.random.key(0), tokens):
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_fast_derivatives_are_jax_s_own():
-  x = jax.random.normal(jax.random.key(0), (3, 4, 5)) * 3
-  w = jax.random.normal(jax.random.key(1), (5, 6))
-  weights = jnp.cos(jnp.arange(72.0)).reshape(3, 4, 6)
+  rng = np.random.default_rng(0)
+  x = rng.normal(0, 3, (3, 4, 5)).astype(np.float32)
+  w = rng.normal(size=(5, 6)).astype(np.float32)
+  weights = np.cos(np.arange(72.0, dtype=np.float32)).reshape(3, 4, 6)
   dims = (((2,), (0,)), ((), ()))
 
   def value_and_gradients(product, gelu):
     def fn(x, w):
       return (gelu(product(x, w, dims)) * weights).sum()
 
-    return jax.value_and_grad(fn, argnums=(0, 1))(x, w)
+    return jax.jit(jax.value_and_grad(fn, argnums=(0, 1)))(x, w)
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
@@ -184,15 +218,17 @@ def test_fast_derivatives_are_jax_s_own():
 
 def test_the_plain_path_has_forward_derivatives(torso):
   predictor = predictors.network(torso, 2, WIDTH, plain=True)
-  params = predictor.init(jax.random.key(0))
-  tokens = jnp.array([[0, 1, 1]])
+  tokens = np.array([[0, 1, 1]])
 
-  def predict(params):
-    return predictor.predict(params, predictor.start(params), tokens)
+  @jax.jit
+  def tangent(params):
+    def predict(params):
+      return predictor.predict(params, predictor.start(params), tokens)
 
-  ones = jax.tree.map(jnp.ones_like, params)
-  tangent = jax.jit(lambda: jax.jvp(predict, (params,), (ones,))[1])()
-  assert np.isfinite(tangent).all()
+    ones = jax.tree.map(jnp.ones_like, params)
+    return jax.jvp(predict, (params,), (ones,))[1]
+
+  assert np.isfinite(tangent(weights(predictor))).all()
 
 
 def test_attention_survives_scores_of_any_size():
@@ -201,16 +237,18 @@ def test_attention_survives_scores_of_any_size():
   torso = registry.make('torsos', 'test', {'name': 'transformer'})
   fast = predictors.network(torso, 2, WIDTH)
   plain = predictors.network(torso, 2, WIDTH, plain=True)
-  params = fast.init(jax.random.key(0))
-  tokens = jnp.array([[0, 1, 1, 0]])
-  state = fast.start(params)
-  for scale in (-1e4, 1e4):
+  tokens = np.array([[0, 1, 1, 0]])
+
+  @jax.jit
+  def both(params, scale):
+    state = fast.start(params)
     ((past),) = state['torso']
     far = {**state, 'torso': ({**past, 'key': scale * past['key']},)}
-    found = fast.predict(params, far, tokens)
-    np.testing.assert_allclose(
-      found, plain.predict(params, far, tokens), atol=1e-5
-    )
+    return [x.predict(params, far, tokens) for x in (fast, plain)]
+
+  for scale in (-1e4, 1e4):
+    found, expected = both(weights(fast), scale)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.isfinite(found).all()
 
 
@@ -236,8 +274,8 @@ def lstm_by_hand(params, x):
 def test_lstm_against_its_equations(x):
   torso = registry.make('torsos', 'test', {'name': 'lstm', 'width': 6})
   empty = torso.empty_state(WIDTH)
-  variables = torso.init(jax.random.key(0), x, empty)
-  found, ((cell, _),) = torso.apply(variables, x, empty)
+  variables = jax.jit(torso.init)(jax.random.key(0), x, empty)
+  found, ((cell, _),) = jax.jit(torso.apply)(variables, x, empty)
   params = jax.tree.map(
     lambda leaf: np.asarray(leaf, np.float64), variables['params']['layer_0']
   )
@@ -272,7 +310,7 @@ def block_by_hand(params, x, num_heads):
       attended[n, part] = weights / weights.sum() @ value[: n + 1, part]
   x = x + dense('attention_output', attended)
   y = dense('mlp_in', norm(x, **params['mlp_norm']))
-  x = x + dense('mlp_out', np.asarray(nn.gelu(y)))
+  x = x + dense('mlp_out', np.asarray(jax.jit(nn.gelu)(y)))
   return norm(x, **params['output_norm'])
 
 
@@ -281,10 +319,10 @@ def test_transformer_against_its_equations(x):
     'torsos', 'test', {'name': 'transformer', 'num_heads': 2}
   )
   empty = torso.empty_state(WIDTH)
-  variables = torso.init(jax.random.key(0), x, empty)
-  # Scales and biases away from one and zero, so that leaving one out shows.
-  variables = jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), variables)
-  found, _ = torso.apply(variables, x, empty)
+  variables = jax.jit(lambda *args: moved(torso.init(*args)))(
+    jax.random.key(0), x, empty
+  )
+  found, _ = jax.jit(torso.apply)(variables, x, empty)
   params = jax.tree.map(
     lambda leaf: np.asarray(leaf, np.float64), variables['params']['layer_0']
   )
