@@ -209,33 +209,55 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
   by_task = style.regret_by_task(dataset, 'cumulative_regret')
   left_out = stopped.left_out(dataset)
   methods = style.legend_methods(by_task, left_out)
-  height = 0.16 * len(methods) + 1.1
-  figure, axes = style.panels(len(by_task), height, sharey=True)
-  for ax, (task, by_method) in zip(axes, by_task.items(), strict=True):
-    runs = {method: values[:, index] for method, values in by_method.items()}
-    _bars(ax, runs, methods, stopped.left_out(dataset, task))
+  runs = {
+    task: {method: values[:, index] for method, values in by_method.items()}
+    for task, by_method in by_task.items()
+  }
+  height = 0.16 * len(methods) + 1.2
+  figure, axes = style.panels(len(runs), height, sharex=True, sharey=True)
+  values = [x for by_method in runs.values() for x in by_method.values()]
+  scale, limit = _bar_scale(axes[0], np.concatenate(values))
+  for ax, (task, by_method) in zip(axes, runs.items(), strict=True):
+    _bars(ax, by_method, methods, stopped.left_out(dataset, task), limit)
     ax.set_title(style.title(dataset, task))
-    ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats)')
+    ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats{scale})')
   axes[0].set_yticks(range(len(methods)), methods)
   axes[0].invert_yaxis()
   key = (
     'Bar, number: median; black line: quartiles; dots: single runs; '
-    'dashed: Bayes-optimal; //: beyond the axis; hatched: infinite'
+    'dashed: Bayes-optimal; hatched: infinite'
   )
   style.footnote(figure, stopped.footnote(left_out), key)
   return figure
 
 
-def _bars(ax, runs, methods, left_out):
-  """Draws the bars of one task from {method: [runs]}."""
-  quartiles = {m: style.quartiles(x[:, None])[:, 0] for m, x in runs.items()}
-  limit = 1.1 * style.limit([value for q in quartiles.values() for value in q])
+def _bar_scale(ax, values):
+  """Scales the axis of bars, from zero to the largest value of a run.
+
+  Regrets differ by orders of magnitude: on a linear axis the largest leaves
+  nothing to see of those that matter.
+
+  Returns:
+    What the label must say of the scale, and the upper end of the axis.
+  """
+  finite = values[np.isfinite(values)]
+  positive = finite[finite > 0]
+  scale = ''
+  if len(positive) and positive.max() > 10 * np.quantile(positive, 0.05):
+    scale = style.symlog(ax, values, axis='x')
+  limit = (1.6 if scale else 1.06) * finite.max(initial=0.0) or 1.0
+  ax.set_xlim(min(0.0, finite.min(initial=0.0)), limit)
+  return scale.replace('\n', ' ').replace('scale, ', 'scale,\n'), limit
+
+
+def _bars(ax, runs, methods, left_out, limit):
+  """Draws the bars of one task from {method: [runs]}, up to a limit."""
   right = {'transform': ax.get_yaxis_transform(), 'va': 'center'}
   for row, method in enumerate(methods):
     if method not in runs:
       ax.text(1.02, row, 'stopped' if method in left_out else '–', **right)
       continue
-    low, median, high = quartiles[method]
+    low, median, high = style.quartiles(runs[method][:, None])[:, 0]
     bar = ax.barh(row, min(median, limit), 0.72, label=method, lw=0, alpha=0.8)
     bar[0].set(facecolor=methods[method]['color'], edgecolor='white')
     small = f'{round(median, 3) + 0.0:.3f}'  # Without a minus before zero.
@@ -243,20 +265,14 @@ def _bars(ax, runs, methods, left_out):
     ax.text(1.02, row, value, **right)
     if np.isinf(median):
       bar[0].set_hatch('////')
-    elif median > limit:
-      ax.text(0.9, row, '//', color='white', weight='bold', **right)
     if len(runs[method]) > 1:
       ends = np.minimum([low, high], limit)
       ax.plot(ends, [row, row], color='black', lw=1)
-      if max(runs[method]) > limit >= median:  # A single run is beyond.
-        ax.text(0.97, row, '//', color='black', ha='right', **right)
       jitter = row + np.linspace(-0.22, 0.22, len(runs[method]))
-      # The axis would cut dots beyond it in half.
-      shown = np.where(runs[method] <= limit, runs[method], np.nan)
-      ax.plot(shown, jitter, 'o', ms=2.2, mfc='white', mec='black', mew=0.5)
+      finite = np.where(np.isinf(runs[method]), np.nan, runs[method])
+      ax.plot(finite, jitter, 'o', ms=2.2, mfc='white', mec='black', mew=0.5)
     if method in ('TargetBayes', 'EvalBayes'):
       ax.axvline(median, color='black', linestyle=style.DASH, lw=0.9)
-  ax.set_xlim(min(0.0, *(low for low, _, _ in quartiles.values())), limit)
 
 
 @style.styled

@@ -299,13 +299,14 @@ def title(dataset, task):
   return f'{task} (target)' if dataset.attrs.get('target') == task else task
 
 
-def symlog(ax, values, noise=0.0):
-  """Scales a vertical axis so that all values show.
+def symlog(ax, values, noise=0.0, axis='y'):
+  """Scales an axis so that all values show.
 
   Args:
     ax: The panel.
     values: What is drawn.
     noise: The axis is linear at least up to here.
+    axis: `y`, or `x`.
 
   Returns:
     What the label of the axis must say about its scale; '' if it is linear.
@@ -321,8 +322,9 @@ def symlog(ax, values, noise=0.0):
     linear = max(linear, np.ceil(noise / digit) * digit)
   if linear >= top:
     return ''
-  ax.set_yscale('symlog', linthresh=linear, linscale=0.5)
-  ax.set_ylim(min(finite.min(), -0.1 * linear), 2 * top)
+  scale = getattr(ax, f'set_{axis}scale')
+  scale('symlog', linthresh=linear, linscale=0.5)
+  ax.set(**{f'{axis}lim': (min(finite.min(), -0.1 * linear), 2 * top)})
   return f',\nlog scale, linear below {linear:g}'.replace('e-0', 'e-')
 
 

@@ -390,12 +390,30 @@ def test_bars_show_runs_quartiles_and_the_optimum(dataset):
   np.testing.assert_allclose(across, [[best[0, 49]] * 2])
 
 
-def test_a_long_bar_is_broken_and_others_stay_legible(dataset):
-  ax = figures.regret_bars(dataset, 50).axes[1]
-  broken = [x.get_position()[1] for x in ax.texts if x.get_text() == '//']
-  assert broken == [RAN.index('FullWT')]
-  softs = _runs(dataset, 'cumulative_regret', 'SoftPT', 'two_coin_mixture')
-  assert ax.get_xlim()[1] < 2 * np.median(softs[:, 49])
+def test_bars_of_every_size_can_be_told_apart(dataset):
+  figure = figures.regret_bars(dataset, 50)
+  assert len({ax.get_xlim() for ax in figure.axes}) == 1
+  for ax, (i, task) in zip(figure.axes, enumerate(TASKS), strict=True):
+    assert ax.get_xscale() == 'symlog'
+    assert 'log scale,\nlinear below 0.01)' in ax.get_xlabel()
+    start, end = ax.transAxes.transform([(0, 0), (1, 0)])[:, 0]
+    for bar in ax.containers:
+      if not RATES[bar.get_label()][i][0]:
+        continue
+      width = bar.patches[0].get_window_extent().width / (end - start)
+      runs = _runs(dataset, 'cumulative_regret', bar.get_label(), task)[:, 49]
+      assert width >= 0.1, bar.get_label()
+      assert np.isinf(runs).all() or runs.max() < ax.get_xlim()[1]
+
+
+def test_bars_of_one_size_have_a_linear_axis(dataset):
+  flat = dataset.copy(deep=True)
+  flat['cumulative_regret'] = flat.cumulative_regret.where(
+    flat.cumulative_regret.isnull(), 2.0
+  )
+  ax, *_ = figures.regret_bars(flat, 50).axes
+  assert ax.get_xscale() == 'linear' and ax.get_xlim()[0] == 0
+  assert 'log' not in ax.get_xlabel()
 
 
 def test_losses_are_running_medians(dataset):

@@ -768,8 +768,13 @@ def test_in_a_browser(browser, collection):
   assert third['FullWT'][1] != second['FullWT'][1]
   _pick(browser, 'quantity', 'instantaneous regret')
   assert _lines(browser)['FullWT'][1] != third['FullWT'][1]
+  # On a linear axis all that is small is zero, so it is not the first.
+  scale = 'return plot.layout.yaxis.type'
+  assert browser.execute_script(scale) == 'log'
+  _pick(browser, 'axis', 'linear')
+  assert browser.execute_script(scale) == 'linear'
   _pick(browser, 'axis', 'logarithmic')
-  assert browser.execute_script('return plot.layout.yaxis.type') == 'log'
+  assert browser.execute_script(scale) == 'log'
   assert 'Oracle' in note.text
   assert _lines(browser)['SoftPT'][0] == 'legendonly'
   browser.find_element('id', 'show-all').click()
