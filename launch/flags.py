@@ -310,15 +310,25 @@ def path(flag: flags.FlagHolder[str]) -> pathlib.Path:
 
 
 def show(dataset, workdir: str) -> None:
-  """Prints the headline table, and where everything is."""
+  """Prints the headline table, what was found, and where everything is."""
   with console.optional('the table'):
     from bayes_prompting.results import summary
 
     print(f'\n{summary.table(dataset)}\n')
+    sentences = summary.findings(dataset)
+    if sentences:
+      print('\n'.join(sentences) + '\n')
   print(f'Results  {workdir}/results.nc (all regrets, by step and sequence)')
   print(f'Summary  {workdir}/summary.csv')
   print(f'Figures  {workdir}/figures')
   print(f'Curves   {workdir}/curves')
+  print(f'For a report: {command("report")} --workdir={shlex.quote(workdir)}')
+
+
+def command(name: str) -> str:
+  """Returns how a script is called here, by the name of its command."""
+  installed = '.' in __package__
+  return f'bayes-prompting {name}' if installed else f'python -m launch.{name}'
 
 
 def _compiling(main, argv):
@@ -394,9 +404,7 @@ def run(
       with devices.named(), _joined(), interruption.watching():
         _compiling(main, argv) if compiles else main(argv)
     except errors.MissingNetwork as error:
-      installed = '.' in __package__
-      start = 'bayes-prompting ' if installed else 'python -m launch.'
-      fail(f'{error}: {start}pretrain {shlex.join(sys.argv[1:])}')
+      fail(f'{error}: {command("pretrain")} {shlex.join(sys.argv[1:])}')
     except errors.UserError as error:
       fail(error)
     except KeyboardInterrupt as error:

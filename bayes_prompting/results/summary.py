@@ -1,5 +1,6 @@
 """The summary of a results file: its table, its CSV, paired comparisons."""
 
+import json
 import os
 from typing import Any
 
@@ -183,6 +184,82 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
 def headline(chosen: xr.Dataset) -> pd.DataFrame:
   """Returns the summary of the paired regret against the oracle."""
   return summarize(chosen.sel(reference=['oracle'], estimator=['paired']))
+
+
+def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
+  """Returns what a run found, in two sentences at most.
+
+  The first says which tuner comes closest to exact Bayes on the target. The
+  second says what this tuner loses on the task where it loses most. Numbers are
+  medians over runs of the paired regret, above that of exact Bayes.
+
+  Args:
+    dataset: As built or loaded.
+    step: A report step; by default the first one, the tuning length.
+
+  Returns:
+    Sentences; none if no tuner of a network was judged on the target.
+  """
+  step = int(dataset.report_step[0]) if step is None else step
+  chosen = selection.choose(dataset)
+  frame = headline(chosen)
+  frame = frame[(frame.step == step) & (frame.runs > 0)]
+  median = frame.pivot(index='eval_task', columns='tuner', values='median')
+  bayes = median.get('TargetBayes', pd.Series(np.nan, median.index))
+  bayes = bayes.fillna(median.get('EvalBayes', np.nan))
+  gaps = median.sub(bayes, axis='index')
+  target = dataset.attrs.get('target')
+  if target not in gaps.index:
+    return []
+  tuned = [name for name in _tuned(chosen) if name in gaps]
+  on_target = gaps.loc[target, tuned].dropna()
+  if not len(on_target):
+    return []
+  best = on_target.idxmin()
+
+  def losses(task):
+    text = f'loses {_gap(gaps.loc[task, best])} nats a sequence more'
+    untuned = gaps.get(_UNTUNED, pd.Series(np.nan, gaps.index))[task]
+    if np.isfinite(untuned):
+      text += f', where the untuned network loses {_gap(untuned)} more'
+    return text
+
+  sentences = [
+    f'On {target}, the target, {best} comes closest to exact Bayes: after '
+    f'{step} steps it {losses(target)}.'
+  ]
+  others = gaps[best].drop(target).dropna()
+  if len(others):
+    worst = others.idxmax()
+    sentences.append(
+      f'On {worst}, which it was not tuned to, {best} {losses(worst)}.'
+    )
+  return sentences
+
+
+_UNTUNED = 'NoTuning'
+
+
+def _tuned(dataset):
+  """Returns the tuners that changed a network, by training or by a search."""
+  trained = np.zeros(dataset.sizes['tuner'], bool)
+  for name in ('tuning_loss', 'candidate_loss'):
+    if name in dataset:
+      over = set(dataset[name].dims) - {'tuner'}
+      trained |= dataset[name].notnull().any(over).values
+  methods = json.loads(dataset.attrs.get('config', '{}')).get('methods', {})
+  return [
+    name
+    for name, changed in zip(
+      dataset.tuner.values.tolist(), trained, strict=True
+    )
+    if changed and methods.get(name, {}).get('predictor') != 'bayes'
+  ]
+
+
+def _gap(value):
+  """Returns a loss above exact Bayes; one below it is luck."""
+  return f'{max(value, 0.0):.2g}' if abs(value) >= 0.001 else '0.00'
 
 
 def cell(row: Any) -> str:
