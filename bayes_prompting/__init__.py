@@ -15,7 +15,8 @@ Parts: `task_prior`, `torso` and `tuner` build an extension by its name,
 `network` a predictor around a torso, `bayesian` the exact one of a task prior.
 
 Tuned prompts and weights: `load_predictor` loads one as it ran, `save_adapter`
-and `load_adapter` share it as a file, `generate` samples on from a history.
+and `load_adapter` share it as a file. `next_token` says what a predictor
+expects after a history, and `generate` samples on from it.
 
 Answers without a network: `promptability`, `optimal_hard_prefix` and
 `expected_regret`.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
   from bayes_prompting.predictors import bayesian
   from bayes_prompting.predictors import generate
   from bayes_prompting.predictors import network
+  from bayes_prompting.predictors import next_token
   from bayes_prompting.results.dataset import load as load_results
   from bayes_prompting.results.dataset import select
   from bayes_prompting.results.selection import choose as best_settings
@@ -75,6 +77,7 @@ _PLACES = {
   'load_predictor': 'experiment.loading.load_predictor',
   'load_results': 'results.dataset.load',
   'network': 'predictors.network',
+  'next_token': 'predictors.next_token',
   'optimal_hard_prefix': 'theory.hard_prefixes.optimal_hard_prefix',
   'promptability': 'theory.promptability.promptability',
   'run': 'experiment.run.run',
@@ -100,6 +103,7 @@ __all__ = [
   'load_predictor',
   'load_results',
   'network',
+  'next_token',
   'optimal_hard_prefix',
   'promptability',
   'run',

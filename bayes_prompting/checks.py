@@ -255,18 +255,39 @@ def strings(field: str, value: object) -> tuple[str, ...]:
 
 def tokens(field: str, value: object, vocab_size: int) -> np.ndarray:
   """Returns `value` as tokens int32 [N], whole numbers from 0 to V - 1."""
-  array = np.asarray(value)
-  if array.size and (
-    array.ndim != 1
-    or array.dtype.kind not in 'iu'
-    or array.min() < 0
-    or array.max() >= vocab_size
-  ):
+  array = _tokens(value, vocab_size)
+  if array is None or (array.size and array.ndim != 1):
     raise errors.UserError(
       f'{field}: must be tokens, whole numbers from 0 to {vocab_size - 1}, got '
       f'{show(value)}'
     )
-  return array.reshape(-1).astype(np.int32)
+  return array.reshape(-1)
+
+
+def sequences(field: str, value: object, vocab_size: int) -> np.ndarray:
+  """Returns `value` as sequences int32 [B, N] of tokens; N is at least 1."""
+  array = _tokens(value, vocab_size)
+  if array is None or array.ndim != 2 or not array.shape[1]:
+    raise errors.UserError(
+      f'{field}: must be sequences [B, N] of one token or more, whole numbers '
+      f'from 0 to {vocab_size - 1}, a list for each sequence, got {show(value)}'
+    )
+  return array
+
+
+def _tokens(value, vocab_size):
+  """Returns an array of tokens of any shape; None if that is none."""
+  try:
+    array = np.asarray(value)
+  except ValueError:  # Sequences of several lengths.
+    return None
+  if not array.size:
+    return array.astype(np.int32)
+  if array.dtype.kind not in 'iu':
+    return None
+  if array.min() < 0 or array.max() >= vocab_size:
+    return None
+  return array.astype(np.int32)
 
 
 def label(field: str, value: object) -> str:

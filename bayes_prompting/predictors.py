@@ -8,6 +8,7 @@ the first prediction.
 
 from collections.abc import Sequence
 import functools
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
@@ -86,10 +87,76 @@ class _Network(nn.Module):
     first = jnp.broadcast_to(output, (len(tokens), 1, len(output)))
     return self._log_probs(jnp.concatenate([first, y], axis=1))
 
+  def begin(
+    self, state: types.State, history: types.Array, length: int
+  ) -> tuple[types.Carry, types.Array]:
+    """Runs over a history [N], with room for `length` more tokens."""
+    rows = jax.nn.one_hot(history, self.vocab_size, dtype=jnp.float32)
+    y, carry = self.torso(self.embedding(rows), state['torso'])
+    if hasattr(self.torso, 'reserve'):
+      carry = self.torso.reserve(carry, length)
+    output = jnp.concatenate([state['output'][None], y])[-1]
+    return carry, self._log_probs(output)
+
+  def step(
+    self, carry: types.Carry, token: types.Array
+  ) -> tuple[types.Carry, types.Array]:
+    """Runs over one token."""
+    row = jax.nn.one_hot(token, self.vocab_size, dtype=jnp.float32)
+    x = self.embedding(row[None])
+    if hasattr(self.torso, 'reserve'):
+      y, carry = self.torso.step(x[0], carry)
+    else:
+      y, carry = self.torso(x, carry)
+      y = y[0]
+    return carry, self._log_probs(y)
+
   def __call__(self, tokens: types.Array) -> types.Array:
     """One full pass, for `init`."""
     empty = jnp.zeros((0, self.embedding_dim), jnp.float32)
     return self.plain(self.prefill(empty), tokens)
+
+
+class _Reading(NamedTuple):
+  """What is carried by predictors that have nothing cheaper than `read`.
+
+  Attributes:
+    context: For all of the tokens.
+    tokens: int32 [N + T + 1], those that are known, then zeros. What stands
+      behind a token changes nothing before it: predictors are causal.
+    count: int32, how many are known.
+  """
+
+  context: types.Context
+  tokens: types.Array
+  count: types.Array
+
+
+def _by_reading(prepare, read):
+  """Returns `begin` and `step` that read the whole sequence for each token."""
+
+  def expected(reading):
+    log_probs = read(reading.context, reading.tokens[None])[0]
+    has_room = reading.count < len(reading.tokens)
+    return reading, jnp.where(has_room, log_probs[reading.count], jnp.nan)
+
+  def begin(params, state, history, length):
+    history = jnp.asarray(history, jnp.int32)
+    tokens = jnp.pad(history, (0, length + 1))
+    context = prepare(params, state, len(tokens))
+    return expected(_Reading(context, tokens, jnp.int32(len(history))))
+
+  def step(params, reading, token):
+    del params
+    tokens = reading.tokens.at[reading.count].set(token)
+    return expected(_Reading(reading.context, tokens, reading.count + 1))
+
+  return begin, step
+
+
+def _shapes(tree):
+  leaves, structure = jax.tree.flatten(tree)
+  return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def _float32(rows):
@@ -159,8 +226,34 @@ def network(
 
   if plain or not hasattr(torso, 'prepare'):
     prepare, read = share, read_each
+  begin_by_reading, step_by_reading = _by_reading(prepare, read)
+
+  def run_on(params, carry, token):
+    return apply(params, carry, token, method='step')
+
+  def begin(params, state, history, length):
+    carry, log_probs = apply(params, state, history, length, method='begin')
+    one = jax.ShapeDtypeStruct((), jnp.int32)
+    after, _ = jax.eval_shape(run_on, params, carry, one)
+    if _shapes(carry) != _shapes(after):  # A state that grows.
+      return begin_by_reading(params, state, history, length)
+    return carry, log_probs
+
+  def step(params, carry, token):
+    run = step_by_reading if isinstance(carry, _Reading) else run_on
+    return run(params, carry, token)
+
   return types.Predictor(
-    vocab_size, init, embed, prefill, prepare, read, sequence_block, trace
+    vocab_size,
+    init,
+    embed,
+    prefill,
+    prepare,
+    read,
+    sequence_block,
+    trace,
+    begin,
+    step,
   )
 
 
@@ -184,14 +277,90 @@ def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
   def read(state, tokens):
     return jax.vmap(task_prior.predict, in_axes=(None, 0))(state, tokens)
 
+  def prepare(params, state, length):
+    del params, length
+    return state
+
+  def expected(state):
+    return state, task_prior.predict(state, jnp.zeros(1, jnp.int32))[0]
+
+  def begin(params, state, history, length):
+    del params, length
+
+    def observe(state, token):
+      return task_prior.observe(state, token), None
+
+    history = jnp.asarray(history, jnp.int32)
+    return expected(jax.lax.scan(observe, state, history)[0])
+
+  def step(params, state, token):
+    del params
+    return expected(task_prior.observe(state, jnp.asarray(token, jnp.int32)))
+
+  if task_prior.observe is None:
+    begin, step = _by_reading(prepare, read)
   return types.Predictor(
     vocab_size=task_prior.vocab_size,
     init=lambda key: {},
     embed=lambda params, rows: _float32(rows),
     prefill=prefill,
-    prepare=lambda params, state, length: state,
+    prepare=prepare,
     read=read,
+    begin=begin,
+    step=step,
   )
+
+
+def _stepping(predictor):
+  """Returns `begin` and `step` of any predictor."""
+  if predictor.begin is None or predictor.step is None:
+    return _by_reading(predictor.prepare, predictor.read)
+  return predictor.begin, predictor.step
+
+
+def next_token(
+  predictor: types.Predictor,
+  params: types.Params,
+  state: types.State,
+  history: Sequence[int] | types.Array = (),
+) -> types.Array:
+  """Returns what a predictor expects after a history.
+
+  It is one program for each length of the history, and may be called inside
+  `jax.jit` and `jax.vmap`. To go on token by token at a small cost for each,
+  take `predictor.begin` and `predictor.step`:
+
+      carry, log_probs = predictor.begin(params, state, history, 10)
+      step = jax.jit(predictor.step)
+      carry, log_probs = step(params, carry, token)  # Ten times at most.
+
+  Args:
+    predictor: Whose expectation it is.
+    params: Its weights; {} for a Bayesian predictor.
+    state: Where it starts, see `generate`.
+    history: int [N], the tokens of 0 to V - 1 that were seen since; N may be 0.
+
+  Returns:
+    float32 [V], log probabilities of the next token in nats. A history that a
+    prior rules out leaves -inf everywhere.
+
+  Raises:
+    UserError: If the history is no tokens of the predictor's.
+  """
+  history = _history(predictor, history)
+  return _next_token(predictor, params, state, history)
+
+
+def _history(predictor, history):
+  if isinstance(history, jax.core.Tracer):
+    return history
+  return checks.tokens('history', history, predictor.vocab_size)
+
+
+@functools.partial(jax.jit, static_argnames='predictor')
+def _next_token(predictor, params, state, history):
+  begin, _ = _stepping(predictor)
+  return begin(params, state, history, 0)[1]
 
 
 def generate(
@@ -205,9 +374,10 @@ def generate(
   """Samples on from a history, each token from what the predictor expects.
 
   It is one program for all values of the same shapes, and may be called inside
-  `jax.jit` and `jax.vmap`: for many continuations, `vmap` it over keys. Every
-  token costs a pass over the whole sequence, as predictors have no step that is
-  cheaper, so time grows with the square of the length.
+  `jax.jit` and `jax.vmap`: for many continuations, `vmap` it over keys. A token
+  costs one step: of a recurrence, of attention to the keys and values that are
+  kept, or of counting (Bayes). Of `switching`, and of torsos of your own whose
+  state grows without `reserve`, it costs a pass over the whole sequence.
 
   Args:
     predictor: What samples.
@@ -228,8 +398,7 @@ def generate(
       history out, or the weights are not finite.
   """
   num_tokens = checks.integer('num_tokens', num_tokens, 1)
-  if not isinstance(history, jax.core.Tracer):
-    history = checks.tokens('history', history, predictor.vocab_size)
+  history = _history(predictor, history)
   tokens = _generate(predictor, params, state, history, num_tokens, key)
   if not isinstance(tokens, jax.core.Tracer) and np.any(np.asarray(tokens) < 0):
     raise errors.UserError(
@@ -241,21 +410,19 @@ def generate(
 
 @functools.partial(jax.jit, static_argnames=('predictor', 'num_tokens'))
 def _generate(predictor, params, state, history, num_tokens, key):
-  """Fills the end of a sequence that has its full length from the start.
+  begin, step = _stepping(predictor)
 
-  What stands behind a token changes nothing before it: predictors are causal.
-  """
-  first, length = len(history), len(history) + num_tokens
-  context = predictor.prepare(params, state, length)
-
-  def step(tokens, number):
-    log_probs = predictor.read(context, tokens[None])[0, first + number]
+  def draw(log_probs, number):
     token = jax.random.categorical(jax.random.fold_in(key, number), log_probs)
     token = token.astype(jnp.int32)
-    tokens = tokens.at[first + number].set(token)
-    return tokens, jnp.where(jnp.any(log_probs > -jnp.inf), token, -1)
+    return token, jnp.where(jnp.any(log_probs > -jnp.inf), token, -1)
 
-  rest = jnp.zeros(num_tokens, jnp.int32)
-  tokens = jnp.concatenate([jnp.asarray(history, jnp.int32), rest])
-  _, sampled = jax.lax.scan(step, tokens, jnp.arange(num_tokens))
-  return sampled
+  def go_on(now, number):
+    carry, log_probs = now
+    token, sampled = draw(log_probs, number)
+    return step(params, carry, token), sampled
+
+  last = num_tokens - 1  # After the last one nothing is expected.
+  now = begin(params, state, history, last)
+  now, sampled = jax.lax.scan(go_on, now, jnp.arange(last))
+  return jnp.append(sampled, draw(now[1], last)[1])

@@ -8,13 +8,17 @@ All of these are frozen dataclasses of pure functions. They hash by identity of
 those functions, so that one object can be a static argument of `jax.jit`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any, NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from bayes_prompting import checks
+from bayes_prompting import errors
 
 Array = chex.Array
 Key = chex.PRNGKey  # A typed key, as made by `jax.random.key`.
@@ -22,6 +26,7 @@ PyTree = Any
 Params = PyTree  # A predictor's weights; {} for a Bayesian predictor.
 State = PyTree  # All that a predictor remembers of what it has seen.
 Context = PyTree  # What all sequences of a batch share.
+Carry = PyTree  # What is carried from token to token, of one shape.
 Tunable = PyTree  # The only thing that an optimizer ever updates.
 
 
@@ -104,13 +109,18 @@ class TaskPrior:
       token rows; a one-hot row is one observed token. K may be 0.
     predict: (state, tokens int32 [N]) -> float32 [N, V]. Log posterior
       predictive before each token, in nats. A history that is impossible under
-      the prior leaves no predictive mass: every entry is -inf, never NaN.
+      the prior leaves no predictive mass: every entry is -inf, never NaN. Here
+      as in `prefill`, what is called checks its arguments first, see
+      `Predictor.predict`.
     statistic: For exact sums over all sequences; None where there is none of a
       fixed, small size.
     exchangeable: Whether that statistic is the counts [V] of the tokens.
     support: Which sources are possible; None where sources are no tables.
     sample_table: (key) -> float32 [V^k, V], log probabilities of a drawn
       source as a table; None where sources are no tables. Consumes the key.
+    observe: (state, token int32 []) -> state, after one more token, of the same
+      shape. It makes the work of `generate` linear in the length. None where a
+      state grows.
   """
 
   vocab_size: int
@@ -121,6 +131,26 @@ class TaskPrior:
   exchangeable: bool = False
   support: Support | None = None
   sample_table: Callable[[Key], Array] | None = None
+  observe: Callable[[State, Array], State] | None = None
+
+  def __post_init__(self):
+    """Has every function check the tokens or rows that it is given."""
+    vocab_size, observe = self.vocab_size, self.observe
+    prefill, predict = self.prefill, self.predict
+
+    def checked_prefill(rows):
+      return prefill(_checked_rows(rows, vocab_size))
+
+    def checked_predict(state, tokens):
+      return predict(state, _checked_tokens(tokens, vocab_size, 1))
+
+    def checked_observe(state, token):
+      return observe(state, _checked_tokens(token, vocab_size, 0, 'token'))
+
+    object.__setattr__(self, 'prefill', checked_prefill)
+    object.__setattr__(self, 'predict', checked_predict)
+    if observe is not None:
+      object.__setattr__(self, 'observe', checked_observe)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,12 +170,17 @@ class Predictor:
       in common, computed once for any number of them. N is static.
     read: (context, tokens int32 [B, N]) -> float32 [B, N, V]. Log
       probabilities in nats; row n is the prediction of token n, made before
-      seeing it.
+      seeing it. It checks tokens as `predict` does.
     sequence_block: (N) -> how many sequences it likes to read at once on a CPU;
       a matter of speed only.
     trace: (params, state, rows [N, E]) -> [1 + N, D]. What it remembers of one
       sequence, at `state` and after each further row; None if that is no vector
       of a fixed size.
+    begin: (params, state, history int32 [N], T) -> (carry, log_probs [V]). What
+      is expected after a history, and all that is needed to go on for T more
+      tokens. N may be 0; T is static. None: `read` has to do.
+    step: (params, carry, token int32 []) -> (carry, log_probs [V]). The same
+      after one more token. More than T of them are NaN, or simply right.
   """
 
   vocab_size: int
@@ -156,9 +191,47 @@ class Predictor:
   read: Callable[[Context, Array], Array]
   sequence_block: Callable[[int], int] = lambda length: 128
   trace: Callable[[Params, State, Array], Array] | None = None
+  begin: Callable[[Params, State, Array, int], tuple[Carry, Array]] | None = (
+    None
+  )
+  step: Callable[[Params, Carry, Array], tuple[Carry, Array]] | None = None
 
-  def predict(self, params: Params, state: State, tokens: Array) -> Array:
-    """Returns log probabilities [B, N, V] of tokens [B, N], in nats."""
+  def __post_init__(self):
+    """Has every function check the tokens or rows that it is given."""
+    vocab_size, embed, read = self.vocab_size, self.embed, self.read
+    begin, step = self.begin, self.step
+
+    def checked_embed(params, rows):
+      return embed(params, _checked_rows(rows, vocab_size))
+
+    def checked_read(context, tokens):
+      return read(context, _checked_tokens(tokens, vocab_size, 2))
+
+    def checked_begin(params, state, history, length):
+      history = _checked_tokens(history, vocab_size, 1, 'history')
+      return begin(params, state, history, length)
+
+    def checked_step(params, carry, token):
+      return step(params, carry, _checked_tokens(token, vocab_size, 0, 'token'))
+
+    object.__setattr__(self, 'embed', checked_embed)
+    object.__setattr__(self, 'read', checked_read)
+    if begin is not None:
+      object.__setattr__(self, 'begin', checked_begin)
+    if step is not None:
+      object.__setattr__(self, 'step', checked_step)
+
+  def predict(
+    self, params: Params, state: State, tokens: Array | Sequence[Sequence[int]]
+  ) -> Array:
+    """Returns log probabilities [B, N, V] of tokens [B, N], in nats.
+
+    Inside `jax.jit` and the like only shape and type of tokens can be checked.
+
+    Raises:
+      UserError: If they are no whole numbers from 0 to V - 1, or not [B, N].
+    """
+    tokens = _checked_tokens(tokens, self.vocab_size, 2)
     return self.read(self.prepare(params, state, tokens.shape[1]), tokens)
 
   def start(self, params: Params) -> State:
@@ -193,3 +266,50 @@ class Tuner:
   trainable: bool = True
   random: bool = True
   rows: Callable[[Predictor, Params, Tunable], Array] | None = None
+
+
+_TOKEN_SHAPES = '[]', '[N]', '[B, N]'
+
+
+def _checked_tokens(tokens, vocab_size, ndim, field='tokens'):
+  """Returns one token, [N] or [B, N] (`ndim`) as an array, checked.
+
+  One embedding or table row stands for each token. Indexing would take the
+  nearest for a number without one, and not say so.
+  """
+  if not _has_values(tokens):
+    is_integer = jnp.issubdtype(tokens.dtype, jnp.integer)
+    if tokens.ndim == ndim and is_integer:
+      return tokens
+    raise errors.UserError(
+      f'{field}: must be whole numbers of shape {_TOKEN_SHAPES[ndim]}, got '
+      f'{tokens.dtype} of shape {list(tokens.shape)}'
+    )
+  if ndim == 0:
+    return checks.tokens(field, [tokens], vocab_size)[0]
+  check = checks.tokens if ndim == 1 else checks.sequences
+  array = check(field, tokens, vocab_size)
+  is_ready = isinstance(tokens, jax.Array) and tokens.dtype == jnp.int32
+  return tokens if is_ready and tokens.ndim == ndim else array
+
+
+def _has_values(array):
+  """Returns whether there are values that this process can look at."""
+  if isinstance(array, jax.core.Tracer):
+    return False
+  return getattr(array, 'is_fully_addressable', True)
+
+
+def _checked_rows(rows, vocab_size):
+  """Returns rows [K, V] as an array; their numbers may be any."""
+  if not hasattr(rows, 'shape'):
+    try:
+      rows = np.asarray(rows, np.float32)
+    except (TypeError, ValueError):
+      rows = np.asarray(None)  # Of a shape that is refused.
+  if rows.ndim != 2 or rows.shape[1] != vocab_size:
+    raise errors.UserError(
+      f'rows: must have shape [K, {vocab_size}], one number for each token of '
+      f'the vocabulary, got shape {list(rows.shape)}'
+    )
+  return rows

@@ -1,6 +1,7 @@
 """`import bayes_prompting as bp`: cheap, whole, documented; and `generate`."""
 
 import ast
+import dataclasses
 import inspect
 import pathlib
 import pydoc
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -298,3 +300,159 @@ def test_weights_that_diverged_are_told():
   with pytest.raises(bp.UserError, match='not finite'):
     state = predictor.start(params)
     bp.generate(predictor, params, state, [], 3, jax.random.key(0))
+
+
+# What is expected next, at the cost of one step.
+
+
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_next_token_is_what_predict_says_of_every_prefix(name):
+  predictor, params, state = SAMPLERS[name][0]()
+  tokens = [1, 1, 0, 1]
+  wanted = predictor.predict(params, state, [[*tokens, 0]])[0]
+  for n in range(len(tokens) + 1):
+    found = bp.next_token(predictor, params, state, tokens[:n])
+    assert found.shape == (2,) and found.dtype == jnp.float32
+    np.testing.assert_allclose(found, wanted[n], atol=1e-5)
+  nothing_seen = bp.next_token(predictor, params, state)
+  np.testing.assert_allclose(nothing_seen, wanted[0], atol=1e-5)
+
+
+def test_next_token_inside_jit_and_vmap():
+  parts = network('lstm')
+  histories = testing.all_sequences(2, 2)
+  found = jax.jit(jax.vmap(lambda x: bp.next_token(*parts, x)))(histories)
+  for row, history in zip(found, histories, strict=True):
+    np.testing.assert_allclose(bp.next_token(*parts, history), row, atol=1e-6)
+
+
+def test_after_an_impossible_history_nothing_is_expected():
+  parts = bayes(bp.task_prior('categorical', probabilities=(1.0, 0.0)))
+  assert np.isneginf(bp.next_token(*parts, [1])).all()
+
+
+@pytest.mark.parametrize('history', [[2], [-1], [0.5], [True], [[1]], '10', 1])
+def test_next_token_of_what_is_no_history_is_one_line(history):
+  with pytest.raises(bp.UserError, match='history: must be tokens') as caught:
+    bp.next_token(*bayes(testing.random_coins()), history)
+  assert '\n' not in str(caught.value)
+
+
+def test_a_step_takes_a_token():
+  predictor, params, state = bayes(testing.random_coins())
+  carry, log_probs = predictor.begin(params, state, [1], 1)
+  np.testing.assert_allclose(np.exp(log_probs), [1 / 3, 2 / 3], rtol=1e-5)
+  _, log_probs = predictor.step(params, carry, 1)
+  np.testing.assert_allclose(np.exp(log_probs), [1 / 4, 3 / 4], rtol=1e-5)
+  for token in (2, -1, 1.0, True, [1], None):
+    with pytest.raises(bp.UserError, match='token: must be tokens'):
+      predictor.step(params, carry, token)
+
+
+def jaxprs_in(params):
+  """Yields the programs inside of an operation."""
+  for value in params.values():
+    for part in value if isinstance(value, tuple | list) else [value]:
+      part = getattr(part, 'jaxpr', part)
+      if hasattr(part, 'eqns'):
+        yield part
+
+
+def work(program):
+  """Multiplications of a program, as {by weights or tables?: how many}.
+
+  A weight has two axes, and what it is multiplied by is one row a token.
+  """
+  found = {True: 0, False: 0}
+  for equation in program.eqns:
+    times = equation.params.get('length', 1)
+    for inner in jaxprs_in(equation.params):
+      for kind, count in work(inner).items():
+        found[kind] += times * count
+    if equation.primitive.name == 'dot_general':
+      (contracted, _), _ = equation.params['dimension_numbers']
+      left, right = (x.aval.shape for x in equation.invars)
+      size = np.prod([left[i] for i in contracted])
+      size *= np.prod(equation.outvars[0].aval.shape)
+      found[len(right) == 2] += int(size)
+    elif not equation.primitive.name.startswith(('pjit', 'scan', 'jit')):
+      found[False] += sum(int(np.prod(x.aval.shape)) for x in equation.outvars)
+  return found
+
+
+def work_of(parts, num_tokens):
+  sample = jax.make_jaxpr(
+    lambda key: bp.generate(*parts, [1, 0], num_tokens, key)
+  )
+  return work(sample(jax.random.key(0)).jaxpr)
+
+
+def slower(predictor, params, state):
+  """The same, without steps."""
+  return dataclasses.replace(predictor, begin=None, step=None), params, state
+
+
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_the_work_is_linear_in_the_length(name):
+  parts = SAMPLERS[name][0]()
+  few, some, many = (work_of(parts, n) for n in (10, 20, 30))
+  # Attention is to all that was seen. All else is the same for every token.
+  for kind in (True,) if name == 'transformer' else (True, False):
+    assert many[kind] - some[kind] == some[kind] - few[kind], kind
+  # By reading it would not be: this count would show it.
+  few, some, many = (work_of(slower(*parts), n) for n in (10, 20, 30))
+  kind = name in ('lstm', 'transformer')
+  assert many[kind] - some[kind] > some[kind] - few[kind]
+
+
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_steps_sample_what_reading_samples(name):
+  make, history = SAMPLERS[name]
+  parts, key = make(), jax.random.key(5)
+  np.testing.assert_array_equal(
+    bp.generate(*parts, history, 8, key),
+    bp.generate(*slower(*parts), history, 8, key),
+  )
+
+
+class Growing(nn.Module):
+  """A torso that remembers all, and makes no room for it."""
+
+  def empty_state(self, width):
+    return jnp.zeros((0, width), jnp.float32)
+
+  @nn.compact
+  def __call__(self, x, state):
+    rows = jnp.concatenate([state, x])
+    return jnp.cumsum(rows, axis=0)[len(state) :], rows
+
+
+def growing():
+  predictor = bp.network(Growing(), 2, 3)
+  params = predictor.init(jax.random.key(0))
+  return predictor, params, predictor.start(params)
+
+
+def test_a_torso_whose_state_grows_needs_no_more():
+  predictor, params, state = growing()
+  tokens = [1, 0, 0, 1]
+  wanted = predictor.predict(params, state, [[*tokens, 0]])[0]
+  np.testing.assert_allclose(
+    bp.next_token(predictor, params, state, tokens), wanted[4], atol=1e-5
+  )
+  carry, _ = predictor.begin(params, state, tokens[:2], 1)
+  carry, log_probs = predictor.step(params, carry, tokens[2])
+  np.testing.assert_allclose(log_probs, wanted[3], atol=1e-5)
+  assert (
+    len(bp.generate(predictor, params, state, [1], 3, jax.random.key(0))) == 3
+  )
+
+
+@pytest.mark.parametrize('make', [lambda: network('transformer'), growing])
+def test_where_no_room_is_left_nothing_is_said(make):
+  predictor, params, state = make()
+  carry, _ = predictor.begin(params, state, [], 1)
+  carry, log_probs = predictor.step(params, carry, 1)
+  assert np.isfinite(log_probs).all()
+  _, log_probs = predictor.step(params, carry, 1)
+  assert np.isnan(log_probs).all()

@@ -1,5 +1,7 @@
 """Both kinds of predictor speak the same four functions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import predictors
+from bayes_prompting import types
 from tests import testing
 
 
@@ -102,3 +105,121 @@ def test_rows_of_64_bits_are_as_those_of_32(torso):
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
     assert a.dtype == b.dtype
     np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@functools.cache
+def entries():
+  """All ways to have tokens predicted, as functions of sequences [B, N]."""
+  prior = testing.random_coins()
+  network, params = testing.network('linear')
+  bayes = predictors.bayesian(prior)
+  none = prior.prefill(np.zeros((0, 2)))
+  start = network.start(params)
+  context = network.prepare(params, start, 3)
+  return {
+    'network': lambda x: network.predict(params, start, x),
+    'its read': lambda x: network.read(context, x),
+    'bayes': lambda x: bayes.predict({}, none, x),
+    'its read ': lambda x: bayes.read(none, x),
+    'prior': lambda x: prior.predict(none, x)[None],
+  }
+
+
+ENTRIES = ('network', 'its read', 'bayes', 'its read ', 'prior')
+
+
+def one_or_many(entry, sequences):
+  """Returns what an entry takes: a task prior predicts one sequence."""
+  return sequences[0] if entry == 'prior' else sequences
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+def test_tokens_of_any_whole_numbers_are_taken(entry):
+  predict = entries()[entry]
+  wanted = predict(jnp.array(one_or_many(entry, [[1, 0, 1]]), jnp.int32))
+  for kind in (list, np.uint8, np.int64, jnp.int32):
+    tokens = one_or_many(entry, [[1, 0, 1]])
+    tokens = tokens if kind is list else np.asarray(tokens, kind)
+    np.testing.assert_array_equal(predict(tokens), wanted)
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+@pytest.mark.parametrize(
+  'sequence',
+  [[5, 5, 0], [-1, 0, 0], [0, 1, 2], [0.0, 1.0, 1.0], [True, False, True]],
+)
+def test_what_is_no_token_is_one_line(entry, sequence):
+  for kind in (list, np.asarray, jnp.asarray):
+    tokens = kind(one_or_many(entry, [sequence]))
+    with pytest.raises(
+      errors.UserError, match='tokens: .* 0 to 1.*got'
+    ) as info:
+      entries()[entry](tokens)
+    assert '\n' not in str(info.value)
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+@pytest.mark.parametrize(
+  'tokens', [[[[0, 1]]], [[0, 1], [0]], 'ab', None, 3, [[None]], [[2**70]]]
+)
+def test_what_are_no_sequences_is_one_line(entry, tokens):
+  with pytest.raises(errors.UserError, match='tokens: must be') as info:
+    entries()[entry](tokens)
+  assert '\n' not in str(info.value)
+
+
+@pytest.mark.parametrize('entry', ENTRIES[:-1])
+def test_one_sequence_is_no_batch(entry):
+  for tokens in ([0, 1, 1], np.array([0, 1]), [], [[]]):
+    with pytest.raises(errors.UserError, match=r'\[B, N\].*list for each'):
+      entries()[entry](tokens)
+
+
+def test_a_batch_is_no_sequence_for_a_prior():
+  with pytest.raises(errors.UserError, match='tokens'):
+    entries()['prior']([[0, 1, 1]])
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+def test_what_is_traced_passes_and_costs_nothing(entry):
+  predict = entries()[entry]
+  tokens = np.array(one_or_many(entry, [[1, 0, 1]]), np.int32)
+  program = jax.make_jaxpr(predict)(tokens)
+  # The values are not looked at: those of no token pass as well.
+  assert str(program) == str(jax.make_jaxpr(predict)(tokens + 5))
+  np.testing.assert_allclose(
+    jax.jit(predict)(tokens), predict(tokens), rtol=1e-5
+  )
+  for wrong in (tokens.astype(np.float32), tokens[None, None]):
+    with pytest.raises(errors.UserError, match='tokens: must be whole numbers'):
+      jax.eval_shape(predict, wrong)
+
+
+@pytest.mark.parametrize('rows', [[1, 0], [[1, 0, 0]], [[[1, 0]]], 1, 'ab'])
+def test_rows_are_one_for_each_token_of_a_prefix(rows):
+  network, params = testing.network('linear')
+  prior = testing.random_coins()
+  for take in (
+    lambda: network.embed(params, rows),
+    lambda: predictors.bayesian(prior).embed({}, rows),
+    lambda: prior.prefill(rows),
+  ):
+    with pytest.raises(errors.UserError, match=r'rows: .*\[K, 2\]'):
+      take()
+
+
+def test_rows_may_be_lists():
+  network, params = testing.network('linear')
+  rows = [[1, 0], [0.5, 0.5]]
+  np.testing.assert_array_equal(
+    network.embed(params, rows), network.embed(params, np.array(rows))
+  )
+  assert testing.random_coins().prefill(rows).tolist() == [1.5, 0.5]
+
+
+def test_a_prior_of_ones_own_is_checked_too():
+  prior = types.TaskPrior(
+    2, None, lambda rows: rows.sum(0), lambda state, tokens: tokens
+  )
+  with pytest.raises(errors.UserError, match='tokens'):
+    prior.predict(None, [2])

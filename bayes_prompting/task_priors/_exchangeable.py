@@ -50,6 +50,9 @@ def make(
     before = jnp.cumsum(seen, axis=0) - seen
     return log_predictive(counts[None] + before)
 
+  def observe(counts, token):
+    return counts + jax.nn.one_hot(token, vocab_size, dtype=counts.dtype)
+
   every = np.arange(vocab_size)
   statistic = types.Statistic(
     start=(0,) * vocab_size,
@@ -68,4 +71,5 @@ def make(
     exchangeable=True,
     support=support,
     sample_table=sample_table,
+    observe=observe,
   )

@@ -124,6 +124,14 @@ def make(
     steps, _ = follow(labels, tokens)
     return start_uniformly(read(counts, steps), steps.known)
 
+  def observe(state, token):
+    counts, labels = unpack(state)
+    steps, labels = follow(labels, token[None])
+    counts = counts.at[steps.contexts, steps.tokens].add(
+      steps.known.astype(counts.dtype)
+    )
+    return jnp.concatenate([counts.ravel(), labels.astype(counts.dtype)])
+
   def update(values, tokens):
     labels = values[:, size:]
     (known,) = np.nonzero(labels[:, 0] >= 0)
@@ -164,6 +172,7 @@ def make(
     statistic=statistic,
     support=support,
     sample_table=sample_table,
+    observe=observe,
   )
 
 

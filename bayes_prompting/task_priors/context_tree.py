@@ -162,6 +162,7 @@ def make(
     exchangeable=depth == 0,
     support=_support(vocab_size, depth if split else 0),
     sample_table=sample_table,
+    observe=lambda tree, token: step(tree, token)[0],
   )
 
 

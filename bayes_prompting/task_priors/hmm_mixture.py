@@ -140,4 +140,7 @@ def make(
   def predict(joint, tokens):
     return extend(joint, tokens)[1]
 
-  return types.TaskPrior(vocab_size, sample, prefill, predict)
+  def observe(joint, token):
+    return extend(joint, token[None])[0]
+
+  return types.TaskPrior(vocab_size, sample, prefill, predict, observe=observe)

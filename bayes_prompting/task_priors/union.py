@@ -144,6 +144,15 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     before = jnp.pad(seen, ((0, 0), (1, 0)))[:, :-1].cumsum(-1)
     return _mix(state['log_joint'][:, None] + before, found)
 
+  def observe(state, token):
+    _, seen = read(state['states'], token[None])
+    states = zip(priors, state['states'], strict=True)
+    return {
+      'log_joint': state['log_joint'] + seen[:, 0],
+      'states': [prior.observe(x, token) for prior, x in states],
+    }
+
+  steps = all(prior.observe is not None for prior in priors)
   return types.TaskPrior(
     vocab_size=vocab_size,
     sample=sample,
@@ -152,6 +161,7 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     statistic=statistic,
     support=support,
     sample_table=sample_table,
+    observe=observe if steps else None,
   )
 
 

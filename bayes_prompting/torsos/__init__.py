@@ -23,6 +23,16 @@ that of `__call__` on each sequence's embeddings, within rounding. A torso that
 has `sequence_block(length, width)` says with it how many sequences it likes to
 process at once on a CPU. Neither changes what it is: tests compare the two.
 
+A sequence that is sampled token by token is run over one row at a time. This
+costs the same for each token where the state keeps its shape. A torso whose
+state grows makes room at first, by
+
+    reserve(state, length) -> carry        for so many more positions
+    step(x [E], carry) -> (activations [D], carry of the same shape)
+
+which is again what `__call__` gives, within rounding; NaN if there is no room
+left. Without both, every token costs a run over all of them.
+
 Who looks inside a network (`dynamics`) sees the torso's activations, unless it
 says of its state what its memory is, by
 

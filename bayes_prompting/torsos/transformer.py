@@ -99,7 +99,10 @@ class _Projection(nn.Module):
 
   @nn.compact
   def __call__(self, x: types.Array, past: types.State, fast: bool) -> _Heads:
-    """Projects [..., E], given keys and values [P, H, D] of the past."""
+    """Projects [..., E], given keys and values [P, H, D] of the past.
+
+    With `seen`, bool [P], it is only the seen ones that count.
+    """
     *shape, width = x.shape
     size = width // self.num_heads
 
@@ -115,6 +118,8 @@ class _Projection(nn.Module):
     value = heads(_dense(width, 'value', fast)(y))
 
     scores = jnp.einsum('h...d,phd->h...p', query, past['key'])
+    if 'seen' in past:
+      scores = jnp.where(past['seen'], scores, -jnp.inf)
     # The maximum only keeps exp in range: it cancels, gradient and all.
     maximum = jax.lax.stop_gradient(scores.max(-1, initial=-jnp.inf))
     weights = jnp.exp(scores - maximum[..., None])
@@ -270,6 +275,33 @@ class Transformer(nn.Module):
     for layer, past in later:
       x, _ = layer(x, past, fast=True)
     return x
+
+  def reserve(self, state: types.State, length: int):
+    """Makes room for keys and values of `length` more tokens; see `torsos`."""
+    position, num_heads, size = state[0]['key'].shape
+    room = ((0, length), (0, 0), (0, 0))
+    waves = sinusoids(position, length, num_heads * size)
+    return {
+      'layers': jax.tree.map(lambda part: jnp.pad(part, room), state),
+      # Beyond the room an index is that of the last row, without a word.
+      'waves': jnp.pad(waves, ((0, 1), (0, 0)), constant_values=np.nan),
+      'count': jnp.int32(0),
+    }
+
+  def step(self, x: types.Array, carry: types.Carry):
+    """Maps one position [E] and keeps its keys and values; see `torsos`."""
+    count, waves = carry['count'], carry['waves']
+    total = len(carry['layers'][0]['key'])
+    position = total - (len(waves) - 1) + count
+    seen = jnp.arange(total, dtype=jnp.int32) < position
+    x, pasts = (x + waves[count])[None], []
+    for layer, past in zip(self._layers(), carry['layers'], strict=True):
+      x, heads = layer(x, {**past, 'seen': seen})
+      new = {'key': heads.key, 'value': heads.value}
+      pasts.append(
+        {name: past[name].at[position].set(new[name][:, 0]) for name in past}
+      )
+    return x[0], {**carry, 'layers': tuple(pasts), 'count': count + 1}
 
   def sequence_block(self, length: int, width: int) -> int:
     """Returns how many sequences' activations fit into a core's cache."""

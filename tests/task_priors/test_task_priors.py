@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 from scipy import stats
 
+from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _tables
@@ -103,6 +104,38 @@ def test_prefill_then_predict_is_one_pass(prior):
 
   whole = predictive(prior, tokens)
   np.testing.assert_allclose(split(tokens), whole[:, 2:], atol=1e-5)
+
+
+def test_steps_are_one_pass(prior):
+  tokens = testing.all_sequences(prior.vocab_size, 4)
+  predictor = predictors.bayesian(prior)
+
+  @jax.jit
+  @jax.vmap
+  def steps(sequence):
+    rows = jnp.zeros((0, prior.vocab_size), jnp.float32)
+    state = prior.prefill(rows)
+    carry, log_probs = predictor.begin({}, state, sequence[:1], 2)
+    found = [log_probs]
+    for n in (1, 2):
+      carry, log_probs = predictor.step({}, carry, sequence[n])
+      found.append(log_probs)
+    return jnp.stack(found)
+
+  whole = predictive(prior, tokens)[:, 1:]
+  np.testing.assert_allclose(steps(tokens), whole, atol=1e-5)
+
+
+def test_a_state_that_keeps_its_shape_can_observe(prior, task_priors_spec):
+  def state(length):
+    rows = jax.ShapeDtypeStruct((length, prior.vocab_size), jnp.float32)
+    return jax.eval_shape(prior.prefill, rows)
+
+  keeps = jax.tree.map(jnp.shape, state(2)) == jax.tree.map(jnp.shape, state(3))
+  if prior.observe is not None:
+    assert keeps
+  elif task_priors_spec['name'] in registry.names('task_priors'):
+    assert not keeps  # One of a user's own may do without.
 
 
 def test_is_causal(prior):

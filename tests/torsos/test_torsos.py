@@ -124,6 +124,37 @@ def test_prefill_then_predict_is_one_pass_over_both(torso):
   np.testing.assert_allclose(split, whole[4:], atol=1e-5)
 
 
+def test_steps_are_one_pass(torso):
+  # What is expected after each of six tokens, three of them at once.
+  predictor = predictors.network(torso, 3, WIDTH)
+  params = predictor.init(jax.random.key(0))
+  params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), params)
+  tokens = np.array([1, 0, 2, 2, 1, 0], np.int32)
+
+  @jax.jit
+  def both(params):
+    prefix = predictor.embed(params, jnp.eye(3)[np.array([2, 0])])
+    state = predictor.prefill(params, prefix)
+    one_more = np.append(tokens, 0)[None]
+    whole = predictor.predict(params, state, one_more)[0, 3:]
+    carry, log_probs = predictor.begin(params, state, tokens[:3], 3)
+    found = [log_probs]
+    for token in tokens[3:]:
+      carry, log_probs = predictor.step(params, carry, token)
+      found.append(log_probs)
+    first = predictor.begin(params, state, tokens[:0], 0)[1]
+    return (
+      whole,
+      jnp.stack(found),
+      first,
+      predictor.predict(params, state, one_more)[0, 0],
+    )
+
+  whole, found, first, expected = both(params)
+  np.testing.assert_allclose(found, whole, atol=1e-5)
+  np.testing.assert_allclose(first, expected, atol=1e-5)
+
+
 def predictions_and_gradients(predictor, params, prefix, tokens):
   """Log probabilities, and the loss's gradient to weights and prefix."""
 
