@@ -20,6 +20,8 @@ def make(
   log_evidence: Callable[[types.Array], types.Array],
   source_entropy: Callable[[types.Array], types.Array],
   support: types.Support,
+  read: Callable[[types.Array, types.Array, types.Array], types.Array]
+  | None = None,
 ) -> types.TaskPrior:
   """Builds a prior over memoryless sources.
 
@@ -33,6 +35,9 @@ def make(
     source_entropy: (counts [..., V]) -> [...], posterior mean of the entropy of
       a token given its source, in nats.
     support: Its sources, as tables [1, V].
+    read: (counts [V], before [N, V], tokens int32 [N]) -> [N, V], the log
+      posterior predictive before each of N tokens that follow on these counts,
+      `before` being the counts before each; by default that of each.
   """
 
   def sample_table(key):
@@ -47,8 +52,10 @@ def make(
 
   def predict(counts, tokens):
     seen = jax.nn.one_hot(tokens, vocab_size, dtype=jnp.float32)
-    before = jnp.cumsum(seen, axis=0) - seen
-    return log_predictive(counts[None] + before)
+    before = counts[None] + jnp.cumsum(seen, axis=0) - seen
+    if read is None:
+      return log_predictive(before)
+    return read(counts, before, jnp.asarray(tokens, jnp.int32))
 
   def observe(counts, token):
     return counts + jax.nn.one_hot(token, vocab_size, dtype=counts.dtype)

@@ -74,6 +74,7 @@ def make(
       vocab_size,
       sample_table,
       log_predictive,
+      read,
       log_evidence,
       source_entropy,
       support,
@@ -180,6 +181,7 @@ def _memoryless(
   vocab_size,
   sample_table,
   log_predictive,
+  read,
   log_evidence,
   source_entropy,
   support,
@@ -191,6 +193,12 @@ def _memoryless(
       counts[..., None, :], jnp.zeros(counts.shape[:-1], jnp.int32)
     )
 
+  def read_in_the_one_context(counts, before, tokens):
+    del before
+    context = jnp.zeros_like(tokens)
+    steps = Steps(context, jnp.ones_like(tokens, dtype=bool), tokens)
+    return read(counts[None], steps)
+
   return _exchangeable.make(
     vocab_size=vocab_size,
     sample_source=lambda key: sample_table(key)[0],
@@ -198,6 +206,7 @@ def _memoryless(
     log_evidence=lambda counts: log_evidence(counts[..., None, :]),
     source_entropy=in_the_one_context(source_entropy),
     support=support,
+    read=read_in_the_one_context,
   )
 
 

@@ -13,7 +13,7 @@ from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 
 def make(mass: np.ndarray, probs: np.ndarray) -> types.TaskPrior:

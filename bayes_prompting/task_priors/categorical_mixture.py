@@ -16,7 +16,7 @@ from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = (
   {'weights': (0.5, 0.5), 'probabilities': ((0.2, 0.8), (0.8, 0.2))},
@@ -67,6 +67,11 @@ def make(
     of_components = log_probs.astype(counts.dtype)
     return _mixture.log_predictive(log_joint(counts), of_components)
 
+  def read(counts, before, tokens):
+    of_components = jnp.asarray(log_probs, counts.dtype)
+    each = jnp.broadcast_to(of_components, (len(before), *log_probs.shape))
+    return _mixture.read(log_joint(counts), each, tokens)
+
   def source_entropy(counts):
     return _mixture.mean(log_joint(counts), entropies.astype(counts.dtype))
 
@@ -77,4 +82,5 @@ def make(
     log_evidence=log_evidence,
     source_entropy=source_entropy,
     support=_tables.finite_support(probs[:, None], mass),
+    read=read,
   )

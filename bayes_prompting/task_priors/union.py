@@ -13,10 +13,11 @@ from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
+from bayes_prompting.task_priors import _mixture
 from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = (
   {
@@ -114,35 +115,34 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
       log_evidence=statistic.log_evidence,
       source_entropy=statistic.source_entropy,
       support=support,
+      read=functools.partial(_read_counts, priors, log_weights),
     )
 
   def sample(key, length):
     draw = [lambda k, p=prior: p.sample(k, length) for prior in priors]
     return _draw_one(key, draw, log_weights)
 
-  def read(states, tokens):
-    """Log probabilities [M, N, V] of all components, and of tokens [M, N]."""
-    found = jnp.stack(
-      [p.predict(s, tokens) for p, s in zip(priors, states, strict=True)]
-    )
-    index = jnp.broadcast_to(tokens, found.shape[:2])[..., None]
-    return found, jnp.take_along_axis(found, index, axis=-1)[..., 0]
+  def each(states, tokens):
+    """Returns what every component predicts, [N, M, V]."""
+    pairs = zip(priors, states, strict=True)
+    return jnp.stack([p.predict(state, tokens) for p, state in pairs], axis=1)
 
   def prefill(rows):
     rows = jnp.asarray(rows, jnp.float32)
     none = [prior.prefill(rows[:0]) for prior in priors]
-    _, seen = read(none, rows.argmax(-1).astype(jnp.int32))
+    tokens = rows.argmax(-1).astype(jnp.int32)
+    where = tokens[:, None, None]
+    seen = jnp.take_along_axis(each(none, tokens), where, axis=-1)[..., 0]
     # Rows that are not one-hot count as their most likely token, for all.
     rows = jax.nn.one_hot(rows.argmax(-1), vocab_size, dtype=jnp.float32)
     return {
-      'log_joint': log_weights.astype(np.float32) + seen.sum(-1),
+      'log_joint': log_weights.astype(np.float32) + seen.sum(0),
       'states': [prior.prefill(rows) for prior in priors],
     }
 
   def predict(state, tokens):
-    found, seen = read(state['states'], tokens)
-    before = jnp.pad(seen, ((0, 0), (1, 0)))[:, :-1].cumsum(-1)
-    return _mix(state['log_joint'][:, None] + before, found)
+    of_components = each(state['states'], tokens)
+    return _mixture.read(state['log_joint'], of_components, tokens)
 
   def observe(state, token):
     _, seen = read(state['states'], token[None])
@@ -208,11 +208,15 @@ def _components(components):
   return priors, checks.weights('components.*.weight', weights, len(priors))
 
 
-def _mix(log_joint, log_probs):
-  """Mixes log probabilities [M, ..., V] by weights [M, ...] up to a factor."""
-  evidence = jax.nn.logsumexp(log_joint, axis=0, keepdims=True)
-  posterior = log_joint - jnp.where(evidence > -jnp.inf, evidence, 0.0)
-  return jax.nn.logsumexp(posterior[..., None] + log_probs, axis=0)
+def _read_counts(priors, log_weights, counts, before, tokens):
+  """Returns predictions [N, V] where counts say all, see `_exchangeable`."""
+  parts = [prior.statistic for prior in priors]
+  evidence = jnp.stack([part.log_evidence(counts) for part in parts])
+  of_components = jnp.stack(
+    [part.log_predictive(before) for part in parts], axis=1
+  )
+  joint = _mixture.log_joint(log_weights, evidence)
+  return _mixture.read(joint, of_components, tokens)
 
 
 def _statistic(priors, log_weights):
@@ -239,27 +243,29 @@ def _statistic(priors, log_weights):
       pairs = zip(parts, split(values), strict=True)
       return np.concatenate([p.update(v, tokens) for p, v in pairs], axis=-1)
 
-  def each(name, values):
+  def each(name, values, axis=-1):
     pairs = zip(parts, split(values), strict=True)
-    return jnp.stack([getattr(part, name)(v) for part, v in pairs])
+    return jnp.stack([getattr(part, name)(v) for part, v in pairs], axis)
 
-  def log_joint(values):
-    evidence = each('log_evidence', values)
-    weights = log_weights.astype(values.dtype)
-    return weights.reshape(-1, *[1] * (evidence.ndim - 1)) + evidence
+  def log_joint(values):  # [..., M]
+    return _mixture.log_joint(log_weights, each('log_evidence', values))
+
+  def log_predictive(values):
+    of_components = each('log_predictive', values, axis=-2)
+    return _mixture.log_predictive(log_joint(values), of_components)
 
   def source_entropy(values):
-    posterior = jax.nn.softmax(log_joint(values), axis=0)
+    joint, entropies = log_joint(values), each('source_entropy', values)
     # What is impossible may have no entropy.
-    terms = jnp.where(posterior > 0, each('source_entropy', values), 0.0)
-    return jnp.sum(posterior * terms, axis=0)
+    possible = _mixture.log_posterior(joint) > -jnp.inf
+    return _mixture.mean(joint, jnp.where(possible, entropies, 0.0))
 
   return types.Statistic(
     start=start,
     counts=counts,
     update=update,
-    log_predictive=lambda x: _mix(log_joint(x), each('log_predictive', x)),
-    log_evidence=lambda x: jax.nn.logsumexp(log_joint(x), axis=0),
+    log_predictive=log_predictive,
+    log_evidence=lambda x: jax.nn.logsumexp(log_joint(x), axis=-1),
     source_entropy=source_entropy,
   )
 
