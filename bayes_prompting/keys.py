@@ -3,11 +3,27 @@
 import zlib
 
 import jax
+import numpy as np
 
 from bayes_prompting import types
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
+
+
+def root(seed: int) -> types.Key:
+  """Returns the root key of a seed of up to 64 bits.
+
+  JAX would take the lower 32 bits alone, or all of them, as its flag for 64
+  bits says. Here the upper ones are folded in, and the flag makes no
+  difference.
+
+  Args:
+    seed: A whole number from 0 to 2^64 - 1.
+  """
+  high, low = divmod(int(seed), 2**32)
+  key = jax.random.key(np.uint32(low))
+  return jax.random.fold_in(key, np.uint32(high)) if high else key
 
 
 def stream(key: types.Key, *path: str | int | jax.Array) -> types.Key:

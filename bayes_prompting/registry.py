@@ -21,6 +21,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import pathlib
 import pkgutil
 import sys
@@ -31,6 +32,7 @@ import ml_collections
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting.system import files
 
 # What `make` built, by its arguments; the oldest goes first.
 _BUILT = {}
@@ -38,9 +40,11 @@ _MOST_BUILT = 256
 
 KINDS = ('task_priors', 'torsos', 'tuners')
 
-# Modules with arguments: those whose `make` runs now, and what each has built.
+# Modules with arguments as text: those whose `make` runs now, what each has
+# built (with the arguments themselves), and the digests of what each has read.
 _BUILDING = contextvars.ContextVar('building', default=())
 _BUILT_WITH = {}
+_READ = {}
 
 _PLUGINS = contextvars.ContextVar('plugins', default=False)
 # Kind and name of what was imported inside `plugins()`. It has run already, so
@@ -166,13 +170,12 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
   source = module(kind, name, f'{field}.name')
   key = source, _text(kwargs)
   for outer in _BUILDING.get()[-1:]:
-    _BUILT_WITH.setdefault(outer, {})[key] = None
-  builder = source.make
-  signature = inspect.signature(builder)
+    _BUILT_WITH.setdefault(outer, {})[key] = kwargs
+  signature = inspect.signature(source.make)
   parameters = signature.parameters.values()
   if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-    for key in kwargs:
-      checks.one_of(f'{field} ({name})', key, signature.parameters)
+    for argument in kwargs:
+      _check_argument(field, name, source, argument, signature.parameters)
   for parameter in parameters:
     if (
       parameter.default is parameter.empty
@@ -182,11 +185,40 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
       raise errors.UserError(f'{field}.{parameter.name}: missing for {name!r}')
   token = _BUILDING.set((*_BUILDING.get(), key))
   try:
-    return _build(builder, kwargs)
+    return _build(source, kwargs)
   except errors.UserError as error:
     raise errors.UserError(f'{field}.{error}') from None
   finally:
     _BUILDING.reset(token)
+
+
+def _check_argument(field, name, source, argument, known):
+  """Checks that `make` has an argument, and says what stands elsewhere."""
+  elsewhere = getattr(source, 'ELSEWHERE', {})
+  if argument not in known and argument in elsewhere:
+    raise errors.UserError(f'{field} ({name}): {elsewhere[argument]}')
+  checks.one_of(f'{field} ({name})', argument, known)
+
+
+def about(name: str, argument: str) -> str:
+  """Returns what to tell someone who sets an argument that a spec lacks.
+
+  Args:
+    name: Of an extension that comes with the package; of others nothing is
+      known without importing them.
+    argument: What is set.
+
+  Returns:
+    That `make` has such an argument, or what is to be set in its place; ''
+    where there is nothing to tell.
+  """
+  for kind in KINDS:
+    if name in names(kind):
+      source = module(kind, name)
+      if argument in inspect.signature(source.make).parameters:
+        return f'{name!r} has such an argument'
+      return getattr(source, 'ELSEWHERE', {}).get(argument, '')
+  return ''
 
 
 def modules(
@@ -196,11 +228,77 @@ def modules(
 
   What a `make` of these arguments has built by `make` counts, once it has run.
   """
+  return list(dict.fromkeys(source for source, _ in _parts(kind, spec)))
+
+
+def reads(kind: str, spec: Mapping[str, Any]) -> dict[str, str]:
+  """Returns the digests of the files that a spec, and those inside it, reads.
+
+  A module says which these are by a function `reads` with the arguments of
+  `make`, which returns their paths. Where `make` has run, the digests are those
+  of what it has read.
+
+  Returns:
+    A digest for the name of each file, with the name of the module.
+
+  Raises:
+    UserError: If a file cannot be read.
+  """
+  return _together(_parts(kind, spec).values())
+
+
+def _together(parts):
+  """Returns the digests of all files that modules of such arguments read."""
+  every = {}
+  for source, kwargs in parts:
+    digests = _READ.get((source, _text(kwargs)))
+    if digests is None:
+      digests = _digests(source, kwargs)
+    module_name = source.__name__.removeprefix('bayes_prompting.')
+    for path, digest in digests.items():
+      # By its name alone: the same data in another folder is the same data.
+      every.setdefault(f'{module_name} reads {path.name}', []).append(digest)
+  return {name: '+'.join(digests) for name, digests in every.items()}
+
+
+def _digests(source, kwargs):
+  """Returns digests, by path, of the files that a module reads itself."""
+  if not hasattr(source, 'reads'):
+    return {}
+  paths = source.reads(**kwargs)
+  if isinstance(paths, str | os.PathLike):
+    paths = (paths,)
+  digests = {}
+  for path in map(pathlib.Path, paths):
+    try:
+      digests[path] = files.digest(path)[:16]
+    except OSError as error:
+      raise files.refusal(path, error, 'reads', 'read') from None
+  return digests
+
+
+def _built(source, kwargs):
+  """Returns a module with arguments and all that its `make` has built."""
+  built = {(source, _text(kwargs)): (source, kwargs)}
+  left = [*built]
+  for key in left:  # It grows.
+    for inner, inner_kwargs in _BUILT_WITH.get(key, {}).items():
+      if inner not in built:
+        built[inner] = inner[0], inner_kwargs
+        left.append(inner)
+  return built
+
+
+def _parts(kind, spec):
+  """Returns the modules, with arguments, of a spec and of those inside it."""
   kwargs = _plain(spec)
-  built = [(module(kind, kwargs.pop('name')), _text(kwargs))]
-  for key in built:  # It grows.
-    built += [x for x in _BUILT_WITH.get(key, ()) if x not in built]
-  found = [source for source, _ in built]
+  source = module(kind, kwargs.pop('name'))
+  # What stands beside them in a spec, as the weight of a component, is no
+  # argument.
+  known = inspect.signature(source.make).parameters
+  if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+    kwargs = {name: x for name, x in kwargs.items() if name in known}
+  parts = _built(source, kwargs)
   inside = list(spec.values())
   while inside:
     value = inside.pop(0)
@@ -209,10 +307,12 @@ def modules(
     elif isinstance(value, Mapping):
       # Another mapping with a name is no spec.
       if value.get('name') in _installed(kind, value.get('name')):
-        found += modules(kind, value)
+        parts |= {
+          k: x for k, x in _parts(kind, value).items() if k not in parts
+        }
       else:
         inside += value.values()
-  return list(dict.fromkeys(found))
+  return parts
 
 
 def _installed(kind, name):
@@ -352,17 +452,32 @@ def _text(kwargs):
     return None
 
 
-def _build(builder, kwargs):
-  """Calls `make`; the same arguments give the same object.
+def _build(source, kwargs):
+  """Calls `make`; the same arguments, and files, give the same object.
 
   Its functions are static arguments of jit: what was compiled for one run of a
   configuration serves the next in the same process.
   """
   text = _text(kwargs)
+  key = source.make, text, _now(source, kwargs)
+  if text is not None and key in _BUILT:
+    return _BUILT[key]
+  before = _READ[source, text]
+  made = source.make(**kwargs)
+  if _digests(source, kwargs) != before:
+    raise errors.UserError('reads: a file has changed while it was read')
   if text is None:
-    return builder(**kwargs)
-  if (builder, text) not in _BUILT:
-    if len(_BUILT) >= _MOST_BUILT:
-      _BUILT.pop(next(iter(_BUILT)))
-    _BUILT[builder, text] = builder(**kwargs)
-  return _BUILT[builder, text]
+    return made
+  if len(_BUILT) >= _MOST_BUILT:
+    _BUILT.pop(next(iter(_BUILT)))
+  # What it builds of its own is known only now.
+  _BUILT[source.make, text, _now(source, kwargs)] = made
+  return made
+
+
+def _now(source, kwargs):
+  """Notes what a module, and what it builds, reads now; returns the digests."""
+  parts = _built(source, kwargs)
+  for key, part in parts.items():
+    _READ[key] = _digests(*part)
+  return tuple(sorted(_together(parts.values()).items()))

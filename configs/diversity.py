@@ -77,9 +77,9 @@ def get_config(arguments: str = '16,lstm'):
   with config.unlocked():
     config.tasks.pool = settings.spec(
       'finite_pool',
-      base=config.tasks.random_coins.copy_and_resolve_references(),
+      base='@tasks.random_coins',
       size=size,
-      seed=config.get_oneway_ref('seed'),
+      seed='@seed',
     )
     # Exact Bayes for where the pool came from.
     config.methods.PriorBayes = settings.spec(

@@ -30,6 +30,7 @@ paired), for a pretrained LSTM:
 field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
 
+import copy
 from typing import NamedTuple
 
 from bayes_prompting import settings
@@ -180,7 +181,7 @@ def set_torso(config, torso: str, width: int | None = None) -> None:
     width: Another width of embedding and torso, if one is given.
   """
   # A copy, so that an override does not reach the next configuration.
-  config.network.torso = TORSOS[torso].copy_and_resolve_references()
+  config.network.torso = copy.deepcopy(TORSOS[torso])
   config.methods.LoRAWT.patterns = LORA_PATTERNS[torso]
   if width:
     set_width(config, width)
@@ -219,7 +220,7 @@ def _sweep_prefix_lengths(config):
         predictor='network',
         form='soft',
         length=length,
-        init=config.tuning.get_oneway_ref('prefix_init'),
+        init='@tuning.prefix_init',
       )
   config.tuning.methods = ('PreBayes', 'NoTuning', *names)
 

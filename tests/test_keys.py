@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import bayes_prompting as bp
 from bayes_prompting import keys
 
 ROOT = jax.random.key(7)
@@ -89,6 +90,36 @@ def test_distinct_paths_have_distinct_keys():
   found = [data(ROOT)]
   found += [tuple(key) for root in roots for key in below(root).tolist()]
   assert len(set(found)) == len(found) == 1 + 6 * (6 + 30 + 5)
+
+
+SEEDS = (0, 5, 2**31, 2**32 - 1)
+
+
+@pytest.mark.parametrize('seed', SEEDS)
+def test_a_seed_of_32_bits_is_that_of_jax(seed):
+  assert data(keys.root(seed)) == data(jax.random.key(seed))
+
+
+def test_all_64_bits_of_a_seed_count():
+  seeds = [low + 2**32 * high for low in SEEDS for high in (0, 1, 5, 2**31 - 1)]
+  assert len({data(keys.root(seed)) for seed in seeds}) == len(seeds)
+
+
+def test_a_seed_is_the_same_whether_or_not_jax_has_64_bits():
+  found = {}
+  for bits in (False, True):
+    with jax.enable_x64(bits):
+      found[bits] = [data(keys.root(5 + 2**32 * high)) for high in (0, 1, 7)]
+  assert found[False] == found[True]
+
+
+def test_a_pool_of_another_large_seed_is_another_pool():
+  coins = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
+  first, second = (
+    bp.task_prior('finite_pool', base=coins, size=2, seed=seed).support.points
+    for seed in (5, 2**32 + 5)
+  )
+  assert not np.array_equal(first, second)
 
 
 def test_names_do_not_run_together():

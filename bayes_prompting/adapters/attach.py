@@ -14,6 +14,7 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.adapters import record
+from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import loading
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import tensor_file
@@ -126,12 +127,15 @@ def _bayes(prior, source):
       'place of a network'
     )
   lab, _ = loading.load(source)
-  tasks = lab.config['tasks']
+  tasks, read = lab.config['tasks'], fingerprint.files(lab.config)
   for task, spec in tasks.items():
-    if spec == prior['spec']:
+    if spec == prior['spec'] and read.get(task, {}) == prior['files']:
       return predictors.bayesian(lab.priors[task])
   pretraining = lab.pretraining_task
   different = plain.difference(prior['spec'], tasks[pretraining])
+  different = different or plain.difference(
+    prior['files'], read.get(pretraining, {})
+  )
   raise errors.UserError(
     f'was tuned on exact Bayes of {name}, but no task of {str(source)!r} has '
     f'its spec (there and in its {pretraining!r}, {different})'

@@ -22,7 +22,7 @@ from bayes_prompting.storage import tensor_file
 from bayes_prompting.storage import workdir
 
 # The fields of a file, and their types. The network of exact Bayes is None.
-_TASK = {'name': str, 'spec': dict}
+_TASK = {'name': str, 'spec': dict, 'files': dict}
 _FIELDS = {
   'method': str,
   'tuner': dict,
@@ -61,6 +61,7 @@ def describe(
     repetition: The tuning repetition.
   """
   config, run = lab.config, workdir.read_record(folder.path)
+  read = fingerprint.files(config)
   tuner = dict(config['methods'][method.name])
   tuner.pop('predictor', None)
   prior = lab.pretraining_task
@@ -87,7 +88,7 @@ def describe(
       estimator='paired',
     ).isel(learning_rate=rate, prefix_init=init, repetition=repetition)
     regrets = {
-      task: _regrets(lab, task, paired.sel(eval_task=task))
+      task: _regrets(lab, task, paired.sel(eval_task=task), read)
       for task in config['evaluation']['tasks']
     }
   return {
@@ -98,15 +99,21 @@ def describe(
     'repetition': repetition,
     'learning_rate': method.learning_rates[rate],
     'network': network,
-    'prior': {'name': prior, 'spec': config['tasks'][prior]},
-    'target': {'name': lab.target, 'spec': config['tasks'][lab.target]},
+    **{
+      kind: {
+        'name': task,
+        'spec': config['tasks'][task],
+        'files': read.get(task, {}),
+      }
+      for kind, task in (('prior', prior), ('target', lab.target))
+    },
     'tuning': {name: config['tuning'][name] for name in _TUNING},
     'regrets': regrets,
     'versions': {name: run.get(name) for name in ('numerical', 'other')},
   }
 
 
-def _regrets(lab, task, paired):
+def _regrets(lab, task, paired, read):
   """Returns the regrets of one task, and a hash of its sequences."""
   values = [
     (reference, step, float(paired.sel(reference=reference, step=step)))
@@ -114,7 +121,7 @@ def _regrets(lab, task, paired):
     for step in lab.report_steps
   ]
   return {
-    'sequences': fingerprint.sequences(lab.config, task),
+    'sequences': fingerprint.sequences(lab.config, task, read),
     # JSON has no infinity: it is kept as text.
     'paired': [(*at, x if np.isfinite(x) else str(x)) for *at, x in values],
   }

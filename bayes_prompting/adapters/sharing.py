@@ -184,7 +184,8 @@ def _regrets(lab, adapter, name):
     np.asarray(x)[0, :, regret.ESTIMATORS.index('paired')]
     for x in (evaluated.cumulative, evaluated.cumulative_sem)
   )
-  sequences = fingerprint.sequences(lab.config, name)
+  read = fingerprint.files(lab.config)
+  sequences = fingerprint.sequences(lab.config, name, read)
   stored = record.stored(adapter.metadata, name, sequences)
   return [
     (

@@ -12,6 +12,7 @@ import ml_collections
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
@@ -71,7 +72,9 @@ class Lab:
   """Everything that an experiment needs, built once.
 
   Attributes:
-    config: Plain values.
+    config: Plain values, resolved: what everything depends on.
+    written: Plain values as the user has them, where an argument may follow a
+      field. It is what a run records, so that it is a configuration still.
     priors: Task priors by name.
     network: The neural predictor.
     methods: Those that run, by name, in the order of reports.
@@ -88,6 +91,7 @@ class Lab:
   """
 
   config: dict[str, Any]
+  written: dict[str, Any]
   priors: dict[str, types.TaskPrior]
   network: types.Predictor
   methods: dict[str, Method]
@@ -151,9 +155,11 @@ def build(
 def _build(config):
   settings.validate(config)
   devices.check()
-  root = jax.random.key(config.seed)
-  values = plain.of(config)
-  specs = plain.to_config(values)
+  written = plain.of(config)
+  values = plain.resolved(written)
+  # From here on a ConfigDict of any kind is one of ours, of plain values.
+  config = specs = plain.to_config(values)
+  root = keys.root(config.seed)
   priors = {
     name: registry.make('task_priors', f'tasks.{name}', task)
     for name, task in specs.tasks.items()
@@ -181,12 +187,12 @@ def _build(config):
       task = fields.pop('task', config.pretraining.task)
       predictor = predictors.bayesian(priors[task])
       _check_vocabulary(task, priors[task], config, pretraining_prior)
-    with _naming(values, name):
+    with _naming(written, name):
       tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
     try:
       tunes = jax.tree.leaves(_start_shapes(predictor, tuners[0]))
     except errors.UserError as error:
-      with _naming(values, name):
+      with _naming(written, name):
         raise errors.UserError(f'methods.{name}.{error}') from None
     follows_gradient = tunes and tuners[0].trainable and tuning.num_steps > 0
     methods[name] = Method(
@@ -200,6 +206,7 @@ def _build(config):
     )
   lab = Lab(
     config=values,
+    written=written,
     priors=priors,
     network=network,
     methods=methods,
@@ -215,7 +222,7 @@ def _build(config):
     root=root,
   )
   for method in methods.values():
-    with _naming(values, method.name):
+    with _naming(written, method.name):
       try:
         _check_starts(lab, method)
       except errors.UserError as error:
@@ -232,17 +239,16 @@ def _check_vocabulary(name, prior, config, pretraining_prior):
 
 
 @contextlib.contextmanager
-def _naming(values, method):
-  """Has an error name the field that a method's argument was taken from."""
+def _naming(written, method):
+  """Has an error name the field that a method's argument follows."""
   try:
     yield
   except errors.UserError as error:
-    for argument, field in settings.SHARED.items():
+    for argument, value in written['methods'][method].items():
       own = f'methods.{method}.{argument}'
-      given = values['methods'][method].get(argument)
-      if str(error).startswith(f'{own}:') and given == values['tuning'][field]:
+      if settings.is_reference(value) and str(error).startswith(f'{own}:'):
         text = str(error).removeprefix(own)
-        raise errors.UserError(f'tuning.{field} ({own}){text}') from None
+        raise errors.UserError(f'{value[1:]} ({own}){text}') from None
     raise
 
 

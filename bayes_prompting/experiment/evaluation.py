@@ -278,7 +278,7 @@ def judge(
       builder.put_regrets(name, seed, task, _by_setting(shape, regrets))
     on_task(done)
   attributes = {
-    'config': json.dumps(lab.config),
+    'config': json.dumps(lab.written),
     'target': lab.target,
     'pretraining_task': lab.pretraining_task,
     'tuning_length': lab.tuning.length,

@@ -1,7 +1,9 @@
-"""What numbers depend on: configuration, versions, and modules' numerics.
+"""What numbers depend on: configuration, versions, numerics, and files.
 
 Nothing here looks at the package's source: a module that computes numbers has
-a version of them, `NUMERICS` (see `registry.numerics`).
+a version of them, `NUMERICS` (see `registry.numerics`). A file that a task
+reads counts by its content (see `registry.reads`). What an argument follows
+counts by its value.
 """
 
 from collections.abc import Mapping
@@ -35,6 +37,38 @@ def _torso(config: Mapping[str, Any]) -> list[python_types.ModuleType]:
   return registry.modules('torsos', config['network']['torso'])
 
 
+def _tuners(config: Mapping[str, Any], method: str) -> list[dict[str, Any]]:
+  """Returns the specs of a method's tuners, as they are built."""
+  spec = dict(config['methods'][method])
+  if spec.pop('predictor', 'network') == 'bayes':
+    spec.pop('task', None)
+  inits = spec.get('init')
+  if isinstance(inits, list | tuple):
+    return [{**spec, 'init': init} for init in inits]
+  return [spec]
+
+
+def _files_of(config, tasks):
+  """Returns the digests of the files that some tasks read, by file."""
+  digests = {}
+  for name in tasks:
+    digests |= registry.reads('task_priors', config['tasks'][name])
+  return digests
+
+
+def files(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+  """Returns the digests of the files that tasks read, by task and file.
+
+  Tasks that read none are left out.
+  """
+  config = plain.resolved(config)
+  by_task = {
+    name: registry.reads('task_priors', spec)
+    for name, spec in config['tasks'].items()
+  }
+  return {name: digests for name, digests in by_task.items() if digests}
+
+
 def network_hash(config: Mapping[str, Any], seed: int) -> str:
   """Returns the hash of everything that a pretrained network depends on.
 
@@ -42,6 +76,7 @@ def network_hash(config: Mapping[str, Any], seed: int) -> str:
     config: Plain values.
     seed: The pretraining seed.
   """
+  config = plain.resolved(config)
   task = config['pretraining']['task']
   pretraining = dict(config['pretraining'])
   del pretraining['num_seeds']
@@ -66,17 +101,33 @@ def network_hash(config: Mapping[str, Any], seed: int) -> str:
       },
       'numerics': registry.numerics(modules),
       'numerical': provenance.provenance()['numerical'],
+      **_if_any(
+        registry.reads('task_priors', config['tasks'][task])
+        | registry.reads('torsos', config['network']['torso'])
+      ),
     }
   )
+
+
+def _if_any(digests):
+  return {'files': digests} if digests else {}
 
 
 def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
   """Returns the versions of all numerics that a run goes through, by module.
 
+  Files that are read on the way stand there with their digests.
+
   Args:
     config: Plain values.
   """
+  config = plain.resolved(config)
   methods = [config['methods'][x] for x in config['tuning']['methods']]
+  tuners = {
+    f'methods.{name}': spec
+    for name in config['tuning']['methods']
+    for spec in _tuners(config, name)
+  }
   tasks = {
     config['pretraining']['task'],
     config['tuning']['target'],
@@ -91,10 +142,23 @@ def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
     *_RUN,
     *_torso(config),
     *(x for task in sorted(tasks) for x in _priors(config, task)),
-    *(x for spec in methods for x in registry.modules('tuners', spec)),
+    *(x for spec in tuners.values() for x in registry.modules('tuners', spec)),
     registry.module('tuners', 'weights'),
   ]
-  return dict(sorted(registry.numerics(modules).items()))
+  read = {
+    **{
+      f'tasks.{name}': registry.reads('task_priors', config['tasks'][name])
+      for name in tasks
+    },
+    'network.torso': registry.reads('torsos', config['network']['torso']),
+    **{field: registry.reads('tuners', spec) for field, spec in tuners.items()},
+  }
+  versions = registry.numerics(modules) | {
+    f'{field}: {name}': digest
+    for field, digests in read.items()
+    for name, digest in digests.items()
+  }
+  return dict(sorted(versions.items()))
 
 
 def record(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +181,9 @@ def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
     method: The name of one of its methods.
     task: The name of one of its tasks.
   """
-  counts = ('num_repetitions', 'methods', *settings.SHARED.values())
+  config = plain.resolved(config)
+  # What methods follow counts where a method has it.
+  counts = ('num_repetitions', 'methods', *settings.SHARED)
   tuning = {k: v for k, v in config['tuning'].items() if k not in counts}
   names = config['pretraining']['task'], config['tuning']['target'], task
   return plain.fingerprint(
@@ -129,43 +195,30 @@ def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
       'method': config['methods'][method],
       'tasks': [config['tasks'][name] for name in names],
       'evaluation': config['evaluation'] | {'tasks': None},
+      **_if_any(_files_of(config, names)),
     }
   )[:8]
 
 
-def networks(config: Mapping[str, Any], method: str) -> str:
-  """Returns a hash of what a method's networks depend on, '' if it has none.
-
-  Args:
-    config: Plain values.
-    method: The name of a method.
-  """
-  spec = config['methods'].get(method)
-  if spec is None or spec.get('predictor', 'network') == 'bayes':
-    return ''
-  pretraining = config['pretraining'] | {'num_seeds': None}
-  return plain.fingerprint(
-    {
-      'seed': config['seed'],
-      'network': config['network'],
-      'task': config['tasks'][pretraining['task']],
-      'pretraining': pretraining,
-    }
-  )
-
-
-def sequences(config: Mapping[str, Any], task: str) -> str:
+def sequences(
+  config: Mapping[str, Any],
+  task: str,
+  read: Mapping[str, Mapping[str, str]],
+) -> str:
   """Returns a hash of what the sequences of an evaluation task depend on.
 
   Args:
     config: Plain values.
     task: The name of one of its tasks.
+    read: What `files` returned where they were drawn.
   """
+  config = plain.resolved(config)
   return plain.fingerprint(
     {
       'seed': config['seed'],
       'name': task,
       'task': config['tasks'][task],
       'evaluation': config['evaluation'] | {'tasks': None},
+      **_if_any(read.get(task)),
     }
   )

@@ -86,7 +86,7 @@ def check(lab: build.Lab, available: Mapping[str, int] | None = None) -> None:
       continue
     worst = max(held, key=lambda part: part.size)
     values = _numbers(lab.config)
-    usual = _numbers(plain.of(settings.base_config()))
+    usual = _numbers(plain.resolved(plain.of(settings.base_config())))
     field = max(
       worst.fields, key=lambda x: values[x] / (usual.get(x) or _USUAL)
     )
@@ -147,10 +147,14 @@ def _of_networks(lab):
     yield from _of_fit(lab, 'pretraining', 'pretraining', network, size)
   for name, method in lab.methods.items():
     shapes, phase = build.tuned_shapes(lab, method), f'tuning/{name}'
-    # Of a field that methods share, the shared one is to blame.
-    arguments = settings.SHARED.keys() & lab.config['methods'][name].keys()
-    shared = [f'tuning.{settings.SHARED[x]}' for x in sorted(arguments)]
-    own = ('tuning.num_repetitions', 'tuning.learning_rate', *shared)
+    # Where an argument follows a field, that field is to blame.
+    sizes = _numbers(lab.config)
+    followed = [
+      value[1:]
+      for _, value in sorted(lab.written['methods'][name].items())
+      if settings.is_reference(value) and value[1:] in sizes
+    ]
+    own = ('tuning.num_repetitions', 'tuning.learning_rate', *followed)
     own += _fields(lab, f'methods.{name}')
     size = _bytes(shapes['tunable'])
     left = size * len(method.seeds)

@@ -210,7 +210,7 @@ def _open_workdir(lab, workdir, overwrite, pretrained):
   path = checks.path('workdir', workdir)
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
-  record = fingerprint.record(lab.config)
+  record = fingerprint.record(lab.config) | {'config': lab.written}
   return workdir_lib.claim(path, record, overwrite)
 
 
@@ -364,4 +364,6 @@ def evaluate(
   """Judges every method on every evaluation task, see `evaluation.judge`."""
   total = len(lab.config['evaluation']['tasks'])
   with curves.Progress('evaluation', total, 'task') as bar:
-    return evaluation.judge(lab, networks, tuned, bar)
+    dataset = evaluation.judge(lab, networks, tuned, bar)
+  read = fingerprint.files(lab.config)
+  return dataset.assign_attrs(files=json.dumps(read))

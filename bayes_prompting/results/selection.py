@@ -25,6 +25,7 @@ import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting.results import stopped as stopped_runs
+from bayes_prompting.settings import plain
 
 AXES = ('learning_rate', 'prefix_init')
 # Variables of results without these axes.
@@ -190,7 +191,7 @@ def _labels(dataset, method, index):
   if tried[1] > 1:
     return rate, init
   # There is one initialisation. It may be the method's own, or there is none.
-  config = json.loads(dataset.attrs.get('config', '{}'))
+  config = plain.resolved(json.loads(dataset.attrs.get('config', '{}')))
   own = config.get('methods', {}).get(method, {}).get('init')
   own = own[0] if isinstance(own, list) and own else own
   return rate, own if isinstance(own, str) else ''

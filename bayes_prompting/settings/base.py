@@ -4,47 +4,15 @@ from typing import Any
 
 import ml_collections
 
+from bayes_prompting.settings import configuration
+
 # Methods that need no entry of their own: they come with every evaluation.
 REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
-# Arguments of methods that follow a field of tuning, and that field.
-SHARED = {
-  'length': 'prefix_length',
-  'init': 'prefix_init',
-  'rank': 'lora_rank',
-  'max_candidates': 'max_candidates',
-}
+# Fields of tuning that are there for arguments of methods to follow.
+SHARED = ('prefix_length', 'prefix_init', 'lora_rank', 'max_candidates')
 PREDICTORS = ('network', 'bayes')
 SCHEDULES = ('constant', 'cosine')
 MATMUL_PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
-
-
-class OneOrMore(ml_collections.FieldReference):
-  """A tuple, to which a single value may be assigned.
-
-  ConfigDict would refuse it, as of another type; here `= 1e-2` is `= (1e-2,)`,
-  in Python as on the command line. References to it are alike.
-  """
-
-  def __init__(self, value: Any):
-    """Makes a field of a value, a tuple of them, or what another field has."""
-    super().__init__(value, field_type=tuple)
-
-  def set(self, value: Any, type_safe: bool = True) -> None:
-    """Assigns a value, a tuple of them, or what another field has."""
-    if hasattr(value, 'tolist'):  # NumPy's arrays and numbers.
-      value = value.tolist()
-    if isinstance(value, list | range):
-      value = tuple(value)
-    if not isinstance(value, tuple | ml_collections.FieldReference | None):
-      value = (value,)
-    super().set(value, type_safe)
-
-  def identity(self) -> 'OneOrMore':
-    """Returns a field that follows this one until something is assigned to it.
-
-    It is what ConfigDict makes of this field for `get_oneway_ref`.
-    """
-    return OneOrMore(self)
 
 
 def spec(name: str, **kwargs: Any) -> ml_collections.ConfigDict:
@@ -53,9 +21,10 @@ def spec(name: str, **kwargs: Any) -> ml_collections.ConfigDict:
   Args:
     name: A module of the package (`dirichlet_categorical`), or a dotted path to
       your own (`my_lab.priors.bursty`).
-    **kwargs: Arguments of its `make`; plain values, sequences as tuples.
+    **kwargs: Arguments of its `make`: plain values, or the name of a field that
+      an argument follows, as `'@tuning.prefix_length'`.
   """
-  return ml_collections.ConfigDict({'name': name, **kwargs})
+  return configuration.Configuration({'name': name, **kwargs})
 
 
 def base_config() -> ml_collections.ConfigDict:
@@ -63,12 +32,12 @@ def base_config() -> ml_collections.ConfigDict:
 
   It meta-trains an LSTM on random coins and tunes it to a single coin.
   """
-  c = ml_collections.ConfigDict()
+  c = configuration.Configuration()
   # Root of all randomness.
   c.seed = 0
 
   # The worlds, by the names that the fields below and the results use.
-  c.tasks = ml_collections.ConfigDict()
+  c.tasks = configuration.Configuration()
   c.tasks.random_coins = spec('dirichlet_categorical', concentration=(1.0, 1.0))
   c.tasks.single_coin = spec('categorical', probabilities=(0.2, 0.8))
   c.tasks.two_coin_mixture = spec(
@@ -77,12 +46,12 @@ def base_config() -> ml_collections.ConfigDict:
     probabilities=((0.2, 0.8), (0.8, 0.2)),
   )
 
-  c.network = ml_collections.ConfigDict()
+  c.network = configuration.Configuration()
   c.network.embedding_dim = 128
   c.network.torso = spec('lstm', width=128, num_layers=1)
 
   # Meta-training. 0 steps leave the network as initialised.
-  c.pretraining = ml_collections.ConfigDict()
+  c.pretraining = configuration.Configuration()
   c.pretraining.task = 'random_coins'
   c.pretraining.num_steps = 1000
   c.pretraining.batch_size = 256
@@ -92,7 +61,7 @@ def base_config() -> ml_collections.ConfigDict:
   c.pretraining.num_seeds = 1  # Networks; an axis of the results.
 
   # Adapting it to a target.
-  c.tuning = ml_collections.ConfigDict()
+  c.tuning = configuration.Configuration()
   c.tuning.target = 'single_coin'
   c.tuning.num_steps = 1000
   c.tuning.batch_size = 256
@@ -104,14 +73,14 @@ def base_config() -> ml_collections.ConfigDict:
   c.tuning.num_sequences = 0
   # One rate, or a grid of them: an axis of the results, of which the report
   # shows the best by its tuning loss, method by method.
-  c.tuning.learning_rate = OneOrMore((5e-3,))
+  c.tuning.learning_rate = (5e-3,)
   c.tuning.schedule = 'constant'
   c.tuning.num_repetitions = 10
   c.tuning.prefix_length = 6
   # 'one_hot' (as the paper's published code), 'random_token', 'zeros', 'normal'
   # or 'uniform'; `tuners.prefix` says what each is. Several are an axis, as
   # rates are; a method's own `init` is one, and no axis.
-  c.tuning.prefix_init = OneOrMore(('one_hot',))
+  c.tuning.prefix_init = ('one_hot',)
   c.tuning.lora_rank = 4
   # A search over all hard prefixes: the sequences that all are scored on, and
   # the most prefixes that it may score.
@@ -121,9 +90,9 @@ def base_config() -> ml_collections.ConfigDict:
   # Every method that can be named: a tuner's spec, and which predictor it
   # adapts ('network', or 'bayes' for the exact one of the pretraining task or
   # of the `task` that the method names).
-  # A method's own argument overrides what several share, e.g.
-  # --config.methods.SoftPT.length=25.
-  c.methods = ml_collections.ConfigDict()
+  # An argument with an @ follows that field. A method's own value replaces it,
+  # e.g. --config.methods.SoftPT.length=25.
+  c.methods = configuration.Configuration()
 
   names = []
 
@@ -133,14 +102,14 @@ def base_config() -> ml_collections.ConfigDict:
 
   def prefix():
     return {
-      'length': c.tuning.get_oneway_ref('prefix_length'),
-      'init': c.tuning.get_oneway_ref('prefix_init'),
+      'length': '@tuning.prefix_length',
+      'init': '@tuning.prefix_init',
     }
 
   def hard(**kwargs):
     return {
-      'length': c.tuning.get_oneway_ref('prefix_length'),
-      'max_candidates': c.tuning.get_oneway_ref('max_candidates'),
+      'length': '@tuning.prefix_length',
+      'max_candidates': '@tuning.max_candidates',
       **kwargs,
     }
 
@@ -158,25 +127,20 @@ def base_config() -> ml_collections.ConfigDict:
   method('Un+EmbedWT', 'weights', patterns=('embedding', 'unembedding'))
   # All matrices of any torso. The paper's published code has LoRA in attention
   # alone, and refuses it for LSTMs: `configs/paper.py` narrows a Transformer's.
-  method(
-    'LoRAWT',
-    'lora',
-    rank=c.tuning.get_oneway_ref('lora_rank'),
-    patterns=('torso',),
-  )
+  method('LoRAWT', 'lora', rank='@tuning.lora_rank', patterns=('torso',))
   method('FullWT', 'weights', patterns=('*',))
   # Which of them are run, in the order of reports. Oracle and the Bayes
   # predictor of every evaluation task always are.
   c.tuning.methods = tuple(names)
 
-  c.evaluation = ml_collections.ConfigDict()
+  c.evaluation = configuration.Configuration()
   c.evaluation.tasks = ('single_coin', 'two_coin_mixture', 'random_coins')
   c.evaluation.num_sequences = 2048
   c.evaluation.length = 200
 
   # How it is computed; none of it changes a result by more than the rounding
   # of the precision that it is computed in.
-  c.compute = ml_collections.ConfigDict()
+  c.compute = configuration.Configuration()
   # Sequences that are predicted, and whose gradient is taken, at once, and runs
   # (repetitions, and settings of a grid) that are trained as one vmapped
   # program. 0: automatic.
@@ -194,7 +158,7 @@ def base_config() -> ml_collections.ConfigDict:
 
   # Of pretraining and tuning on the way, so that a run which is interrupted
   # goes on. They change no result.
-  c.checkpoints = ml_collections.ConfigDict()
+  c.checkpoints = configuration.Configuration()
   c.checkpoints.every = 100  # Updates between two; 0: only what is finished.
   c.checkpoints.keep = 2  # The last few are kept, for when one is damaged.
 
@@ -202,7 +166,7 @@ def base_config() -> ml_collections.ConfigDict:
   # finite is stopped and marked; the others go on. To look closer: end with the
   # first such loss, or at the very operation that gave a NaN (JAX's debug_nans,
   # slow, with a traceback). They change no result.
-  c.debug = ml_collections.ConfigDict()
+  c.debug = configuration.Configuration()
   c.debug.check_finite = False
   c.debug.nans = False
   return c.lock()

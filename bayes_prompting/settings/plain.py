@@ -12,11 +12,14 @@ import ml_collections
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting.settings import configuration
 
 # How deep sequences in sequences may be; how deep Python can go differs between
 # its versions.
 _DEEPEST = 32
 _SHOWN = 3  # Of fields that differ.
+# Sections of specs, whose arguments may follow a field.
+_SPECS = ('network', 'tasks', 'methods')
 # Sections that change no result: a run may go on with other values.
 _FREE = ('checkpoints', 'debug')
 
@@ -24,13 +27,14 @@ _FREE = ('checkpoints', 'debug')
 def of(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """Returns the configuration as JSON would: dicts, lists and plain values.
 
+  What follows a field says so still, see `resolved`.
+
   Raises:
     UserError: If it holds something that JSON cannot, such as an array.
   """
-  values = config.to_dict()
-  # What methods take from elsewhere is found there first.
-  for name in sorted(values, key=lambda name: name == 'methods'):
-    _check_plain(values[name], name)
+  values = configuration.plain_value(config.to_dict())
+  for name, value in values.items():
+    _check_plain(value, name)
   return json.loads(json.dumps(values, allow_nan=False))
 
 
@@ -61,9 +65,40 @@ def _is_deeper(value, levels):
   return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
-def to_config(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
-  """Returns the locked configuration that `of` made them of."""
-  return ml_collections.ConfigDict(tuples(values)).lock()
+def to_config(values: Mapping[str, Any]) -> configuration.Configuration:
+  """Returns the locked configuration that `of` made them of.
+
+  It is as the first one was: what followed a field follows it.
+  """
+  return configuration.Configuration(tuples(values)).lock()
+
+
+def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns plain values with those of fields for all that follows one.
+
+  Two configurations are the same experiment if these are the same.
+
+  Raises:
+    UserError: If an argument follows a field that is not there, or itself.
+  """
+
+  def resolve(value, field, followed=()):
+    if isinstance(value, Mapping):
+      return {
+        name: resolve(item, f'{field}.{name}', followed)
+        for name, item in value.items()
+      }
+    if not configuration.is_reference(value):
+      return value
+    if value in followed:
+      raise errors.UserError(f'{field}: {checks.show(value)} follows itself')
+    target = configuration.lookup(values, field, value)
+    return resolve(target, field, (*followed, value))
+
+  return {
+    name: resolve(value, name) if name in _SPECS else value
+    for name, value in values.items()
+  }
 
 
 def tuples(value: Any) -> Any:
@@ -76,8 +111,10 @@ def tuples(value: Any) -> Any:
 
 
 def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns plain values without those that change no result."""
-  return {name: value for name, value in values.items() if name not in _FREE}
+  """Returns plain values, resolved, without those that change no result."""
+  return {
+    name: value for name, value in resolved(values).items() if name not in _FREE
+  }
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:

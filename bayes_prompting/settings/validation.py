@@ -7,6 +7,7 @@ import ml_collections
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting.settings import base
+from bayes_prompting.settings import configuration
 from bayes_prompting.settings import plain
 
 # A method's name is that of files, beside those of pretraining.
@@ -43,6 +44,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
       'configuration: must be a ConfigDict as base_config() returns, got '
       f'{checks.show(config)}'
     )
+  # Numbers of other libraries are plain ones here.
+  config = configuration.Configuration(config.to_dict())
   _check_fields(config, base.base_config())
   checks.integer('seed', config.seed, 0, 2**63 - 1)
   checks.integer(
@@ -99,7 +102,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'{", ".join(base.MATMUL_PRECISIONS)}'
     )
   _check_names(config)
-  plain.of(config)
+  plain.resolved(plain.of(config))
 
 
 def _check_names(config):

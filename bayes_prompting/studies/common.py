@@ -18,6 +18,7 @@ from bayes_prompting.reporting import style
 from bayes_prompting.results import runs as run_folders
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
+from bayes_prompting.settings import plain
 
 # The torsos that studies compare, and their titles.
 TITLES = {'lstm': 'LSTM', 'transformer': 'Transformer'}
@@ -66,7 +67,7 @@ def finished_runs(
 
 def study_of(dataset: xr.Dataset) -> str:
   """Returns whether results are of the study 'diversity' or of 'data'."""
-  config = json.loads(dataset.attrs['config'])
+  config = plain.resolved(json.loads(dataset.attrs['config']))
   task = config['tasks'][config['pretraining']['task']]
   return 'diversity' if task['name'] == 'finite_pool' else 'data'
 
@@ -78,7 +79,7 @@ def read(dataset: xr.Dataset) -> FinishedRun:
   at the last step.
   """
   dataset = selection.choose(dataset)
-  config = json.loads(dataset.attrs['config'])
+  config = plain.resolved(json.loads(dataset.attrs['config']))
   target = dataset.attrs['target']
   last = int(dataset.step.values[-1])
   steps = dict.fromkeys(dataset.eval_task.values.tolist(), last)

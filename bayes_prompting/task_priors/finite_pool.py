@@ -8,6 +8,7 @@ import numpy as np
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import keys
 from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _table_mixture
@@ -73,9 +74,9 @@ def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
       f'size: must leave at most {_MOST_NUMBERS} probabilities in all, got '
       f'{size} sources of {numbers} each'
     )
-  root = jax.random.key(seed)
-  keys = jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(size))
-  log_tables = np.asarray(jax.vmap(prior.sample_table)(keys), np.float64)
+  root = keys.root(seed)
+  draws = jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(size))
+  log_tables = np.asarray(jax.vmap(prior.sample_table)(draws), np.float64)
   tables = np.exp(log_tables)
   tables /= tables.sum(-1, keepdims=True)
   return _table_mixture.make(np.full(size, 1 / size), tables)

@@ -308,6 +308,13 @@ class Transformer(nn.Module):
     return max(1, 2**18 // (length * width))
 
 
+# Arguments that others have, and what to set here.
+ELSEWHERE = {
+  'width': 'a Transformer has no width of its own, it is as wide as its '
+  'embedding: set network.embedding_dim'
+}
+
+
 def make(
   num_layers: int = 1, num_heads: int = 4, widening: int = 4
 ) -> Transformer:

@@ -35,6 +35,11 @@ def with_field(field, value):
   return config
 
 
+def resolved(config):
+  """Plain values, with those of fields for what follows them."""
+  return plain.resolved(plain.of(config))
+
+
 def leaves(values, path=()):
   """All (path, value) of nested dicts."""
   for name, value in values.items():
@@ -268,11 +273,11 @@ def test_what_is_no_name_is_refused(field, value):
 
 
 @pytest.mark.parametrize('field', ['evaluation.tasks', 'tuning.methods'])
-def test_a_bare_name_is_no_tuple_of_names(field):
-  name = settings.base_config().to_dict()
-  for part in field.split('.'):
-    name = name[part]
-  message = refusal(with_field(field, name[0]))
+def test_a_bare_name_is_no_tuple_of_names_where_nothing_made_it_one(field):
+  section, name = field.split('.')
+  config = ml_collections.ConfigDict(settings.base_config().to_dict())
+  config[section] = {**config[section], name: config[section][name][0]}
+  message = refusal(config)
   assert message.startswith(field)
   assert 'tuple' in message
 
@@ -359,7 +364,7 @@ def test_a_section_is_no_value(field, value):
 
 @pytest.mark.parametrize(
   'value',
-  [np.array([0.2, 0.8]), {1, 2}, object(), math.nan, (0.2, math.nan), len],
+  [np.array([0.2, math.nan]), {1, 2}, object(), math.nan, (0.2, math.nan), len],
   ids=lambda value: type(value).__name__,
 )
 def test_what_json_cannot_hold_is_refused_by_field(value):
@@ -374,13 +379,13 @@ def test_one_prefix_length_reaches_all_prefix_methods():
   config = settings.base_config()
   config.tuning.prefix_length = 3
   lengths = {
-    name: method.length
-    for name, method in config.methods.items()
+    name: method['length']
+    for name, method in resolved(config)['methods'].items()
     if 'length' in method
   }
   prefixes = {'PreBayesPT', 'RandomPF', 'HardPT', 'SimplexPT', 'RealPT'}
   assert lengths == dict.fromkeys(prefixes | {'SoftPT', 'StatePT'}, 3)
-  assert plain.of(config)['methods']['SoftPT']['length'] == 3
+  assert config.methods.SoftPT.length == '@tuning.prefix_length'
 
 
 @pytest.mark.parametrize(
@@ -389,7 +394,7 @@ def test_one_prefix_length_reaches_all_prefix_methods():
     (
       'prefix_init',
       'init',
-      ('zeros',),
+      ['zeros'],
       {'SimplexPT', 'RealPT', 'SoftPT', 'StatePT'},
     ),
     ('lora_rank', 'rank', 2, {'LoRAWT'}),
@@ -404,22 +409,27 @@ def test_one_prefix_length_reaches_all_prefix_methods():
 def test_shared_fields_reach_their_methods(shared, argument, value, methods):
   config = settings.base_config()
   config.tuning[shared] = value
-  found = {n for n, m in config.methods.items() if m.get(argument) == value}
+  specs = resolved(config)['methods']
+  found = {n for n, m in specs.items() if m.get(argument) == value}
   assert found == methods
 
 
 def test_a_methods_own_length_changes_that_method_only():
-  before = plain.of(settings.base_config())
+  before = resolved(settings.base_config())
   config = settings.base_config()
   config.methods.SoftPT.length = 25
-  after = plain.of(config)
+  after = resolved(config)
   assert after['methods']['SoftPT'].pop('length') == 25
   assert before['methods']['SoftPT'].pop('length') == 6
   assert after == before
   # Nor does the shared field come back to it.
   config.tuning.prefix_length = 3
-  assert config.methods.SoftPT.length == 25
-  assert config.methods.RealPT.length == 3
+  after = resolved(config)['methods']
+  assert after['SoftPT']['length'] == 25
+  assert after['RealPT']['length'] == 3
+  # Until it is told to follow it again.
+  config.methods.SoftPT.length = config.tuning.get_oneway_ref('prefix_length')
+  assert resolved(config)['methods']['SoftPT']['length'] == 3
 
 
 # Fields of one value or several.
@@ -428,6 +438,9 @@ def test_a_methods_own_length_changes_that_method_only():
 @pytest.mark.parametrize(
   ('field', 'value', 'found'),
   [
+    ('learning_rate', np.float32(0.5), (0.5,)),
+    ('learning_rate', np.array([0.25, 0.5]), (0.25, 0.5)),
+    ('learning_rate', 1, (1,)),
     ('learning_rate', 1e-2, (1e-2,)),
     ('learning_rate', (1e-3, 5e-3), (1e-3, 5e-3)),
     ('learning_rate', [1e-3, 5e-3], (1e-3, 5e-3)),
@@ -466,8 +479,9 @@ def test_a_methods_own_init_is_one_and_changes_that_method_only():
   config = settings.base_config()
   config.methods.SoftPT.init = 'zeros'
   config.tuning.prefix_init = ('normal', 'uniform')
-  assert config.methods.SoftPT.init == ('zeros',)
-  assert config.methods.RealPT.init == ('normal', 'uniform')
+  specs = resolved(config)['methods']
+  assert specs['SoftPT']['init'] == 'zeros'
+  assert specs['RealPT']['init'] == ['normal', 'uniform']
   assert config.tuning.prefix_init == ('normal', 'uniform')
 
 

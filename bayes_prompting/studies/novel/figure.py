@@ -23,6 +23,7 @@ from bayes_prompting import settings
 from bayes_prompting.reporting import style
 from bayes_prompting.results import losses
 from bayes_prompting.results import runs as run_folders
+from bayes_prompting.settings import plain
 from bayes_prompting.studies import common
 from bayes_prompting.theory import promptability
 
@@ -76,7 +77,7 @@ def read(dataset: xr.Dataset) -> CaseRun:
   Raises:
     UserError: If there is no exact answer, see `promptability`.
   """
-  config = json.loads(dataset.attrs['config'])
+  config = plain.resolved(json.loads(dataset.attrs['config']))
   priors = [
     registry.make('task_priors', name, config['tasks'][name])
     for name in (config['pretraining']['task'], config['tuning']['target'])

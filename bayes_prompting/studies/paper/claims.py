@@ -175,7 +175,7 @@ def _best_hard_prefix(target, config, prefix_length=None):
 
   It is exact, by sums over counts, see `hard_prefixes.optimal_hard_prefix`.
   """
-  specs = plain.to_config(plain.of(config))
+  specs = plain.to_config(plain.resolved(plain.of(config)))
   prior, target = (
     registry.make('task_priors', f'tasks.{name}', specs.tasks[name])
     for name in (specs.pretraining.task, target)

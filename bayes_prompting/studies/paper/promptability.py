@@ -107,11 +107,12 @@ def panel(runs: Mapping[str, Sequence[Run]]) -> Panel:
   networks, left_out = {}, {}
   for name, some in runs.items():
     for config, lost in some:
+      methods = _resolved(config).methods
       for tuner, values in lost.tuning.items():
         kind = tuner.partition('-')[0]
         if kind in METHODS:
           by_length = networks.setdefault(f'{name} {kind}', {})
-          by_length.setdefault(config.methods[tuner].length, values.tolist())
+          by_length.setdefault(methods[tuner].length, values.tolist())
       left_out |= {
         f'{name} {tuner}': left
         for tuner, left in lost.left_out.items()
@@ -140,9 +141,14 @@ def tasks(run: Run) -> tuple[types.TaskPrior, types.TaskPrior]:
   return prior, target
 
 
+def _resolved(config):
+  """Returns a configuration with values for what follows a field."""
+  return plain.to_config(plain.resolved(plain.of(config)))
+
+
 def _world(run):
   """Returns the specs of the pretraining task and the target, and N."""
-  config = run.config
+  config = _resolved(run.config)
   names = config.pretraining.task, config.tuning.target
   specs = (config.tasks[name].to_dict() for name in names)
   return *specs, config.tuning.length

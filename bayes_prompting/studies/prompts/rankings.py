@@ -30,6 +30,7 @@ from bayes_prompting import results
 from bayes_prompting import types
 from bayes_prompting.reporting import style
 from bayes_prompting.results import stopped
+from bayes_prompting.settings import plain
 
 TIE = 1e-4  # Nats.
 # The method that finds the best prefix, and the method that has no prefix.
@@ -108,7 +109,8 @@ def read(dataset: xr.Dataset) -> Rankings:
   for method in (*BAYES, *NETWORK):
     checks.one_of('dataset.tuner', method, dataset.tuner.values.tolist())
   labels = dataset.candidate.values.tolist()
-  config, target = json.loads(dataset.attrs['config']), dataset.attrs['target']
+  config = plain.resolved(json.loads(dataset.attrs['config']))
+  target = dataset.attrs['target']
   prefixes = np.array([_tokens(label) for label in labels])
   prior = registry.make('task_priors', target, config['tasks'][target])
   (bayes,) = _scores(dataset, *BAYES)
