@@ -196,7 +196,10 @@ def _check_argument(field, name, source, argument, known):
   """Checks that `make` has an argument, and says what stands elsewhere."""
   elsewhere = getattr(source, 'ELSEWHERE', {})
   if argument not in known and argument in elsewhere:
-    raise errors.UserError(f'{field} ({name}): {elsewhere[argument]}')
+    raise errors.UserError(
+      f'{field} ({name}): unknown {argument!r}; {elsewhere[argument]} '
+      f'(allowed here: {", ".join(known)})'
+    )
   checks.one_of(f'{field} ({name})', argument, known)
 
 

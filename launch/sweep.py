@@ -10,11 +10,13 @@ another, or all at once as jobs of a cluster:
     ... --cluster=slurm --slurm=partition=gpu --slurm=gpus_per_node=1 \
         --slurm=timeout_min=240
 
-Each run is kept in a folder of its own below the workdir, by the name of what
-it is, as `paper-lstm-single_coin,tuning.learning_rate=0.001,seed=0`; what they
-print goes to `logs/`. Started again, a sweep leaves alone what is finished or
-in Slurm's hands, and goes on with the rest; --dry_run shows where it stands.
-The exit code is 1 if a run has failed.
+Each run is kept in a folder of its own below the workdir, with a short name: of
+what it is, as `quick,seed=0`, or of its configuration and a hash, as
+`paper-lstm-single_coin-1f0c93ab`. `runs.json` says which folder holds which
+run; what they print goes to `logs/`. Started again, a sweep leaves alone what
+is finished or in Slurm's hands, and goes on with the rest; --dry_run shows
+where it stands. It ends with a table of what was compared, which
+`comparison.csv` has in full. The exit code is 1 if a run has failed.
 
 On Slurm, what is left is submitted as one job array, and the script returns. At
 a timeout (three times at most) or a preemption a job is queued again, and goes
@@ -31,6 +33,8 @@ import sys
 import time
 
 from absl import flags
+
+from bayes_prompting.system import console
 
 from . import flags as launch_flags
 from . import sweep_grid
@@ -84,7 +88,7 @@ def _run_local(runs, root):
   """Runs one after another; yields each one's status."""
   for number, run in enumerate(runs, 1):
     log = sweep_jobs.log_path(run, root)
-    print(f'[{number}/{len(runs)}] {run.name}  (log: {log})', flush=True)
+    print(f'[{number}/{len(runs)}] {run.title}  (log: {log})', flush=True)
     started = time.monotonic()
     status = sweep_jobs.execute(sweep_jobs.command(run, root), str(log))
     seconds = time.monotonic() - started
@@ -96,20 +100,42 @@ def _run(runs, root):
   """Runs, or submits; returns each one's status."""
   if _CLUSTER.value == 'slurm':
     executor = sweep_jobs.executor(root, _SLURM.value)
-    sweep_jobs.prepare(root)
+    sweep_jobs.prepare(runs, root)
     return sweep_jobs.submit(runs, root, executor)
-  sweep_jobs.prepare(root)
+  sweep_jobs.prepare(runs, root)
   return dict(_run_local(runs, root))
 
 
 def _print_table(statuses):
-  """Prints where results are, and every run with its state."""
+  """Prints where results are, and every run with its settings and state."""
   print(f'\nResults  {launch_flags.WORKDIR.value}/*/results.nc')
-  width = max(len(run.name) for run in statuses)
-  print(f'\n{"run":<{width}}  state')
-  for run, status in statuses.items():
-    line = f'{run.name:<{width}}  {status.state:<9}  {status.detail}'
-    print(line.rstrip())
+  rows = [('run', *(field for field, _ in next(iter(statuses)).settings))]
+  rows += [
+    (run.name, *(value for _, value in run.settings)) for run in statuses
+  ]
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  head, *texts = (
+    '  '.join(f'{x:<{n}}' for x, n in zip(row, widths, strict=True))
+    for row in rows
+  )
+  print(f'\n{head}  state')
+  for text, status in zip(texts, statuses.values(), strict=True):
+    print(f'{text}  {status.state:<9}  {status.detail}'.rstrip())
+
+
+def _compare(runs, root):
+  """Prints what came out of the runs that are finished, and writes it down."""
+  from bayes_prompting.results import comparison
+
+  settings = {
+    run.name: {'config': run.config, **dict(run.settings)} for run in runs
+  }
+  with console.optional('comparison'):
+    compared = comparison.read(root, settings)
+    if len(compared):
+      comparison.save(compared, root / sweep_grid.COMPARISON)
+      fields = next(iter(settings.values()))
+      print(f'\n{comparison.text(compared, list(fields))}')
 
 
 def main(argv):
@@ -128,6 +154,8 @@ def main(argv):
   elif left:
     statuses.update(_run(left, root))
   _print_table(statuses)
+  if not _DRY_RUN.value:
+    _compare(runs, root)
   if any(status.state == sweep_jobs.FAILED for status in statuses.values()):
     sys.exit(1)
 

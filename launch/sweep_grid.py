@@ -18,9 +18,10 @@ from bayes_prompting.settings import plain
 from . import flags as launch_flags
 
 # What stands beside the runs' folders.
-RESERVED = ('networks', 'logs')
-# File systems allow 255 bytes, and a figure's or checkpoint's is added below.
-_LONGEST = 120
+RUNS, COMPARISON = 'runs.json', 'comparison.csv'
+RESERVED = ('networks', 'logs', RUNS, COMPARISON)
+# A longer name is that of the configuration and a hash, of so many digits.
+_LONGEST, _DIGITS = 40, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +30,21 @@ class SweepRun:
 
   Attributes:
     name: Of its folder.
-    flags: What says its configuration to `launch.experiment`.
+    title: What it is in full, for messages.
+    config: As `--config` takes it.
+    settings: The fields that are swept, and this run's values.
   """
 
   name: str
-  flags: tuple[str, ...]
+  title: str
+  config: str
+  settings: tuple[tuple[str, str], ...]
+
+  @property
+  def flags(self) -> tuple[str, ...]:
+    """What says its configuration to `launch.experiment`."""
+    overrides = (f'--config.{field}={value}' for field, value in self.settings)
+    return f'--config={self.config}', *overrides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,11 +134,9 @@ def build(configs: Sequence[str], axes: Sequence[str]) -> list[SweepRun]:
   for config, *values in itertools.product(
     configs, *(axis.values for axis in swept)
   ):
-    pairs = list(zip((axis.field for axis in swept), values, strict=True))
-    run = SweepRun(
-      _name(config, pairs),
-      (f'--config={config}', *(f'--config.{f}={v}' for f, v in pairs)),
-    )
+    fields = (axis.field for axis in swept)
+    settings = tuple(zip(fields, values, strict=True))
+    run = SweepRun(*_names(config, settings), config, settings)
     # Some file systems do not tell upper from lower case.
     key, said = run.name.lower(), ' '.join(run.flags)
     if key in taken:
@@ -140,19 +149,23 @@ def build(configs: Sequence[str], axes: Sequence[str]) -> list[SweepRun]:
   return runs
 
 
-def _name(config, pairs):
-  """Returns a folder's name, of letters that every file system has."""
+def _names(config, settings):
+  """Returns a folder's name, and the title of what it holds.
+
+  Both are of letters that every file system has.
+  """
   try:
     path, _, argument = launch_flags.preset(config).partition(':')
   except errors.UserError as error:
     raise errors.UserError(f'--configs: {error}') from None
   start = '-'.join(filter(None, (_safe(pathlib.Path(path).stem), argument)))
-  parts = [start, *(f'{field}={value}' for field, value in pairs)]
-  name = ','.join(map(_safe, parts)).strip('.-')
-  if len(name) > _LONGEST:
-    digest = plain.fingerprint({'name': parts})
-    name = f'{name[: _LONGEST - len(digest) - 1]}-{digest}'
-  return name
+  parts = [start, *(f'{field}={value}' for field, value in settings)]
+  title = ','.join(map(_safe, parts)).strip('.-')
+  if len(title) <= _LONGEST:
+    return title, title
+  digest = plain.fingerprint({'name': parts})[:_DIGITS]
+  start = _safe(start).strip('.-')[: _LONGEST - _DIGITS - 1].rstrip('.-')
+  return f'{start}-{digest}', title
 
 
 def _safe(text):
@@ -178,7 +191,7 @@ def load(run: SweepRun) -> ml_collections.ConfigDict:
   except Exception as error:
     # What a user's file raises can be anything.
     line = launch_flags.of_config(error).removeprefix('--config: ')
-    raise errors.UserError(f'{run.name}: {line}') from None
+    raise errors.UserError(f'{run.title}: {line}') from None
 
 
 def validate(runs: Sequence[SweepRun]) -> dict[str, dict[str, Any]]:
@@ -198,15 +211,16 @@ def validate(runs: Sequence[SweepRun]) -> dict[str, dict[str, Any]]:
   jax.config.update('jax_platforms', 'cpu')
   from bayes_prompting.experiment import build as build_lib
 
-  built, names = {}, {}
-  for name, config in configs.items():
+  built, titles = {}, {}
+  for run in runs:
+    name, config = run.name, configs[run.name]
     try:
       built[name] = build_lib.build(config, allow_plugins=True).config
     except errors.UserError as error:
-      raise errors.UserError(f'{name}: {error}') from None
-    same = names.setdefault(plain.fingerprint(built[name]), name)
-    if same != name:
+      raise errors.UserError(f'{run.title}: {error}') from None
+    same = titles.setdefault(plain.fingerprint(built[name]), run.title)
+    if same != run.title:
       raise errors.UserError(
-        f'--configs: {same!r} and {name!r} are the same configuration'
+        f'--configs: {same!r} and {run.title!r} are the same configuration'
       )
   return built

@@ -1,5 +1,6 @@
 """How a run of a sweep is run: here, or as a job of Slurm's by submitit."""
 
+from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
@@ -85,14 +86,24 @@ def status(
   return Status(FINISHED if folder.results.exists() else BEGUN)
 
 
-def prepare(root: pathlib.Path) -> None:
-  """Makes the folder of logs.
+def prepare(runs: Sequence[sweep_grid.SweepRun], root: pathlib.Path) -> None:
+  """Makes the folder of logs, and notes which folder holds which run.
+
+  Runs of other sweeps that are noted there stay.
 
   Raises:
     UserError: If it cannot be written.
   """
   files.make_folder(root / 'logs', '--workdir')
   files.check_writable(root / 'logs', '--workdir')
+  path = root / sweep_grid.RUNS
+  noted = files.read_json(path, '--workdir') if path.is_file() else {}
+  noted |= {
+    run.name: {'config': run.config, 'settings': dict(run.settings)}
+    for run in runs
+  }
+  text = json.dumps(dict(sorted(noted.items())), indent=2) + '\n'
+  files.write_text(path, text, '--workdir')
 
 
 def execute(arguments: list[str], log: str) -> Status:

@@ -113,6 +113,8 @@ def finish(
       networks = meta_train(lab, folder, require)
       tuned = tune(lab, networks, folder, require)
       dataset = evaluate(lab, networks, tuned)
+      for sentence in summary.edge_notes(dataset):
+        console.warn(sentence)
       if folder is not None:
         distributed.on_first(lambda: results.save(dataset, folder.results))
     if folder is not None:

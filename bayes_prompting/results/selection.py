@@ -173,6 +173,36 @@ def best(dataset: xr.Dataset) -> dict[str, Choice]:
   return choices
 
 
+def at_edge(dataset: xr.Dataset) -> dict[str, str]:
+  """Returns the methods whose best learning rate is at the grid's edge.
+
+  Such a rate is the best of those that were tried, and a rate beyond the edge
+  may well be better. Initialisations have no order, and so no edge.
+
+  Args:
+    dataset: As loaded, with its grid.
+
+  Returns:
+    'lowest' or 'highest' by method.
+  """
+  dataset = whole(dataset)
+  if dataset.sizes.get('learning_rate', 1) < 2:
+    return {}
+  rates = dataset.learning_rate.values
+  edges = {}
+  for method, choice in best(dataset).items():
+    judged = dataset.judged.sel({'tuner': method}) == 1
+    ran = judged.any(set(judged.dims) - {'learning_rate'}).values
+    tried = rates[ran]
+    if len(tried) < 2:
+      continue
+    if choice.learning_rate == tried.min():
+      edges[method] = 'lowest'
+    elif choice.learning_rate == tried.max():
+      edges[method] = 'highest'
+  return edges
+
+
 def _labels(dataset, method, index):
   """Returns the labels of a position, as far as they concern a method."""
   results = dataset.sel(tuner=method)

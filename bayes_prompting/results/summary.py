@@ -29,6 +29,7 @@ COLUMNS = (
   'learning_rate',
   'prefix_init',
 )
+EDGE = ' (edge)'  # Beside a learning rate at the end of its grid.
 FLOAT_FORMAT = '%.6g'  # Of the CSV file.
 
 
@@ -166,6 +167,9 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
       wide[axis] = [_shown(value) for value in wide[axis]]
       tasks.append(axis)
       note = 'Settings are the best of the grid by the tuning loss.\n'
+  if 'learning_rate' in wide:
+    marks = {m: EDGE for m in selection.at_edge(dataset)}
+    wide['learning_rate'] += [marks.get(m, '') for m in wide.index]
   order = [m for m in dataset.tuner.values if m in wide.index]
   wide = wide.reindex(index=order, columns=tasks).fillna('')
   wide.index.name = wide.columns.name = None
@@ -273,6 +277,28 @@ def cell(row: Any) -> str:
   return f'{row.mean:.3f} +- {row.sem_sequences:.3f}'
 
 
+def edge_notes(dataset: xr.Dataset) -> list[str]:
+  """Returns a warning of methods that are at the edge of the grid, if any are.
+
+  Args:
+    dataset: As loaded, with its grid.
+  """
+  edges = selection.at_edge(dataset)
+  if not edges:
+    return []
+  rates = np.sort(dataset.learning_rate.values)
+  ends = {'lowest': rates[0], 'highest': rates[-1]}
+  each = '; '.join(
+    f'{", ".join(m for m in edges if edges[m] == end)} at the {end}, {rate:g}'
+    for end, rate in ends.items()
+    if end in edges.values()
+  )
+  return [
+    f'The best learning rate is at the edge of the grid{EDGE}: {each}. A rate '
+    'beyond it may be better: widen tuning.learning_rate.'
+  ]
+
+
 def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
   """Returns what must be said under a table: what it leaves out, and faults.
 
@@ -281,7 +307,8 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
     chosen: What `selection.choose` returns for it.
 
   Returns:
-    Sentences; none if nothing was stopped, and no regret is NaN.
+    Sentences; none if nothing was stopped, no regret is NaN, and no method is
+    at the edge of the grid of learning rates.
   """
   sentences = stopped.notes(chosen)
   others = stopped.elsewhere(dataset, chosen)
@@ -290,6 +317,7 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
     sentences.append(
       f'At settings that are not shown runs were stopped, too: {each}.'
     )
+  sentences += edge_notes(dataset)
   wrong = chosen.sequence_regret.isnull().any('sequence')
   wrong &= stopped.counted(chosen)
   wrong = wrong.any(set(wrong.dims) - {'tuner'})

@@ -20,6 +20,8 @@ import warnings
 
 import pytest
 
+from bayes_prompting.settings import plain
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = ('experiment', 'pretrain', 'tune', 'evaluate')
 PATIENCE = 120  # Seconds, after which a hanging script is killed.
@@ -716,7 +718,7 @@ def pretrained(loaded_server, tmp_path_factory):
       ('tuning.prefix_init=("zeros","normal")', 'methods.SoftPT.init=uniform'),
       [5e-3],
       ['zeros', 'normal'],
-      ['uniform'],
+      'uniform',
     ),
   ],
 )
@@ -732,7 +734,7 @@ def test_one_setting_or_a_grid(
   config = json.loads((workdir / 'config.json').read_text())['config']
   assert config['tuning']['learning_rate'] == rates
   assert config['tuning']['prefix_init'] == inits
-  assert config['methods']['SoftPT']['init'] == own
+  assert plain.resolved(config)['methods']['SoftPT']['init'] == own
 
 
 def test_pretraining_tells_where_the_network_is(pretrained):

@@ -15,6 +15,7 @@ import types
 from absl import flags
 from absl.testing import flagsaver
 import jax
+import pandas as pd
 import pytest
 
 from bayes_prompting import errors
@@ -71,10 +72,11 @@ def start(tmp_path, capsys):
 
 
 def states(out):
-  """The table: state and detail by name."""
-  lines = out.partition('state\n')[2].splitlines()
-  found = (line.split(None, 2) for line in lines)
-  return {name: (state, *detail) for name, state, *detail in found}
+  """The table: state and detail by name, without the settings between."""
+  lines = out.partition('\nrun')[2].partition('\n\n')[0].splitlines()
+  place = len(re.split('  +', lines[0])) - 1
+  rows = (re.split('  +', line) for line in lines[1:])
+  return {row[0]: tuple(row[place:]) for row in rows}
 
 
 # Runs and their names.
@@ -123,7 +125,7 @@ def test_runs_are_every_combination_and_the_last_axis_is_fastest():
     ["tuning.methods=('SoftPT','Un+EmbedWT')", 'seed=0,1'],
   )
   methods = 'tuning.methods=SoftPT-Un+EmbedWT'
-  assert [run.name for run in runs] == [
+  assert [run.title for run in runs] == [
     f'paper-lstm-single_coin,{methods},seed=0',
     f'paper-lstm-single_coin,{methods},seed=1',
     f'quick,{methods},seed=0',
@@ -134,6 +136,19 @@ def test_runs_are_every_combination_and_the_last_axis_is_fastest():
     "--config.tuning.methods=('SoftPT', 'Un+EmbedWT')",
     '--config.seed=1',
   )
+
+
+def test_a_long_name_is_a_short_one_with_a_hash():
+  runs = sweep_grid.build(
+    ['configs/quick.py', 'lstm,single_coin'],
+    ['tuning.learning_rate=1e-3,5e-3', 'seed=0,1'],
+  )
+  names = [run.name for run in runs]
+  assert len(set(names)) == len(names)
+  assert max(map(len, names)) <= 40
+  assert names[0] == 'quick,tuning.learning_rate=0.001,seed=0'
+  for name in names[4:]:
+    assert re.fullmatch('paper-lstm-single_coin-[0-9a-f]{8}', name)
 
 
 def test_a_name_does_not_depend_on_the_other_runs():
@@ -154,7 +169,7 @@ def test_names_are_safe_on_any_file_system(config, values):
   runs = sweep_grid.build([config], [f'field={",".join(values)}'])
   for run in runs:
     assert re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.,+=-]*', run.name)
-    assert len(run.name) <= 120
+    assert len(run.name) <= 40
     assert not run.name.endswith(('.', '-'))
   assert len({run.name for run in runs}) == len(values)
 
@@ -270,6 +285,22 @@ def test_a_local_sweep_runs_all_and_then_nothing(
   code, out = start(*arguments)
   assert code == 0, out
   assert states(out) == {name: (sweep_jobs.FINISHED,) for name in names}
+  # Which folder holds what, and what came out, in one table at the end.
+  noted = json.loads((tmp_path / 'runs/runs.json').read_text())
+  assert noted == {
+    name: {'config': str(small), 'settings': {'seed': str(seed)}}
+    for seed, name in enumerate(names)
+  }
+  table = out.split('\n\n')[-1].splitlines()
+  header = next(line for line in table if 'PreBayes' in line)
+  assert header.split()[0] == 'seed'
+  assert [line.split()[:2] for line in table[-2:]] == [
+    [name, str(seed)] for seed, name in enumerate(names)
+  ]
+  compared = pd.read_csv(tmp_path / 'runs/comparison.csv')
+  assert set(compared.run) == set(names)
+  assert set(compared.seed) == {0, 1}
+  assert {'PreBayes', 'Oracle'} <= set(compared.tuner)
   for seed, name in enumerate(names):
     record = json.loads((tmp_path / 'runs' / name / 'config.json').read_text())
     assert record['config']['seed'] == seed
@@ -329,7 +360,7 @@ def test_an_interrupt_stops_the_sweep(start, small, endings):
 
 def test_whoever_ends_the_sweep_ends_its_run(small, tmp_path, monkeypatch):
   file = tmp_path / 'pid'
-  run = sweep_grid.SweepRun('name', ())
+  run = sweep_grid.SweepRun('name', 'title', 'x.py', ())
   code = f"""
 import os, pathlib, signal, time
 pathlib.Path({str(file)!r}).write_text(str(os.getpid()))

@@ -200,3 +200,41 @@ def test_no_grid_is_no_figure():
   assert not tuning_grid.has_grid(dataset)
   with pytest.raises(errors.UserError, match='no grid'):
     tuning_grid.tuning_grid(dataset)
+
+
+# A winner at the edge of its grid. The rates are 0.1, 0.001 and 0.01.
+
+
+def test_a_winner_at_the_edge_of_the_rates_is_named_and_said_under_the_table():
+  highest = [[1.0, 2.0], [3.0, 3.0], [2.0, 2.0]]
+  losses = LOSSES | {'SoftPT': highest, 'StatePT': [[3.0], [2.0], [1.0]]}
+  dataset = made_up(losses)
+  assert selection.at_edge(dataset) == {'SoftPT': 'highest', 'FullWT': 'lowest'}
+  table = summary.table(dataset)
+  rows = {line.split()[0]: line for line in table.splitlines() if line.strip()}
+  assert '0.1 (edge)' in rows['SoftPT']
+  assert '0.001 (edge)' in rows['FullWT']
+  assert 'edge' not in rows['StatePT'] + rows['NoTuning']
+  (note,) = summary.edge_notes(dataset)
+  assert note in table
+  assert 'FullWT at the lowest, 0.001; SoftPT at the highest, 0.1' in note
+  assert 'tuning.learning_rate' in note
+
+
+def test_a_winner_inside_its_grid_is_not_warned_of():
+  inside = [[3.0], [2.0], [1.0]]
+  dataset = made_up(dict.fromkeys(('SoftPT', 'FullWT', 'StatePT'), inside))
+  assert selection.at_edge(dataset) == {}
+  assert 'edge' not in summary.table(dataset)
+
+
+def test_one_rate_has_no_edge():
+  dataset = made_up(LOSSES)
+  for one in (dataset.isel(learning_rate=[0]), dataset.isel(learning_rate=0)):
+    assert selection.at_edge(one) == {}
+    assert summary.edge_notes(one) == []
+
+
+def test_a_method_that_ran_at_one_rate_has_no_edge():
+  # NoTuning follows no gradient, and has the first rate of the grid alone.
+  assert 'NoTuning' not in selection.at_edge(made_up(LOSSES))
