@@ -45,8 +45,8 @@ if TYPE_CHECKING:
   from bayes_prompting.predictors import next_token
   from bayes_prompting.results.dataset import load as load_results
   from bayes_prompting.results.dataset import select
+  from bayes_prompting.results.difference import compare
   from bayes_prompting.results.selection import choose as best_settings
-  from bayes_prompting.results.summary import compare
   from bayes_prompting.results.summary import table
   from bayes_prompting.settings.base import base_config
   from bayes_prompting.settings.base import spec
@@ -70,7 +70,7 @@ _PLACES = {
   'base_config': 'settings.base.base_config',
   'bayesian': 'predictors.bayesian',
   'best_settings': 'results.selection.choose',
-  'compare': 'results.summary.compare',
+  'compare': 'results.difference.compare',
   'expected_regret': 'theory.expectation.expected_regret',
   'generate': 'predictors.generate',
   'load_adapter': 'adapters.sharing.load',

@@ -161,7 +161,7 @@ def meaning(dataset: xr.Dataset) -> mpl_figure.Figure:
   for row, (method, look) in enumerate(looks.items()):
     of_method, color = dataset.sel(tuner=method), look['color']
     alpha = of_method.alpha.values.reshape(-1, dataset.sizes['token'])
-    ran = ~np.isnan(alpha).any(-1)
+    ran = of_method.studied.values.ravel() == 1
     alpha = alpha[ran]
     limit = of_method.unbounded.values.ravel()[ran] == 1
     misfit = of_method.misfit.values.reshape(-1, 2)[ran]
@@ -304,7 +304,7 @@ def prefix_rows(dataset: xr.Dataset) -> mpl_figure.Figure:
   for ax, name in zip(axes, ('row_norm', 'row_distance'), strict=False):
     for method, look in looks.items():
       runs = dataset[name].sel(tuner=method).values.reshape(-1, len(rows))
-      runs = runs[~np.isnan(runs).all(-1)]
+      runs = runs[dataset.studied.sel(tuner=method).values.ravel() == 1]
       runs = runs[:, ~np.isnan(runs).any(0)]
       quartiles = style.quartiles(runs)
       length = runs.shape[1]
@@ -328,13 +328,8 @@ def _nearest_tokens(ax, dataset, looks):
   seed, repetition = (
     dataset.attrs[f'path_{name}'] for name in ('seed', 'repetition')
   )
-  runs = dataset.sel({'pretrain_seed': seed, 'tuner': [*looks]})
-  # A method with a single repetition has only the first.
-  chosen, first = (runs.sel(repetition=r) for r in (repetition, 0))
-  cosine, token = (
-    np.where(np.isnan(chosen[name]), first[name], chosen[name])
-    for name in ('row_cosine', 'row_nearest')
-  )
+  runs = dataset.sel(pretrain_seed=seed, repetition=repetition, tuner=[*looks])
+  cosine, token = runs.row_cosine.values, runs.row_nearest.values
   image = ax.imshow(cosine, vmin=-1, vmax=1, cmap='cividis', aspect='auto')
   for (y, x), number in np.ndenumerate(token):
     if np.isfinite(number):

@@ -19,6 +19,8 @@ pretraining), `token` of the vocabulary, `row` of a prefix (from 1), `component`
 of the plane (from 1), `step` (tokens seen, from 0), `prefix_step` (rows seen,
 where 0 is the beginning of the sequence), `source` (a sequence of the cloud),
 `example` (single sequences of the target). Entries that do not exist are NaN.
+A tuner without randomness has the same values in every repetition, one without
+a network for every seed; `studied` is 1 at the first of these alone.
 Every method is shown at the best settings of its grid, see `selection.best`.
 Runs that were stopped are left out; the attribute `left_out` names them.
 """
@@ -89,6 +91,11 @@ VARIABLES = {
     ('tuner', 'example', 'step', 'component'),
     '1',
     'as token_path, of single sequences',
+  ),
+  'studied': (
+    _RUN,
+    '1',
+    '1 where a run was studied: where it is not 1, others repeat a run',
   ),
   'alpha': (
     (*_RUN, 'token'),
@@ -232,8 +239,15 @@ def _arrays(lab, folder, shown, num_sequences, num_sources):
       continue
     index = [*lab.methods].index(run.method.name)
     position = index, run.seed, run.repetition
-    _put(of_runs, probe.meaning(run, sequences, prior), *position)
-    _put(of_runs, probe.prefix(run), *position)
+    _put(of_runs, {'studied': 1}, *position)
+    # What does not depend on networks, or on chance, holds for all of them.
+    holds_at = (
+      index,
+      None if run.method.is_bayes else run.seed,
+      None if run.method.repetitions == 1 else run.repetition,
+    )
+    _put(of_runs, probe.meaning(run, sequences, prior), *holds_at)
+    _put(of_runs, probe.prefix(run), *holds_at)
     last = run.method.repetitions - 1
     if position[1:] == (shown[0], min(shown[1], last)):
       _put(of_methods, probe.paths(run, plane, sequences[0]), index)
@@ -258,11 +272,15 @@ def _put(variables, values, *position):
 
 
 def _stack(by_position, leading):
-  """Joins {position: array} in one array, with NaN where there is none."""
+  """Joins {position: array} in one array, with NaN where there is none.
+
+  None in a position is everywhere on this axis.
+  """
   shape = np.max([np.shape(values) for values in by_position.values()], axis=0)
   array = np.full((*leading, *shape.astype(int)), np.nan)
   for position, values in by_position.items():
-    array[(*position, *map(slice, np.shape(values)))] = values
+    at = (slice(None) if i is None else i for i in position)
+    array[(*at, *map(slice, np.shape(values)))] = values
   return array
 
 

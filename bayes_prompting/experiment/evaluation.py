@@ -261,6 +261,7 @@ def judge(
     if 'losses' in network:
       builder.put_losses(network['losses'], seed)
   for (name, seed), outcome in tuned.items():
+    seed = _network(lab.methods[name], seed)
     if 'losses' in outcome:
       losses = _by_setting(lab.methods[name].shape, outcome['losses'].T)
       builder.put_losses(losses, seed, name)
@@ -297,6 +298,11 @@ def _by_setting(shape, tree):
   )
 
 
+def _network(method, seed):
+  """Returns the seed of a method's network; None if it has no network."""
+  return None if method.is_bayes else seed
+
+
 def _bayes_loss(lab):
   """Returns the least expected loss of tuning, where it has a closed form."""
   target, length = lab.priors[lab.target], lab.tuning.length
@@ -317,15 +323,18 @@ def task_of(lab: build.Lab, name: str) -> Task:
 
 
 def _judge_task(lab, networks, tuned, name):
-  """Yields (method, seed, regrets with a leading axis of runs) on one task."""
+  """Yields (method, seed, regrets with a leading axis of runs) on one task.
+
+  The seed is None for what has no network.
+  """
   task, steps, mesh = task_of(lab, name), lab.report_steps, lab.row_mesh()
-  yield 'Oracle', 0, evaluate_oracle(task, steps)
+  yield 'Oracle', None, evaluate_oracle(task, steps)
   untuned = registry.make('tuners', 'references', {'name': 'none'})
   bayes = predictors.bayesian(lab.priors[name])
   reference = 'TargetBayes' if name == lab.target else 'EvalBayes'
   yield (
     reference,
-    0,
+    None,
     evaluate(bayes, {}, untuned, {}, task, steps, mesh=mesh),
   )
   for (method_name, seed), outcome in tuned.items():
@@ -333,7 +342,7 @@ def _judge_task(lab, networks, tuned, name):
     params = {} if method.is_bayes else networks[seed]['params']
     yield (
       method_name,
-      seed,
+      _network(method, seed),
       evaluate(
         method.predictor,
         params,

@@ -107,8 +107,9 @@ def _tuning_losses(ax, late, dataset):
   ax.set(xscale='log', xlabel='update (log scale)')
   late.set(xlabel='update')
   late.set_xlim(left=steps[index[first]])
+  judged = (dataset.judged == 1).any('eval_task')
   for method, look in style.looks(loss.tuner.values.tolist()).items():
-    updates = dataset.stopped.sel(tuner=method).values.ravel()
+    updates = dataset.stopped.where(judged).sel(tuner=method).values.ravel()
     _mark_stopped([ax, late], updates, look['color'])
   for panel, start, title in (
     (ax, 0, 'tuning'),

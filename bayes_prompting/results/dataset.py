@@ -5,15 +5,20 @@ grid of settings that were tuned with, most often of length 1), `repetition`,
 `eval_task`, `reference` (oracle, bayes), `estimator` (sampled, exact, paired),
 `step` (from 1), `report_step`, `sequence`. All regrets and losses are in nats.
 
-What was not run is NaN:
+A tuner that does not depend on a dimension was run once and has the same values
+all along it, so that two tuners can be subtracted as they are:
 
-* A method without randomness has repetition 0 only.
-* A method without a network has pretrain_seed 0 only.
-* A method that follows no gradient has the first learning rate only.
-* A method without an initialisation to choose, or with one of its own, has the
-  first initialisation only.
-* The Bayes predictor of the evaluation task is called TargetBayes on the target
-  and EvalBayes elsewhere.
+* A tuner without randomness is the same in every repetition.
+* A tuner without a network is the same for every pretrain_seed.
+* A tuner that follows no gradient is the same at every learning rate.
+* A tuner without an initialisation to choose, or with one of its own, is the
+  same for all of them.
+
+The variable `judged` is 1 at the first of these alone. It marks the runs there
+were, and so it is what statistics count: copies are no evidence.
+
+What was not run is NaN. The Bayes predictor of the evaluation task is called
+TargetBayes on the target and EvalBayes elsewhere.
 
 A run that training had to stop is in the file, as it was before the update that
 went wrong. The variable `stopped` says which runs these are, and statistics
@@ -21,9 +26,8 @@ leave them out, see `results.stopped`.
 
 `selection.choose` keeps the best settings of each method, which is what a
 report shows. Everything grows with the grid, most of all `sequence_regret`. At
-the paper's sizes it takes 75 MB of memory for each position of the grid; on
-disk it takes less, since what was not run takes no room. A smaller
-`evaluation.num_sequences` makes it smaller.
+the paper's sizes it takes 75 MB of memory for each position of the grid, and
+somewhat less on disk. A smaller `evaluation.num_sequences` makes it smaller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +73,8 @@ VARIABLES = {
   ),
   'judged': (
     (*_RUN, 'eval_task'),
-    '1 where a run was evaluated: it counts unless it was stopped, even if NaN',
+    '1 where a run was evaluated: it counts unless it was stopped, even if '
+    'NaN. Elsewhere other variables repeat such a run, or are NaN',
   ),
   'stopped': (
     _RUN,
@@ -129,35 +134,45 @@ class Builder:
     Args:
       name: A key of `VARIABLES`.
       values: Over the dimensions without a label, in their order. Axes of the
-        grid and of repetitions may be shorter than those of the file.
-      **labels: The label of each other dimension; a list of them for
-        `candidate`.
+        grid and of repetitions may be shorter than those of the file. On one
+        of length 1 nothing depends: its values hold all along the axis.
+      **labels: The label of each other dimension; None for a dimension that
+        nothing depends on; a list of labels for `candidate`.
     """
     if name not in self._arrays:
       return
     values = np.asarray(values)
+    # What was run once is there once, though its numbers hold everywhere.
+    everywhere = slice(0, 1) if name == 'judged' else slice(None)
     index, last, axis = [], None, 0
     for dim in VARIABLES[name][0]:
       if dim == 'candidate':
         position = {x: i for i, x in enumerate(self._coords[dim])}
         last = [position[label] for label in labels[dim]]
-      elif dim in labels:
+      elif labels.get(dim) is not None:
         index.append(self._coords[dim].index(labels[dim]))
       else:
-        index.append(slice(0, values.shape[axis]))
+        if dim in labels:
+          values = np.expand_dims(values, axis)
+        size = values.shape[axis]
+        repeats = dim in _RUN and size == 1
+        index.append(everywhere if repeats else slice(0, size))
         axis += 1
     # Integers and slices make a view, so that this writes to the array.
     view = self._arrays[name][(*index, ...)]
     view[... if last is None else (..., last)] = values
 
   def put_losses(
-    self, losses: npt.ArrayLike, pretrain_seed: int, tuner: str | None = None
+    self,
+    losses: npt.ArrayLike,
+    pretrain_seed: int | None,
+    tuner: str | None = None,
   ) -> None:
     """Stores the losses of training, and which runs were stopped.
 
     Args:
       losses: [L, P, R, T] of a tuner, [T] of pretraining.
-      pretrain_seed: A label.
+      pretrain_seed: A label; None for a tuner without a network.
       tuner: A label; None for pretraining.
     """
     loss, step, at = 'pretraining_loss', 'pretraining_stopped', {}
@@ -168,13 +183,13 @@ class Builder:
     self.put(step, stopped.stopped_step(losses), **at)
 
   def put_regrets(
-    self, tuner: str, pretrain_seed: int, eval_task: str, regrets: Any
+    self, tuner: str, pretrain_seed: int | None, eval_task: str, regrets: Any
   ) -> None:
     """Stores `evaluation.Regrets` of one tuner on one task.
 
     Args:
       tuner: A label.
-      pretrain_seed: A label.
+      pretrain_seed: A label; None for a tuner without a network.
       eval_task: A label.
       regrets: With leading axes [L, P, R], of the grid and of repetitions.
     """
@@ -375,11 +390,54 @@ def sequence_regret(
     prefix_init: One of the grid; by default the best.
 
   Returns:
-    float64 [runs, S], for all repetitions on all networks that count.
+    float64 [runs, S], for all repetitions on all networks that count. A tuner
+    without randomness has one repetition, one without a network one network.
 
   Raises:
     UserError: If a name is unknown, if the tuner was not run on the task or
       with the settings, or if all of its runs were stopped.
+  """
+  values, _, counted = regret_by_run(
+    dataset,
+    tuner,
+    eval_task,
+    step,
+    reference,
+    estimator,
+    learning_rate,
+    prefix_init,
+  )
+  return values[counted]
+
+
+def regret_by_run(
+  dataset: xr.Dataset,
+  tuner: str,
+  eval_task: str,
+  step: int,
+  reference: str = 'oracle',
+  estimator: str = 'paired',
+  learning_rate: float | None = None,
+  prefix_init: str | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns what `sequence_regret` does, by network and repetition.
+
+  Args:
+    dataset: See `sequence_regret`, as the other arguments.
+    tuner: A name.
+    eval_task: A name.
+    step: A report step.
+    reference: `oracle` or `bayes`.
+    estimator: `sampled`, `exact` or `paired`.
+    learning_rate: One of the grid, or None for the best.
+    prefix_init: One of the grid, or None for the best.
+
+  Returns:
+    float64 [P, R, S], the regrets on P networks in R repetitions; bool [P, R],
+    the runs that there were; and bool [P, R], those that count.
+
+  Raises:
+    UserError: As `sequence_regret`.
   """
   for field, value in (
     ('tuner', tuner),
@@ -410,13 +468,16 @@ def sequence_regret(
     reference=reference,
     estimator=estimator,
   )
+  axes = 'pretrain_seed', 'repetition'
   at = {'tuner': tuner, 'eval_task': eval_task}
-  if not (select(dataset.judged, **at) == 1).any():
+  judged = select(dataset.judged, **at).transpose(*axes).values == 1
+  if not judged.any():
     raise errors.UserError(f'tuner: {tuner} was not run on {eval_task}')
-  runs = chosen.values[select(stopped.counted(dataset), **at).values]
-  if not len(runs):
+  counted = select(stopped.counted(dataset), **at).transpose(*axes).values
+  if not counted.any():
     raise errors.UserError(
       f'tuner: no run of {tuner} on {eval_task} is left, all were stopped: '
       f'{stopped.WHY}'
     )
-  return runs.astype(np.float64)
+  values = chosen.transpose(*axes, 'sequence').values.astype(np.float64)
+  return values, judged, counted

@@ -1,4 +1,4 @@
-"""The summary of a results file: its table, its CSV, paired comparisons."""
+"""The summary of a results file: its table and its CSV."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayes_prompting import results
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
@@ -39,39 +38,6 @@ def _mean_and_sem(runs: np.ndarray) -> tuple[float, float]:
   with np.errstate(invalid='ignore'):  # The error of an infinite mean is NaN.
     sem = mean.std(ddof=1) / np.sqrt(len(mean)) if len(mean) > 1 else np.nan
   return float(mean.mean()), float(sem)
-
-
-def compare(
-  dataset: xr.Dataset,
-  tuner: str,
-  other: str,
-  eval_task: str,
-  step: int,
-  reference: str = 'oracle',
-  estimator: str = 'paired',
-) -> tuple[float, float]:
-  """Compares two tuners on the same sequences, each at its best settings.
-
-  Args:
-    dataset: As loaded.
-    tuner: A name.
-    other: The name of what it is compared with.
-    eval_task: A name.
-    step: A report step.
-    reference: `oracle` or `bayes`.
-    estimator: `sampled`, `exact` or `paired`.
-
-  Returns:
-    The mean difference in cumulative regret, `tuner` minus `other`, in nats.
-    Each of the two is averaged over its repetitions first. And the standard
-    error of this difference over sequences; it says nothing of other networks
-    and repetitions.
-  """
-  args = (eval_task, step, reference, estimator)
-  first = results.sequence_regret(dataset, tuner, *args).mean(0)
-  second = results.sequence_regret(dataset, other, *args).mean(0)
-  with np.errstate(invalid='ignore'):  # Two infinities differ by NaN.
-    return _mean_and_sem((first - second)[None])
 
 
 def summarize(dataset: xr.Dataset) -> pd.DataFrame:
@@ -177,12 +143,30 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
     [
       f'Cumulative regret against the oracle after {step} steps, in nats '
       '(paired; lower is better).',
-      f'Target: {dataset.attrs.get("target", "not said")}. Median [quartiles] '
-      'over repetitions; of a single run',
+      f'Target: {dataset.attrs.get("target", "not said")}. {_over(chosen)}',
       f'mean +- standard error over sequences.\n{note}{wide.to_string()}',
       *notes(dataset, chosen),
     ]
   )
+
+
+def _over(chosen):
+  """Returns the beginning of a sentence: what medians and quartiles are over.
+
+  Tuners may have fewer networks or repetitions than others; the largest numbers
+  are named.
+  """
+  ran = (chosen.judged == 1).any('eval_task')
+  networks = int(ran.any('repetition').sum('pretrain_seed').max())
+  repetitions = int(ran.sum('repetition').max())
+  by_network = f'{networks} networks' if networks > 1 else 'one network'
+  if repetitions > 1:
+    runs = f'{repetitions} repetitions on {by_network}'
+  elif networks > 1:
+    runs = by_network
+  else:
+    return 'One network, tuned once:'
+  return f'Median [quartiles] over {runs}; of a single run'
 
 
 def headline(chosen: xr.Dataset) -> pd.DataFrame:

@@ -228,6 +228,12 @@ def test_pretraining_seeds_are_an_axis_of_their_own():
     repetition=0,
   )
   assert not np.allclose(untuned[0], untuned[1])
+  # Differences as a user forms them keep every network and repetition.
+  regrets = dataset.cumulative_regret
+  assert regrets.sel(tuner='SoftPT').notnull().all()
+  for method in ('NoTuning', 'PreBayes', 'HardPT', 'PreBayesPT', 'Oracle'):
+    difference = regrets.sel(tuner='SoftPT') - regrets.sel(tuner=method)
+    assert difference.notnull().all(), method
   # The first network is the one that a run with one seed has.
   alone = run_lib.run(tiny())
   np.testing.assert_allclose(alone.pretraining_loss[0], losses[0], rtol=1e-5)

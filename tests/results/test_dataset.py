@@ -63,7 +63,7 @@ def made_up(rng, repetitions):
 def found():
   rng = np.random.default_rng(0)
   return {
-    ('Oracle', 0): made_up(rng, 1),
+    ('Oracle', None): made_up(rng, 1),
     ('NoTuning', 0): made_up(rng, 1),
     ('NoTuning', 1): made_up(rng, 1),
     ('SoftPT', 0): made_up(rng, 3),
@@ -106,11 +106,61 @@ def test_what_was_put_is_where_its_labels_say(dataset, found):
 
 
 def test_what_was_not_run_is_nan(dataset):
-  untuned = results.select(dataset.cumulative_regret, tuner='NoTuning')
-  assert untuned.isel(repetition=0).notnull().all()
-  assert untuned.isel(repetition=[1, 2]).isnull().all()
   bayes = results.select(dataset.cumulative_regret, tuner='EvalBayes')
   assert bayes.isnull().all()
+
+
+def test_what_was_run_once_is_the_same_all_along(dataset, found):
+  for name in ('cumulative_regret', 'instantaneous_regret', 'sequence_regret'):
+    tuned, untuned, oracle = (
+      dataset[name].sel(tuner=x) for x in ('SoftPT', 'NoTuning', 'Oracle')
+    )
+    # As a user would subtract them: no repetition and no network is dropped.
+    assert tuned.notnull().all()
+    assert (tuned - untuned).notnull().all()
+    assert (tuned - oracle).notnull().all()
+  untuned = dataset.cumulative_regret.sel(tuner='NoTuning', eval_task='home')
+  for seed in range(NUM_SEEDS):
+    expected = found['NoTuning', seed].cumulative[0, 0, 0]
+    for repetition in range(NUM_REPETITIONS):
+      np.testing.assert_array_equal(
+        untuned.isel(pretrain_seed=seed, repetition=repetition)[0, 0], expected
+      )
+
+
+def test_copies_are_no_runs(dataset):
+  ran = (
+    (dataset.judged == 1)
+    .any('eval_task')
+    .sum(['pretrain_seed', 'learning_rate', 'prefix_init', 'repetition'])
+  )
+  counts = dict(zip(ran.tuner.values.tolist(), ran.values, strict=True))
+  assert counts == {
+    'Oracle': 1,
+    'TargetBayes': 0,
+    'EvalBayes': 0,
+    'NoTuning': NUM_SEEDS,
+    'SoftPT': NUM_SEEDS * NUM_REPETITIONS,
+  }
+  assert len(results.sequence_regret(dataset, 'NoTuning', 'home', 2)) == 2
+  rows = summary.summarize(dataset).groupby('tuner').runs.unique().map(list)
+  assert rows.to_dict() == {'Oracle': [1], 'NoTuning': [2], 'SoftPT': [6]}
+
+
+def test_one_setting_holds_along_a_grid(found):
+  builder = results.Builder(
+    coords(learning_rate=[1e-3, 1e-2], prefix_init=['normal', 'zeros'])
+  )
+  builder.put_regrets('NoTuning', 0, 'home', found['NoTuning', 0])
+  builder.put_losses(LOSSES[None, None], 0, 'SoftPT')
+  dataset = builder.build({})
+  untuned = dataset.cumulative_regret.sel(
+    tuner='NoTuning', pretrain_seed=0, eval_task='home'
+  )
+  assert untuned.notnull().all() and dataset.judged.sum() == 1
+  assert dataset.cumulative_regret.sel(pretrain_seed=1).isnull().all()
+  losses = dataset.tuning_loss.sel(tuner='SoftPT', pretrain_seed=0)
+  assert (losses == LOSSES).all()
 
 
 def test_dimensions_and_schema(dataset):
@@ -203,20 +253,6 @@ def test_summary_is_over_repetitions_and_sequences_as_it_says(dataset, found):
   # Methods that ran, times tasks, report steps, references and estimators.
   assert len(table) == 3 * 2 * 2 * 2 * 3
   assert 'EvalBayes' not in set(table.tuner)
-
-
-def test_comparison_is_on_the_same_sequences(dataset, found):
-  mean, sem = summary.compare(
-    dataset, 'SoftPT', 'NoTuning', 'home', 2, estimator='exact'
-  )
-  first, second = (
-    np.concatenate(
-      [found[method, seed].sequences[0, 0, :, 0, 1, 0] for seed in range(2)]
-    ).mean(0, dtype=np.float64)
-    for method in ('SoftPT', 'NoTuning')
-  )
-  np.testing.assert_allclose(mean, (first - second).mean(), rtol=1e-5)
-  np.testing.assert_allclose(sem, stats.sem(first - second), rtol=1e-5)
 
 
 def test_infinite_regrets_stay_infinite(found):

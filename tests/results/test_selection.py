@@ -9,6 +9,7 @@ from bayes_prompting import errors
 from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting.reporting import tuning_grid
+from bayes_prompting.results import difference
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 
@@ -128,8 +129,8 @@ def test_a_report_shows_the_chosen_though_others_have_less_regret():
     assert (rows.loc[method, 'prefix_init'] == init).all()
     runs = results.sequence_regret(dataset, method, 'home', 2)
     np.testing.assert_allclose(runs.mean(), 7 - loss)
-  mean, _ = summary.compare(dataset, 'SoftPT', 'FullWT', 'home', 2)
-  np.testing.assert_allclose(mean, -0.75)
+  found = difference.compare(dataset, 'SoftPT', 'FullWT', 'home', 2)
+  np.testing.assert_allclose(found.difference, -0.75)
   text = summary.table(dataset)
   assert 'by the tuning loss' in text and '0.01      normal' in text
   one = dataset.isel(dict.fromkeys(selection.AXES, [0]))

@@ -1,0 +1,167 @@
+"""Two tuners on the same networks and sequences: their difference in regret.
+
+Tuners see the same networks, the same tuning data in each repetition, and the
+same evaluation sequences, so a difference is formed run by run. What it may
+vary with decides what its interval is about:
+
+* *networks*: another network is another draw of meta-training. With at least
+  two of them, an interval is Student's over the differences on each network,
+  each of which is a mean over its repetitions. Repetitions of one network are
+  not independent draws, so their number does not make the interval narrower
+  than the networks allow.
+* *repetitions*: one network, or exact Bayes, that was tuned several times. The
+  interval is Student's over these, and says nothing of other networks.
+* *sequences*: the interval is for the runs that there are, on other sequences.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+import xarray as xr
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting.results import dataset as dataset_lib
+from bayes_prompting.results import stopped
+
+LEVEL = 0.95
+
+
+class Difference(NamedTuple):
+  """A mean difference in cumulative regret, in nats, with its 95% interval.
+
+  Attributes:
+    difference: The mean over networks of means over repetitions and sequences.
+    error: Its standard error over what `over` says; NaN if infinite.
+    low: The lower end of the interval.
+    high: The upper end.
+    over: `networks`, `repetitions` or `sequences`: what the interval is over.
+    networks: How many networks count; 0 if neither tuner has a network.
+    repetitions: How many repetitions count, the least of any network.
+    sequences: How many sequences there are.
+  """
+
+  difference: float
+  error: float
+  low: float
+  high: float
+  over: str
+  networks: int
+  repetitions: int
+  sequences: int
+
+  def __str__(self) -> str:
+    text = f'{self.difference:.3f} [{self.low:.3f}, {self.high:.3f}] nats'
+    return f'{text} ({LEVEL:.0%}, over {self._over()})'
+
+  def _over(self):
+    """Returns what the interval is over, and what it says nothing of."""
+    each = f', each tuned {self.repetitions} times' * (self.repetitions > 1)
+    if self.over == 'networks':
+      return f'{self.networks} networks{each}'
+    alone = 'one network; it says nothing of others'
+    if self.over == 'repetitions':
+      of = f'of {alone}' if self.networks else 'of exact Bayes'
+      return f'{self.repetitions} repetitions {of}'
+    if self.networks > 1:
+      of = f'on these {self.networks} networks{each}'
+    elif self.networks:
+      of = f'on {alone}, nor of other repetitions'
+    else:
+      of = 'of exact Bayes'
+    return f'{self.sequences} sequences {of}'
+
+
+def compare(
+  dataset: xr.Dataset,
+  tuner: str,
+  other: str,
+  eval_task: str,
+  step: int,
+  reference: str = 'oracle',
+  estimator: str = 'paired',
+  over: str = 'runs',
+) -> Difference:
+  """Compares two tuners on the same sequences, each at its best settings.
+
+  Args:
+    dataset: As loaded.
+    tuner: A name.
+    other: The name of what it is compared with.
+    eval_task: A name.
+    step: A report step.
+    reference: `oracle` or `bayes`.
+    estimator: `sampled`, `exact` or `paired`.
+    over: `runs` for an interval over networks, or, if there is only one, over
+      its repetitions, or, if there is a single run, over sequences. `sequences`
+      for one over sequences in any case, which is about these runs alone.
+
+  Returns:
+    The difference, `tuner` minus `other`, and what its interval is over.
+
+  Raises:
+    UserError: As `sequence_regret`, or if the two have no run in common that
+      counts.
+  """
+  checks.one_of('over', over, ('runs', 'sequences'))
+  args = eval_task, step, reference, estimator
+  # A tuner without networks or repetitions has an axis of length 1 here.
+  values, counted, has_network = zip(
+    *(_own_runs(dataset, name, *args) for name in (tuner, other)), strict=True
+  )
+  both = counted[0] & counted[1]
+  on_network = both.any(1)
+  if not on_network.any():
+    raise errors.UserError(
+      f'other: {tuner} and {other} have no run in common that was not stopped: '
+      f'{stopped.WHY}'
+    )
+  with np.errstate(invalid='ignore'):  # Two infinities differ by NaN.
+    runs = np.where(both[..., None], values[0] - values[1], 0.0)[on_network]
+    sizes = both[on_network].sum(1)
+    by_network = runs.sum(1) / sizes[:, None]  # [P, S]
+  networks = len(sizes) if any(has_network) else 0
+  if over == 'sequences':
+    over, independent = 'sequences', by_network.mean(0)
+  elif networks > 1:
+    over, independent = 'networks', by_network.mean(1)
+  elif sizes[0] > 1:
+    over, independent = 'repetitions', runs[0, both[on_network][0]].mean(1)
+  else:
+    over, independent = 'sequences', by_network[0]
+  return Difference(
+    *_student(independent),
+    over,
+    networks,
+    int(sizes.min()),
+    by_network.shape[1],
+  )
+
+
+def _own_runs(dataset, tuner, *args):
+  """Returns the regrets [P, R, S] of a tuner, as far as they are its own.
+
+  P is 1 for a tuner without a network, R is 1 for one without randomness.
+
+  Returns:
+    The regrets; which runs count, bool [P, R]; and whether it has a network.
+  """
+  values, judged, counted = dataset_lib.regret_by_run(dataset, tuner, *args)
+  has_network = bool(stopped.uses_network(dataset).sel(tuner=tuner))
+  networks = slice(None) if has_network else slice(0, 1)
+  repeats = judged[:, 1:].any()
+  repetitions = slice(None) if repeats else slice(0, 1)
+  at = networks, repetitions
+  return values[at], counted[at], has_network
+
+
+def _student(values):
+  """Returns mean, standard error, and Student's interval of values [n]."""
+  with np.errstate(invalid='ignore'):  # The error of an infinite mean is NaN.
+    mean, freedom = values.mean(), len(values) - 1
+    if not freedom:
+      return float(mean), np.nan, np.nan, np.nan
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.isf((1 - LEVEL) / 2, freedom) * error
+  return tuple(map(float, (mean, error, mean - half, mean + half)))
