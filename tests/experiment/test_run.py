@@ -231,7 +231,7 @@ def test_pretraining_seeds_are_an_axis_of_their_own():
   # Differences as a user forms them keep every network and repetition.
   regrets = dataset.cumulative_regret
   assert regrets.sel(tuner='SoftPT').notnull().all()
-  for method in ('NoTuning', 'PreBayes', 'HardPT', 'PreBayesPT', 'Oracle'):
+  for method in ('Oracle', *config.tuning.methods):
     difference = regrets.sel(tuner='SoftPT') - regrets.sel(tuner=method)
     assert difference.notnull().all(), method
   # The first network is the one that a run with one seed has.
