@@ -78,8 +78,8 @@ def text(compared: pd.DataFrame, fields: Sequence[str]) -> str:
   lines = [
     'Cumulative regret against the oracle on the target after the tuning '
     'length, in nats (paired; lower is better).',
-    'Median [quartiles] over repetitions; of a single run mean +- standard '
-    'error over sequences.',
+    'Median [quartiles] over all repetitions of all networks; of a single one '
+    'mean +- standard error over sequences.',
     wide.to_string(),
   ]
   if compared.edge.any():

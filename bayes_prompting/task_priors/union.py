@@ -145,10 +145,10 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     return _mixture.read(state['log_joint'], of_components, tokens)
 
   def observe(state, token):
-    _, seen = read(state['states'], token[None])
+    seen = each(state['states'], token[None])[0, :, token]  # [M]
     states = zip(priors, state['states'], strict=True)
     return {
-      'log_joint': state['log_joint'] + seen[:, 0],
+      'log_joint': state['log_joint'] + seen,
       'states': [prior.observe(x, token) for prior, x in states],
     }
 
