@@ -171,7 +171,7 @@ def ratio_of_variances(
   groups = [np.log(np.maximum(x, LEAST)) for x in repetitions if len(x) > 1]
   freedom = sum(len(x) - 1 for x in groups)
   if len(values) < 2 or not freedom:
-    return Estimate(np.nan, np.nan, np.nan, np.nan, len(values))
+    return Estimate(np.nan, np.nan, np.nan, np.nan, 0)
   within = sum(((x - x.mean()) ** 2).sum() for x in groups) / freedom
   ratio = np.var(np.log(np.maximum(values, LEAST)), ddof=1) / within
   tail, of = (1 - LEVEL) / 2, (len(values) - 1, freedom)

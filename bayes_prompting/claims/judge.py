@@ -167,7 +167,7 @@ class Judged:
     claim: What is claimed.
     network: Of what.
     estimate: The quantity.
-    values: The quantity of each network, [P].
+    values: The quantity of each network, [P]; none where it is one of a group.
     seeds: Their pretraining seeds, [P]; empty where groups are compared.
     repetitions: The fewest tunings behind a value; 0 for an exact number.
     stopped: How many runs are left out since they were stopped.
@@ -184,7 +184,7 @@ class Judged:
   @property
   def ran(self) -> bool:
     """Whether there is any value."""
-    return len(self.values) > 0 or self.claim.exact is not None
+    return self.estimate.networks > 0 or self.claim.exact is not None
 
   @property
   def verdict(self) -> str:

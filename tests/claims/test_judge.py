@@ -12,6 +12,7 @@ from bayes_prompting.claims import judge
 from bayes_prompting.claims import tables
 from bayes_prompting.results import evidence
 from bayes_prompting.studies.paper import claims as paper_claims
+from bayes_prompting.studies.paper import figures as paper_figures
 from bayes_prompting.theory import expectation
 from configs import paper
 from tests import testing
@@ -428,3 +429,18 @@ def test_claims_are_about_what_is_planned():
       for mean in (x.of(network) for x in claim.means.values()):
         config = planned[mean.experiment, mean.tuner, mean.task]
         assert mean.step in settings.report_steps(config)
+
+
+def test_the_figure_shows_networks_interval_bound_and_verdict(all_hold):
+  one, *_ = (x for x in all_hold if x.claim.name == 'soft_reaches')
+  figure = paper_figures.claims([one])
+  (ax,) = figure.axes
+  dots, line, mean, bound = ax.lines
+  np.testing.assert_array_equal(dots.get_xdata(), one.values)
+  np.testing.assert_allclose(line.get_xdata(), one.estimate[1:3])
+  assert mean.get_xdata() == [one.estimate.value]
+  assert list(bound.get_xdata()) == [paper_claims.REACHES] * 2
+  texts = [text.get_text() for text in ax.texts]
+  assert texts[0] == f'holds (LSTM, {NETWORKS})'
+  assert ' '.join(texts[1].split()) == f'{one.claim.text} (nats)'
+  assert len(paper_figures.claims(all_hold).axes) == 19

@@ -6,17 +6,20 @@ network, at the mean over its repetitions. Runs that were stopped are left out,
 and a note says how many.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
+import textwrap
 
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import patches as mpl_patches
+from matplotlib import ticker as mpl_ticker
 import numpy as np
 
 from bayes_prompting import settings
+from bayes_prompting.claims import judge as judging
 from bayes_prompting.reporting import style
 from bayes_prompting.results import losses
 from bayes_prompting.studies import common
@@ -211,3 +214,117 @@ def draw(
   return style.write_all(
     {name: functools.partial(make, runs) for name, make in makers.items()}, into
   )
+
+
+_MARKS = {
+  judging.HOLDS: ('holds', '#2c7a3f'),
+  judging.FAILS: ('does not hold', '#b3261e'),
+  judging.UNDECIDED: ('undecided', '#8a6d00'),
+}
+_TORSO_COLORS = dict(zip(common.TITLES, ('#2f5d8a', '#b5651d'), strict=True))
+
+
+@style.styled
+def claims(judged: Sequence[judging.Judged]) -> mpl_figure.Figure:
+  """Draws every claim that was run: networks, interval, bound and verdict.
+
+  Each claim has an axis of its own, logarithmic where its interval is. A small
+  dot is a network, the large one the typical network (or the mean), with its
+  95% interval. The shaded side of the bound is where the claim holds.
+
+  Args:
+    judged: What `claims.judge` returns.
+  """
+  by_claim = {}
+  for one in judged:
+    if one.ran:
+      by_claim.setdefault(one.claim.name, []).append(one)
+  figure = mpl_figure.Figure(figsize=(7.2, 0.2 + 0.62 * len(by_claim)))
+  grid = figure.subplots(len(by_claim), 1, squeeze=False)[:, 0]
+  for ax, several in zip(grid, by_claim.values(), strict=True):
+    _claim(ax, several)
+  figure.subplots_adjust(
+    left=0.45, right=0.86, top=0.995, bottom=0.03, hspace=1.15
+  )
+  return figure
+
+
+def _claim(ax, several):
+  """Draws one claim, a line for each kind of network."""
+  claim = several[0].claim
+  log = claim.scale == 'log' and claim.exact is None
+  number = claim.bound.number
+  seen = [number]
+  for row, one in enumerate(several):
+    torso = one.network.partition('_')[0]
+    color = _TORSO_COLORS.get(torso, common.EXACT)
+    values = np.maximum(one.values, common.LEAST) if log else one.values
+    ax.plot(
+      values, np.full(len(values), row), '.', color=color, ms=4, alpha=0.5
+    )
+    ends = np.array([one.estimate.low, one.estimate.high])
+    if np.isfinite(ends).all():
+      ends = np.maximum(ends, common.LEAST) if log else ends
+      ax.plot(ends, [row, row], color=color, lw=1.6, solid_capstyle='butt')
+      seen += ends.tolist()
+    if np.isfinite(one.estimate.value):
+      ax.plot(one.estimate.value, row, 'o', color=color, ms=5)
+    seen += [one.estimate.value, *values]
+    said, shade = _MARKS[one.verdict]
+    label = common.TITLES.get(torso, one.network)
+    if one.estimate.networks:
+      label += f', {one.estimate.networks}'
+    ax.text(
+      1.01,
+      row,
+      f'{said} ({label})',
+      transform=ax.get_yaxis_transform(),
+      va='center',
+      fontsize=6,
+      color=shade,
+    )
+  _limits(ax, [x for x in seen if np.isfinite(x)], log)
+  low, high = ax.get_xlim()
+  inside = (low, number) if claim.bound.sign == '<' else (number, high)
+  ax.axvspan(*inside, color='#e9f3e9', lw=0, zorder=0)
+  ax.axvline(number, color='#444444', lw=0.8)
+  ax.set_xlim(low, high)
+  ax.set_ylim(len(several) - 0.4, -0.6)
+  ax.set_yticks([])
+  ax.tick_params(axis='x', labelsize=6, pad=1)
+  lines = textwrap.wrap(claim.text, 58)
+  ax.text(
+    -0.02,
+    0.5,
+    '\n'.join([*lines, f'({claim.unit})']),
+    transform=ax.transAxes,
+    ha='right',
+    va='center',
+    fontsize=6.5,
+  )
+
+
+def _limits(ax, seen, log):
+  """Scales an axis to what is drawn on it."""
+  if log:
+    ax.set_xscale('log')
+    seen = [x for x in seen if x > 0]
+    ax.set_xlim(min(seen) / 1.6, max(seen) * 1.6)
+    # Over less than a decade the powers of ten alone would name nothing.
+    decades = np.log10(max(seen) / min(seen))
+    subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0)
+    ax.xaxis.set_major_locator(mpl_ticker.LogLocator(subs=subs, numticks=9))
+    ax.xaxis.set_major_formatter(lambda x, _: f'{x:g}')
+    ax.xaxis.set_minor_formatter(mpl_ticker.NullFormatter())
+  else:
+    room = 0.08 * ((max(seen) - min(seen)) or 1.0)
+    ax.set_xlim(min(seen) - room, max(seen) + room)
+
+
+def draw_claims(
+  judged: Sequence[judging.Judged], into: str | os.PathLike[str]
+) -> list[pathlib.Path]:
+  """Writes the figure of claims, as PNG and PDF, if any was run."""
+  if not any(one.ran for one in judged):
+    return []
+  return style.write_all({'claims': functools.partial(claims, judged)}, into)

@@ -54,6 +54,8 @@ def write(
     if (lost := _lost(current, name, config)).tuning
   }
   files.make_folder(into / 'figures', 'results')
+  with console.optional('the figure of claims'):
+    paper_figures.draw_claims(judged, into / 'figures')
   with console.optional('figures'):
     paper_figures.draw(
       {name: run.lost for name, run in runs.items()}, into / 'figures'
