@@ -242,6 +242,7 @@ def _of_file(error):
 def _parse(argv: Sequence[str], required: Mapping[str, str]) -> list[str]:
   """Parses flags; what absl and config_flags raise becomes one line."""
   logging.set_verbosity(logging.ERROR)  # config_flags warns beside its errors.
+  _mark(required)
   try:
     rest = flags.FLAGS(argv)
     if CONFIG.present:
@@ -268,6 +269,13 @@ def _parse(argv: Sequence[str], required: Mapping[str, str]) -> list[str]:
       fail_without(name, example)
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   return rest
+
+
+def _mark(required):
+  """Has --help say which flags a script cannot do without."""
+  for name, example in required.items():
+    flag, mark = flags.FLAGS[name], f'REQUIRED, as --{name}={example}. '
+    flag.help = mark + flag.help.removeprefix(mark)
 
 
 def _debug(config):
