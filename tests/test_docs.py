@@ -1,5 +1,6 @@
 """What the documents tell a user to do is done here, as they say it."""
 
+import ast
 import functools
 import importlib
 import importlib.util
@@ -20,6 +21,7 @@ from bayes_prompting.experiment import run
 from launch import flags as launch_flags
 from launch import main as launch_main
 from tests.experiment import test_run
+from tests.launch import commands
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -280,6 +282,125 @@ class TestPage:
 
   def test_nothing_waits_for_a_figure(self, page):
     assert not re.findall(r'^[A-Z_]{3,}$', prose(page), re.MULTILINE)
+
+
+def test_commands_are_parsed_by_their_scripts(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (own,) = (x for x in blocks('README.md') if 'def get_config' in x)
+  (tmp_path / 'narrow.py').write_text(own)
+  texts = {page: prose(page) for page in PAGES}
+  for path in commands.files():
+    texts[path] = ast.get_docstring(ast.parse(path.read_text('utf-8'))) or ''
+  found = {page: commands.shown(text) for page, text in texts.items()}
+  for page, lines in found.items():
+    for command in lines:
+      try:
+        commands.check(command)
+      except Exception as error:
+        raise AssertionError(f'{page}: {command}') from error
+  assert sum(map(len, found.values())) > 40
+  with_some = {page.name for page, lines in found.items() if lines}
+  assert {'README.md', 'files.md', 'scaling.md', 'sweep.py'} <= with_some
+  assert not list(tmp_path.glob('runs'))
+
+
+def test_a_command_that_a_script_does_not_know_is_noticed(capsys):
+  for command in (
+    'bayes-prompting report --workdir=runs/demo --overwrite',
+    'bayes-prompting run --config=quick',
+    'bayes-prompting run --config=quick --workdir=x --config.tuning.stps=1',
+    'python -m launch.sweep --workdir=x --configs=nothing,lstm',
+  ):
+    with pytest.raises((AssertionError, errors.UserError)):
+      commands.check(command)
+  with pytest.raises(KeyError):
+    commands.check('bayes-prompting fly')
+  capsys.readouterr()
+
+
+# How many blocks of Python each page has, all of which are executed: here, or
+# by the tests of what they are about.
+EXECUTED = {
+  'README.md': 2,
+  'docs/architecture.md': 5,
+  'docs/dynamics.md': 1,  # tests/dynamics/test_study.py
+  'docs/experiments/prompts.md': 1,  # tests/studies/test_rankings.py
+  'docs/files.md': 2,
+  'docs/reliability.md': 1,  # tests/adapters/test_sharing.py
+  'docs/task_priors.md': 1,
+  'docs/theory.md': 1,
+}
+
+
+def test_every_block_of_python_is_executed_by_a_test():
+  counts = {}
+  for page in PAGES:
+    name = page.relative_to(ROOT).as_posix()
+    if page.suffix == '.md' and blocks(name):
+      counts[name] = len(blocks(name))
+  assert counts == EXECUTED, 'have a test execute what is new'
+
+
+@pytest.mark.parametrize(
+  ('block', 'kind', 'name'),
+  [
+    (blocks('docs/task_priors.md')[0], 'tasks', 'world'),
+    (BLOCKS[3], 'methods', 'BitFit'),
+  ],
+)
+def test_lines_for_a_configuration_change_one(block, kind, name):
+  config = bp.base_config()
+  with config.unlocked():
+    exec(block, {'bp': bp, 'config': config})
+  made = config[kind][name].to_dict()
+  if kind == 'tasks':
+    assert bp.task_prior(**made).vocab_size == 2
+  else:
+    assert name in config.tuning.methods
+
+
+def strings():
+  """Yields (path, text) of every string of the code that a user may read."""
+  for folder in ('bayes_prompting', 'launch', 'configs'):
+    for path in (ROOT / folder).rglob('*.py'):
+      for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+        if isinstance(node, ast.JoinedStr):
+          parts = [x.value for x in node.values if isinstance(x, ast.Constant)]
+          yield path, '\0'.join(parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+          yield path, node.value
+
+
+def test_messages_name_what_exists():
+  known = set()
+  for path in (ROOT / 'launch').glob('*.py'):
+    known |= set(re.findall(r"DEFINE_\w+\(\s*'(\w+)'", path.read_text('utf-8')))
+  # Defined by name, and flags of pytest, XLA and Python.
+  known |= {'allow_plugins', 'config', 'save', 'load'}
+  rooms = '|'.join([*ROOMS, 'registry', 'settings'])
+  names = 0
+  for path, text in strings():
+    for name in re.findall(r'\blaunch\.(?!py\b)(\w+)', text):
+      assert importlib.util.find_spec(f'launch.{name}'), (path, name)
+      names += 1
+    for name in re.findall(r'\bbayes-prompting ([a-z]\w*)', text):
+      assert name in launch_main.COMMANDS, (path, name)
+      names += 1
+    for name in re.findall(r'\bbp\.([a-z]\w*)', text):
+      assert name in bp.__all__, (path, name)
+      names += 1
+    for name in re.findall(rf'\b((?:{rooms})\.[a-z]\w*)\(', text):
+      assert exists(f'bayes_prompting.{name}'), (path, name)
+      names += 1
+    if path.parent.name == 'launch':
+      for name in re.findall(r'(?<![\w-])--([a-z]\w+)\b(?![.-])', text):
+        assert name.removeprefix('no') in known or name in known | {
+          'help',
+          'version',
+          'flag',
+        }, (path, name)
+        names += 1
+  assert names > 50
 
 
 def test_the_readme_is_short():

@@ -21,6 +21,7 @@ from bayes_prompting import results
 from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import page_parts
+from bayes_prompting.results import evidence
 from bayes_prompting.results import runs as run_folders
 from bayes_prompting.results import summary
 from bayes_prompting.storage import workdir as workdirs
@@ -91,6 +92,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
   claims = page_claims.read(root / 'claims.csv')
   settings = {run['name']: run['settings'] for run in runs}
   name = root.resolve().name
+  first = [] if alone else [runs[0]['name']]
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader('bayes_prompting.reporting'),
     autoescape=True,
@@ -102,9 +104,9 @@ def render(workdir: str | os.PathLike[str]) -> str:
   return environment.get_template('report.html.jinja').render(
     name=name,
     workdir=shlex.quote(name),
-    flags=_flags(root, configs),
+    rows=(root / evidence.NAME).is_file(),
     smaller=page_claims.smaller(configs),
-    snippet_path=repr(f'{name}/{"" if alone else "RUN/"}config.json'),
+    snippet_path=repr(os.path.join(name, *first, 'config.json')),
     alone=alone,
     runs=runs,
     unfinished=unfinished,
@@ -117,28 +119,6 @@ def render(workdir: str | os.PathLike[str]) -> str:
     data=_json([{'name': run['name'], **run['curves']} for run in runs]),
     plotly=plotly.offline.get_plotlyjs(),
   )
-
-
-def _flags(
-  root: pathlib.Path, configs: Sequence[Mapping[str, Any]]
-) -> str | None:
-  """Returns the flags of `launch.paper`, as far as the runs agree on them.
-
-  None if something else started the runs.
-  """
-  record = root / 'paper.json'
-  if not record.is_file():
-    return None
-  common = files.read_json(record, 'workdir')
-  flags = [f' --{name}' for name, value in common.items() if value]
-  for section, name in (
-    ('pretraining', 'num_seeds'),
-    ('tuning', 'num_repetitions'),
-  ):
-    values = {config[section][name] for config in configs}
-    if len(values) == 1:
-      flags.append(f' --{name}={values.pop()}')
-  return ''.join(flags)
 
 
 def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
@@ -156,7 +136,7 @@ def find(root: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
   raise errors.UserError(
     f'workdir: {str(root)!r} holds no finished run, nor does a folder in it '
     f'(config.json and results.nc; {len(started)} only started); let '
-    'launch.experiment or launch.sweep finish one'
+    'bayes-prompting run or bayes-prompting sweep finish one'
   )
 
 

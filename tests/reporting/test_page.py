@@ -4,6 +4,7 @@ The browser test is skipped where there is no Chromium, unless REQUIRE_BROWSER=1
 says that there must be one.
 """
 
+import html
 import html.parser
 import itertools
 import json
@@ -26,9 +27,11 @@ from bayes_prompting.reporting import page as page_lib
 from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import page_parts
 from bayes_prompting.reporting import style
+from bayes_prompting.results import evidence
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
+from tests.launch import commands
 from tests.launch import test_launch
 
 # A name that breaks a page which does not escape it, in HTML or in JSON.
@@ -436,14 +439,41 @@ def test_verdicts_of_small_runs_say_so(run):
   assert said + wanted in Page(page_lib.render(run)).text
 
 
-def test_how_to_run_it_again(collection, page):
-  # Nothing tells which experiments these were: they are judged, not run.
-  assert '--judge_only' in page.text and '--num_seeds' not in page.text
-  record = collection / 'paper.json'
-  record.write_text('{"quick": true}')
-  text = Page(page_lib.render(collection)).text
-  record.unlink()
-  assert '--quick --num_seeds=' in text and '--judge_only' not in text
+def shown_code(page):
+  """Returns what the page shows as code, as a reader copies it."""
+  blocks = re.findall(r'<pre><code>(.*?)</code></pre>', page, re.DOTALL)
+  return [html.unescape(block) for block in blocks]
+
+
+@pytest.mark.parametrize('alone', [True, False])
+def test_code_that_is_shown_works(collection, run, monkeypatch, alone):
+  folder = run if alone else collection
+  rows = folder / evidence.NAME
+  rows.touch()
+  page = page_lib.render(folder)
+  rows.unlink()
+  *shell, snippet, last = shown_code(page)
+  monkeypatch.chdir(folder.parent)
+  assert len(shell) == 1
+  for command in (*shell, last):
+    commands.check(command)
+  path = (folder if alone else folder / 'first') / 'config.json'
+  before = path.read_text()
+  record = json.loads(before)
+  del record['config']['methods'][NASTY]  # No configuration has such names.
+  runs = []  # All is done but the run itself.
+  monkeypatch.setattr(bayes_prompting, 'run', lambda *args: runs.append(args))
+  path.write_text(json.dumps(record))
+  try:
+    exec(snippet, {})
+  finally:
+    path.write_text(before)
+  ((config, workdir),) = runs
+  assert plain.of(config) == record['config']
+  settings.validate(config)
+  assert workdir == 'runs/again'
+  # Without rows there are no claims to judge.
+  assert shell[0] not in shown_code(page_lib.render(folder))
 
 
 def test_settings_and_what_differs(page):
@@ -456,7 +486,7 @@ def test_settings_and_what_differs(page):
   assert [NASTY, 'biases()'] in legend
 
 
-def test_one_run(run, monkeypatch):
+def test_one_run(run):
   path = page_lib.write(run)
   assert path == run / 'report.html'
   first = path.read_bytes()
@@ -465,20 +495,6 @@ def test_one_run(run, monkeypatch):
   assert 'One run' in page.text
   assert 'launch.paper' not in page.text
   assert page_lib.write(run).read_bytes() == first
-  # What the page says about running it again, but for the run itself.
-  record = json.loads((run / 'config.json').read_text())
-  del record['config']['methods'][NASTY]  # No configuration has such names.
-  (run / 'config.json').write_text(json.dumps(record))
-  (snippet,) = re.findall(r"import json\n.*'runs/again'\)", page.text, re.S)
-  configs = []
-  monkeypatch.setattr(
-    bayes_prompting, 'run', lambda config, workdir: configs.append(config)
-  )
-  monkeypatch.chdir(run.parent)
-  exec(snippet, {})
-  (config,) = configs
-  assert plain.of(config) == record['config']
-  settings.validate(config)
 
 
 def test_figures_shrink_and_keep_their_size(tmp_path):
