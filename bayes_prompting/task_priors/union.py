@@ -135,8 +135,9 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     seen = jnp.take_along_axis(each(none, tokens), where, axis=-1)[..., 0]
     # Rows that are not one-hot count as their most likely token, for all.
     rows = jax.nn.one_hot(rows.argmax(-1), vocab_size, dtype=jnp.float32)
+    joint = log_weights.astype(np.float32) + seen.sum(0)
     return {
-      'log_joint': log_weights.astype(np.float32) + seen.sum(0),
+      'log_joint': _mixture.log_posterior(joint),
       'states': [prior.prefill(rows) for prior in priors],
     }
 
@@ -148,7 +149,7 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     seen = each(state['states'], token[None])[0, :, token]  # [M]
     states = zip(priors, state['states'], strict=True)
     return {
-      'log_joint': state['log_joint'] + seen,
+      'log_joint': _mixture.log_posterior(state['log_joint'] + seen),
       'states': [prior.observe(x, token) for prior, x in states],
     }
 
