@@ -354,8 +354,13 @@ def _compiling(main, argv):
 def _joined():
   """Joins the other processes of the run, if any; one of them prints."""
   # Imported late, so that --help and mistakes in flags need no JAX.
+  from bayes_prompting.system import cores
   from bayes_prompting.system import distributed as distributed_lib
 
+  cores.use(
+    cores.asked_for(CONFIG.value if CONFIG.present else {}),
+    NUM_PROCESSES.value or 1,
+  )
   distributed_lib.initialize(
     COORDINATOR.value or None, NUM_PROCESSES.value, PROCESS_ID.value
   )

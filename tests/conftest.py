@@ -27,6 +27,8 @@ def pytest_configure(config):
   values = {
     # As JAX's own tests do; the same programs, compiled faster, to slower code.
     'jax_disable_most_optimizations': True,
+    # What is split over more is tested where it is meant.
+    'jax_num_cpu_devices': 1,
   }
   if not any(config.getoption(f'--{kind}') for kind in registry.KINDS):
     # No random key is used twice, and no axis added that nobody asked for; who

@@ -29,6 +29,7 @@ from bayes_prompting.results import evidence
 from bayes_prompting.results import stopped
 from bayes_prompting.system import compilation
 from bayes_prompting.system import console
+from bayes_prompting.system import cores
 from bayes_prompting.system import files
 from bayes_prompting.system import locks
 from bayes_prompting.system import provenance
@@ -76,6 +77,7 @@ def collect(
   Raises:
     UserError: If a configuration or a folder will not do.
   """
+  cores.use()
   compilation.use_cache()
   folder, into = pathlib.Path(folder).absolute(), pathlib.Path(into).absolute()
   for place, field in ((folder, 'workdir'), (into, 'evidence')):

@@ -97,7 +97,9 @@ def network_hash(config: Mapping[str, Any], seed: int) -> str:
       'compute': {
         name: value
         for name, value in config['compute'].items()
-        if name != 'run_block'
+        # How many devices there are is said beside a network, and no part of
+        # what it is: one machine's networks are used on another.
+        if name not in ('run_block', 'cpu_devices')
       },
       'numerics': registry.numerics(modules),
       'numerical': provenance.provenance()['numerical'],

@@ -151,6 +151,9 @@ def base_config() -> ml_collections.ConfigDict:
   # 10 bits of mantissa, so compare regrets with float32 before trusting it. On
   # a TPU they take three passes of bfloat16, and one. On a CPU all are float32.
   c.compute.matmul_precision = 'float32'
+  # Devices that a CPU is divided into, before JAX starts; 0: one for each core
+  # that may be used, or what JAX_NUM_CPU_DEVICES says (`system.cores`).
+  c.compute.cpu_devices = 0
   # Devices that the runs, and the sequences of a batch, are split over. 0:
   # automatic, all that divide them, the runs first (`training.mesh.choose`).
   c.compute.repetition_devices = 0

@@ -86,6 +86,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   for field in (
     'sequence_block',
     'run_block',
+    'cpu_devices',
     'repetition_devices',
     'data_devices',
   ):
