@@ -191,7 +191,7 @@ def at_edge(dataset: xr.Dataset) -> dict[str, str]:
   rates = dataset.learning_rate.values
   edges = {}
   for method, choice in best(dataset).items():
-    judged = dataset.judged.sel({'tuner': method}) == 1
+    judged = dataset.judged.sel(tuner=method) == 1
     ran = judged.any(set(judged.dims) - {'learning_rate'}).values
     tried = rates[ran]
     if len(tried) < 2:

@@ -307,7 +307,7 @@ def test_tables_name_what_they_leave_out_and_the_update():
   assert '12 of 12 runs' in gone and 'and 9 more)' in gone
   # At settings that are not shown, that is said, too.
   elsewhere = summary.table(made_up([('SoftPT', 0, 1, 0, 3)]))
-  assert elsewhere.endswith('runs were stopped, too: SoftPT (1).')
+  assert 'runs were stopped, too: SoftPT (1).\n' in elsewhere + '\n'
   assert 'stopped' not in summary.table(made_up())
 
 
