@@ -27,6 +27,7 @@ from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.results import evidence
 from bayes_prompting.results import stopped
+from bayes_prompting.settings import plain
 from bayes_prompting.system import compilation
 from bayes_prompting.system import console
 from bayes_prompting.system import cores
@@ -288,7 +289,7 @@ def _origin(lab, how, by_gradient):
   """Returns how a row came about."""
   numerical = provenance.provenance()['numerical']
   versions = ('jax', 'jaxlib', 'flax', 'optax')
-  inits = lab.config['methods'][how.name].get('init', '')
+  inits = plain.resolved(lab.config)['methods'][how.name].get('init', '')
   return {
     'learning_rate': how.learning_rates[0] if by_gradient else np.nan,
     'prefix_init': inits if isinstance(inits, str) else ' '.join(inits),

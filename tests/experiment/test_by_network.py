@@ -52,6 +52,9 @@ def test_rows_are_the_numbers_of_a_whole_run(collected):
     )
   target = evidence.at(table, task='single_coin')
   assert {*target.tuner} == {*METHODS}
+  of_soft = evidence.at(target, tuner='SoftPT')
+  assert {*of_soft.prefix_init} == {*config().tuning.prefix_init}
+  assert {*of_soft.learning_rate} == {*config().tuning.learning_rate}
   assert {*target.pretrain_seed} == {0, 1}
   assert {*zip(target.reference, target.estimator, strict=True)} == {
     by_network.EXACT,
