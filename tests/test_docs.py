@@ -38,7 +38,7 @@ BLOCKS = blocks('docs/architecture.md')
 @pytest.fixture
 def own_modules(tmp_path, monkeypatch):
   """A user's folder with the prior and the tuner of the document."""
-  prior, _, tuner, *_ = BLOCKS
+  prior, _, _, tuner, *_ = BLOCKS
   (tmp_path / 'my_lab').mkdir()
   (tmp_path / 'my_lab' / '__init__.py').touch()
   (tmp_path / 'my_lab' / 'sticky_coin.py').write_text(prior)
@@ -95,7 +95,7 @@ def test_a_file_in_the_package_is_found_without_another_edit(
     [*task_priors.__path__, str(own_modules / 'my_lab')],
   )
   namespace = {}
-  exec(BLOCKS[1], namespace)  # The document's own get_config.
+  exec(BLOCKS[2], namespace)  # The document's own get_config.
   config = namespace['get_config']()
   assert config.tasks.sticky.name == 'sticky_coin'
   try:

@@ -83,7 +83,7 @@ def describe(
   if folder.results.is_file():
     paired = results.select(
       results.load(folder.results).cumulative_regret,
-      method=method.name,
+      tuner=method.name,
       pretrain_seed=seed,
       estimator='paired',
     ).isel(learning_rate=rate, prefix_init=init, repetition=repetition)

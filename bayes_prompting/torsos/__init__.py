@@ -39,4 +39,7 @@ says of its state what its memory is, by
     memory(state) -> [D]
 
 for torsos whose state keeps its shape; without, `__call__` is all there is.
+
+`ELSEWHERE`, by the name of an argument that other torsos have, says what to set
+in its place.
 """

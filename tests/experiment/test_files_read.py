@@ -1,6 +1,8 @@
 """What a task reads from a file is a part of what everything depends on."""
 
 import importlib
+import pathlib
+import re
 import sys
 
 import pytest
@@ -12,21 +14,15 @@ from bayes_prompting.experiment import build
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.storage import workdir
 
-# A user's prior: a coin whose counts stand in a file.
-COIN = """
-import pathlib
-
-import bayes_prompting as bp
-
-
-def reads(path):
-  return [path]
-
-
-def make(path):
-  zeros, ones = map(float, pathlib.Path(path).read_text().split())
-  return bp.task_prior('dirichlet_categorical', concentration=(zeros, ones))
-"""
+# The document's own prior: a coin whose counts stand in a file.
+DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'architecture.md'
+(COIN,) = (
+  block
+  for block in re.findall(
+    r'```python\n(.*?)```', DOCUMENT.read_text('utf-8'), re.DOTALL
+  )
+  if 'def reads(' in block
+)
 # And one that builds on it, without a spec inside.
 TWICE = """
 import bayes_prompting as bp
