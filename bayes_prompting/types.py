@@ -65,6 +65,11 @@ class Statistic:
       history with this value; -inf if it is impossible. In JAX, as above.
     source_entropy: (values [..., D]) -> [...], posterior mean of the entropy in
       nats that the next token has given the source. In JAX, as above.
+    concentration: D numbers where each row of a source's table is drawn from a
+      Dirichlet of its own, and the statistic is the counts of all rows, in
+      order, then labels: the concentrations, 0 for a token that never occurs
+      and for labels. The posterior after a value has these plus its counts.
+      None for other priors.
   """
 
   start: tuple[int, ...]
@@ -73,6 +78,7 @@ class Statistic:
   log_predictive: Callable[[Array], Array]
   log_evidence: Callable[[Array], Array]
   source_entropy: Callable[[Array], Array]
+  concentration: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ def make(
   support: types.Support,
   read: Callable[[types.Array, types.Array, types.Array], types.Array]
   | None = None,
+  concentration: np.ndarray | None = None,
 ) -> types.TaskPrior:
   """Builds a prior over memoryless sources.
 
@@ -38,6 +39,8 @@ def make(
     read: (counts [V], before [N, V], tokens int32 [N]) -> [N, V], the log
       posterior predictive before each of N tokens that follow on these counts,
       `before` being the counts before each; by default that of each.
+    concentration: float64 [V], where sources are drawn from a Dirichlet; None
+      if they are not.
   """
 
   def sample_table(key):
@@ -68,6 +71,7 @@ def make(
     log_predictive=log_predictive,
     log_evidence=log_evidence,
     source_entropy=source_entropy,
+    concentration=None if concentration is None else tuple(concentration),
   )
   return types.TaskPrior(
     vocab_size=vocab_size,

@@ -46,6 +46,7 @@ def make(
   log_evidence: Callable[[types.Array], types.Array],
   source_entropy: Callable[[types.Array, types.Array], types.Array],
   support: types.Support,
+  concentration: np.ndarray | None = None,
 ) -> types.TaskPrior:
   """Builds a prior over chains of order k.
 
@@ -67,6 +68,8 @@ def make(
     source_entropy: (counts [..., V^k, V], contexts int32 [...]) -> [...],
       posterior mean of the entropy of a row of the table, in nats.
     support: Its sources, as tables [V^k, V].
+    concentration: float64 [V^k, V], where each row of a source is drawn from a
+      Dirichlet of its own; None where it is not.
   """
   k = order
   if k == 0:
@@ -78,6 +81,7 @@ def make(
       log_evidence,
       source_entropy,
       support,
+      concentration,
     )
   num_contexts = vocab_size**k
   size = num_contexts * vocab_size
@@ -164,6 +168,9 @@ def make(
     log_predictive=statistic_log_predictive,
     log_evidence=statistic_log_evidence,
     source_entropy=statistic_source_entropy,
+    concentration=None
+    if concentration is None
+    else (*concentration.ravel(), *(0.0,) * k),
   )
   return types.TaskPrior(
     vocab_size=vocab_size,
@@ -185,6 +192,7 @@ def _memoryless(
   log_evidence,
   source_entropy,
   support,
+  concentration,
 ):
   """Returns the prior of order 0, for which counts of tokens will do."""
 
@@ -207,6 +215,7 @@ def _memoryless(
     source_entropy=in_the_one_context(source_entropy),
     support=support,
     read=read_in_the_one_context,
+    concentration=None if concentration is None else concentration[0],
   )
 
 

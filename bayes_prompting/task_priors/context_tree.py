@@ -245,4 +245,7 @@ def _statistic(vocab_size, alpha, depth, split):
     log_predictive=jnp.vectorize(log_predictive, signature='(d)->(v)'),
     log_evidence=jnp.vectorize(log_evidence, signature='(d)->()'),
     source_entropy=jnp.vectorize(source_entropy, signature='(d)->()'),
+    concentration=(float(alpha[0]),) * num_counts + (0.0,) * depth
+    if depth == 0 or split == 1
+    else None,
   )

@@ -55,4 +55,5 @@ def make(concentration: Sequence[float]) -> types.TaskPrior:
     support=types.Support(
       points=(_tables.generic(occurs[None]),), finite=False, covers=covers
     ),
+    concentration=alpha,
   )

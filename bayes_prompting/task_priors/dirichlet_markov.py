@@ -104,6 +104,7 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
       finite=False,
       covers=covers,
     ),
+    concentration=np.broadcast_to(alpha, shape),
   )
 
 

@@ -98,6 +98,7 @@ def make(
       covers=covers,
     ),
     read=read,
+    concentration=alpha[mass > 0][0] if np.sum(mass > 0) == 1 else None,
   )
 
 

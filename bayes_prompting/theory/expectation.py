@@ -109,6 +109,17 @@ class Expectation:
       terms += np.where(occurs, 0.0, mass * np.exp(log_probs))
     return np.bincount(self.step, terms.sum(-1), len(self.oracle))
 
+  def residuals(self, added: types.Array = 0.0) -> np.ndarray:
+    """Returns numbers [S V] whose squares sum to twice the gap, see `gaps`."""
+    log_probs, occurs = self.log_predictive(added), self.joint > 0
+    log_ratio = np.where(occurs, log_probs, 0.0)
+    log_ratio -= np.where(occurs, self.log_target, 0.0)
+    terms = self.joint * (np.expm1(log_ratio) - log_ratio)
+    mass = self.joint.sum(-1, keepdims=True)
+    terms += np.where(occurs, 0.0, mass * np.exp(log_probs))
+    signs = np.where(log_ratio < 0, -1.0, 1.0)
+    return (signs * np.sqrt(2 * np.maximum(terms, 0.0))).ravel()
+
   def deviation(self, added: types.Array = 0.0) -> float:
     """Returns the largest difference of two predicted probabilities.
 
@@ -288,6 +299,50 @@ def expected_regret(
   """
   losses = expected_losses(prior, target, length, prefix, pseudo_counts)
   return None if losses is None else losses.bayes - losses.oracle
+
+
+def regret_of_state(
+  prior: types.TaskPrior,
+  target: types.TaskPrior,
+  length: int,
+  state: types.Array,
+) -> np.ndarray | None:
+  """Returns what Bayes under `prior`, in a given state, loses to the oracle.
+
+  A soft prefix leaves counts that no tokens leave: rows of a prompt are added
+  up, whatever they are.
+
+  Args:
+    prior: Whose posterior predictive is judged.
+    target: Where the sequences come from.
+    length: N.
+    state: Numbers [D], a value of the statistic of `prior`, such as what its
+      `prefill` returns where counts are its state. It includes the start of
+      the statistic, and not the prior's own concentration.
+
+  Returns:
+    float64 [N], see `expected_regret`.
+
+  Raises:
+    UserError: If the state is no value of the statistic.
+  """
+  if prior.statistic is None:
+    return None
+  counts = np.asarray(prior.statistic.counts)
+  value = np.asarray(state)
+  if value.shape != counts.shape or value.dtype.kind not in 'iuf':
+    raise errors.UserError(
+      f'state: must be {len(counts)} numbers, a value of the statistic, got '
+      f'{checks.show(state)}'
+    )
+  start = np.asarray(prior.statistic.start, np.float64)
+  labels = np.where(counts, start, value)
+  added = _added(prior.statistic, np.where(counts, value - start, 0.0))
+  sums = expectation(prior, target, length, labels)
+  if sums is None:
+    return None
+  losses = sums.losses(added)
+  return losses.bayes - losses.oracle
 
 
 def _reachable(

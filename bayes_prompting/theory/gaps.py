@@ -34,6 +34,10 @@ class Gaps:
       labels.
     histories: S, the number of histories in the sum without a prompt.
     target_regret: What Bayes of the target loses to the oracle, in nats over N.
+    conjugate: float64 [D], where both are Dirichlets with the same statistic:
+      the counts that lead from the concentrations of the prior to those of the
+      target; negative where these are smaller, NaN where a token occurs in one
+      of the two alone. None for other pairs.
   """
 
   def __init__(
@@ -62,6 +66,7 @@ class Gaps:
     self.is_count = np.asarray(prior.statistic.counts)
     self._kept, self._known = collections.OrderedDict(), {}
     sums = self.expectation(self.start)
+    self.conjugate = _conjugate(prior.statistic, target.statistic)
     self.histories = len(sums.values)
     self.target_regret = sums.target_regret()
 
@@ -120,6 +125,18 @@ class Gaps:
   def deviation(self, value: np.ndarray) -> float:
     """Returns the largest difference of predictions, see `Expectation`."""
     return self.expectation(value).deviation(self.added(value))
+
+
+def _conjugate(prior, target):
+  """Returns `Gaps.conjugate`."""
+  if prior.concentration is None or target.concentration is None:
+    return None
+  if prior.counts != target.counts or prior.start != target.start:
+    return None
+  alpha, beta = np.array(prior.concentration), np.array(target.concentration)
+  added = np.where((alpha > 0) == (beta > 0), beta - alpha, np.nan)
+  # What is left of rounding, as in 0.1 + 0.2 - 0.3.
+  return np.where(np.abs(added) <= 1e-12 * beta, 0.0, added)
 
 
 def rounded(gaps: types.Array) -> np.ndarray:

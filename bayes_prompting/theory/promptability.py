@@ -6,18 +6,26 @@ what no prompt of a Bayesian predictor, hard or soft, can ever reach.
 """
 
 import dataclasses
+import itertools
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import regret
 from bayes_prompting import types
 from bayes_prompting.theory import expectation
 from bayes_prompting.theory import gaps as prompt_gaps
 from bayes_prompting.theory import hard_prefixes
 from bayes_prompting.theory import pseudo_counts
 
+# Without exact sums: sequences to choose a prefix, and to judge it; prefixes.
+_SAMPLED, _SAMPLED_PREFIX = 512, 4
+# An exact prefix of more tokens is given as counts.
+_MOST_TOKENS = 1e4
 Verdict = Literal[
   'exact', 'limit', 'not_promptable', 'out_of_support', 'unknown'
 ]
@@ -44,15 +52,15 @@ class Promptability:
       'exact': some posterior is the target's prior. All predictions agree, also
       after many tokens of any source of the prior. So what the target rules
       out is impossible after the prompt, not just unlikely.
-      'limit': no posterior is the target's prior, but some come as near as one
-      likes, or nearer than can be told over N tokens. If the statistic of the
-      prior has labels, every prefix of tokens may still leave a gap on the
-      first tokens; the reason says so.
+      'limit': no posterior that was found is the target's prior, but some come
+      as near as one likes, or nearer than can be told over N tokens. If the
+      statistic of the prior has labels, every prefix of tokens may still leave
+      a gap on the first tokens; `by_tokens` and the reason say so.
       'not_promptable': every posterior keeps its distance.
       'out_of_support': no posterior can come near, since the prior rules out a
       source of the target, or how the target's sequences start.
       'unknown': no prefix that was tried is exact, and nothing else could be
-      searched.
+      searched, or the search ended before it came to a minimum.
     reason: Why, in a sentence.
     length: N.
     target_regret: What Bayes of the target loses to the oracle.
@@ -60,6 +68,10 @@ class Promptability:
     prefix_gap: The gap of this prefix.
     pseudo: The best of the posterior family; None where it was not searched.
     curve: The best hard prefix of each length.
+    standard_errors: Of sampled numbers, in nats: the target's regret, the gap
+      without a prompt, and that of `prefix`. None where all are exact.
+    by_tokens: For a 'limit', whether prefixes of tokens may come near it. They
+      do not where the best posterior has labels that only no prefix leaves.
   """
 
   verdict: Verdict
@@ -70,6 +82,8 @@ class Promptability:
   prefix_gap: float
   pseudo: pseudo_counts.Pseudo | None
   curve: hard_prefixes.Curve
+  by_tokens: bool = True
+  standard_errors: tuple[float, float, float] | None = None
 
   @property
   def gap(self) -> float:
@@ -101,15 +115,24 @@ class Promptability:
       is_limit = self.pseudo.at_bound or self.verdict == 'limit'
       limit = ', a limit' if is_limit else ''
       rows.append(('best pseudo-counts', self.pseudo.gap, f'{counts}{limit}'))
+    if self.verdict == 'limit' and not self.by_tokens:
+      verdict += ', but not by any prefix of tokens'
     lines = [
       f'Over {self.length} tokens: {verdict}.',
       self.reason,
       f'{"nats":20}{"regret":>9}{"gap":>9}',
     ]
     for name, gap, prompt in rows:
-      regret = _nats(self.target_regret + gap)
-      line = f'{name:20}{regret:>9}{_nats(gap):>9}  {prompt}'
+      total = _nats(self.target_regret + gap)
+      line = f'{name:20}{total:>9}{_nats(gap):>9}  {prompt}'
       lines.append(line.rstrip())
+    if self.standard_errors:
+      own, none, prefix = map(_nats, self.standard_errors)
+      lines.append(
+        f'Sampled. Standard errors: own regret {own}, gaps {none} and {prefix}.'
+      )
+    if self.pseudo:
+      lines.append("Pseudo-counts are added to the prior's own.")
     return '\n'.join(lines)
 
 
@@ -123,8 +146,9 @@ def promptability(
 
   The verdict is about sequences of N tokens. `types.Support` says which sources
   of the target are outside of the support. A posterior is the target's prior if
-  all predictions of the two agree. A search over pseudo-counts up to
-  `pseudo_counts.MAX_COUNT` says that no posterior is, or one in the limit.
+  all predictions of the two agree; for two Dirichlets their concentrations say
+  so. For others a search over pseudo-counts that has converged says that no
+  posterior is, or one in the limit.
 
   Args:
     prior: The prior that a prompt conditions.
@@ -134,20 +158,18 @@ def promptability(
       less where 8 is not cheap.
 
   Raises:
-    UserError: If there is no exact answer, as for a prior without a statistic
-      or a support, or no cheap one.
+    UserError: If the vocabularies differ, or if there are too many histories
+      to sum over.
   """
-  for name, task_prior in (('prior', prior), ('target', target)):
-    if task_prior.support is None:
-      raise errors.UserError(
-        f'{name}: does not say its support, which a verdict needs'
-      )
+  if prior.statistic is None or target.statistic is None:
+    return _sampled(prior, target, length, max_prefix_length)
   gaps = prompt_gaps.Gaps(prior, target, length)
   required = max_prefix_length is not None
   longest = max_prefix_length if required else hard_prefixes.LONGEST
   curve = hard_prefixes.curve_of(gaps, longest, required)
   pseudo = pseudo_counts.best(gaps, max_prefix_length)
-  exact_prefix = _exact_prefix(gaps, curve, pseudo)
+  known = prior.support is not None and target.support is not None
+  exact_prefix = _exact_prefix(gaps, curve, pseudo) if known else None
   prefix = exact_prefix
   if prefix is None:
     prefix = curve.prefixes[prompt_gaps.rounded(curve.gaps).argmin()]
@@ -161,8 +183,88 @@ def promptability(
     pseudo=pseudo,
     curve=curve,
   )
+  if not known:
+    name = 'prior' if prior.support is None else 'target'
+    return dataclasses.replace(
+      answer,
+      verdict='unknown',
+      reason=(
+        f'The {name} does not say its support, which a verdict needs: the '
+        f'nearest posterior that was found loses {answer.gap:.3g} nats.'
+      ),
+    )
   verdict, reason = _judge(gaps, answer, exact_prefix is not None)
-  return dataclasses.replace(answer, verdict=verdict, reason=reason)
+  by_tokens = verdict != 'limit' or not _but(gaps, answer)
+  return dataclasses.replace(
+    answer, verdict=verdict, reason=reason, by_tokens=by_tokens
+  )
+
+
+def _sampled(prior, target, length, max_prefix_length):
+  """Returns the verdict 'unknown', with regrets on sampled sequences.
+
+  A prefix is chosen on other sequences than it is judged on.
+  """
+  length = checks.integer('length', length, 1)
+  if prior.vocab_size != target.vocab_size:
+    raise errors.UserError(
+      f'target: has {target.vocab_size} tokens, but the prior has '
+      f'{prior.vocab_size}'
+    )
+  longest = _SAMPLED_PREFIX if max_prefix_length is None else max_prefix_length
+  longest = checks.integer('max_prefix_length', longest, 0)
+  longest = min(longest, int(np.log(_SAMPLED) / np.log(prior.vocab_size)))
+  keys = jax.random.split(jax.random.key(0), (2, _SAMPLED))
+  sample = jax.vmap(jax.vmap(lambda key: target.sample(key, length)))
+  episodes = jax.jit(sample)(keys)
+  choose, judge = (jax.tree.map(lambda x, i=i: x[i], episodes) for i in (0, 1))
+
+  def lost(of, prefixes, episodes):
+    """Regrets [P, B] after prefixes [P, K], to the oracle."""
+    rows = jax.nn.one_hot(jnp.asarray(prefixes), of.vocab_size)
+
+    def after(rows):
+      state = of.prefill(rows)
+      return jax.vmap(
+        lambda tokens, oracle: regret.kl(oracle, of.predict(state, tokens))
+      )(*episodes).sum(-1)
+
+    return np.asarray(jax.jit(lambda x: jax.lax.map(after, x))(rows))
+
+  none = np.zeros((1, 0), np.int32)
+  own, before = (lost(of, none, judge)[0] for of in (target, prior))
+  chosen, gaps, spreads = [], [], []
+  for size in range(longest + 1):
+    every = itertools.product(range(prior.vocab_size), repeat=size)
+    prefixes = np.array(list(every), np.int32)  # [V^K, K]
+    best = prefixes[lost(prior, prefixes, choose).mean(-1).argmin()]
+    apart = lost(prior, best[None], judge)[0] - own if size else before - own
+    chosen.append(tuple(best.tolist()))
+    gaps.append(apart.mean())
+    spreads.append(apart.std(ddof=1) / np.sqrt(_SAMPLED))
+  first = int(np.argmin(gaps))
+  without = 'prior' if prior.statistic is None else 'target'
+  return Promptability(
+    verdict='unknown',
+    reason=(
+      f'The {without} has no sufficient statistic of a fixed, small size: '
+      f'regrets are means over {_SAMPLED} sampled sequences, and nothing '
+      f'beyond prefixes of up to {longest} tokens was searched.'
+    ),
+    length=length,
+    target_regret=float(own.mean()),
+    prefix=chosen[first],
+    prefix_gap=float(gaps[first]),
+    pseudo=None,
+    curve=hard_prefixes.Curve(
+      np.arange(longest + 1), tuple(chosen), np.array(gaps, np.float64)
+    ),
+    standard_errors=(
+      float(own.std(ddof=1) / np.sqrt(_SAMPLED)),
+      float(spreads[0]),
+      float(spreads[first]),
+    ),
+  )
 
 
 def _judge(gaps, answer, prefix_is_exact):
@@ -184,15 +286,28 @@ def _judge(gaps, answer, prefix_is_exact):
       f'to {longest} reaches it.'
     )
   single = support.finite and len(support.points) == 1
-  if _vanishes(gaps, answer):
+  known = gaps.conjugate is not None and not _is_a_source(gaps)
+  # Over no more tokens every row is seen once, and only means count.
+  apart = known and gaps.length > 1 + np.sum(~gaps.is_count)
+  if not apart and _vanishes(gaps, answer):
     return 'limit', _why_limit(gaps, answer, single)
+  if known:
+    return 'not_promptable', _why_apart(gaps, answer)
   if answer.pseudo is None:
     return 'unknown', (
       f'No prefix of up to {longest} comes nearer than {answer.gap:.3g} nats; '
       'nothing else was searched: there are no pseudo-counts that may be '
       'raised, or too many.'
     )
-  most = f' up to {pseudo_counts.MAX_COUNT:.0e}' * answer.pseudo.at_bound
+  if not answer.pseudo.converged:
+    ended = 'before it converged'
+    if answer.pseudo.at_bound:
+      ended = f'at counts of {answer.pseudo.bound:.0e}, with the gap falling'
+    return 'unknown', (
+      f'The search over pseudo-counts ended {ended}: the nearest posterior '
+      f'that was found loses {answer.gap:.3g} nats.'
+    )
+  most = f' up to {answer.pseudo.bound:.0e}' * answer.pseudo.at_bound
   reason = (
     f"No posterior is the target's prior: the nearest, over all pseudo-counts"
     f'{most}, loses {answer.pseudo.gap:.3g} nats more than Bayes of the '
@@ -213,18 +328,41 @@ def _vanishes(gaps, answer):
   if not answer.pseudo or not answer.pseudo.at_bound or answer.gap > _SMALL:
     return False
   # A gap that goes to zero goes as one over the counts, or faster.
-  added = answer.pseudo.counts
-  fewer = np.where(added > 1, 0.9 * added, 0.0)
-  return gaps.gap(answer.pseudo.value - fewer) > 5 * answer.pseudo.gap
+  fewer = pseudo_counts.with_fewer(gaps, answer.pseudo.value)
+  return gaps.gap(fewer) > 5 * answer.pseudo.gap
+
+
+def _is_a_source(gaps):
+  """Returns whether the target's Dirichlets have one token each: no choice."""
+  beta = np.asarray(gaps.target.statistic.concentration)[gaps.is_count]
+  return bool(np.all((beta.reshape(-1, gaps.target.vocab_size) > 0).sum(1) < 2))
+
+
+def _why_apart(gaps, answer):
+  """Says which concentration keeps two Dirichlets apart."""
+  (entry, *_) = np.flatnonzero(~(gaps.conjugate >= 0))
+  alpha, beta = (
+    np.asarray(prior.statistic.concentration)[entry]
+    for prior in (gaps.prior, gaps.target)
+  )
+  context, token = divmod(int(entry), gaps.prior.vocab_size)
+  where = f'token {token}'
+  if not gaps.prior.exchangeable:
+    where += f' in context {context}'
+  return (
+    "No posterior is the target's prior: a prompt only adds to concentrations, "
+    f'and that of {where} would have to fall from {alpha:.10g} to {beta:.10g}. '
+    f'The nearest that was found loses {answer.gap:.3g} nats more than Bayes '
+    'of the target.'
+  )
 
 
 def _why_limit(gaps, answer, single):
-  best = answer.pseudo.value if answer.pseudo else gaps.after(answer.prefix)
   tokens = ', the longer the prompt the more.'
   if not gaps.prior.exchangeable:
     tokens = (
       f'. Any prefix of up to {answer.curve.lengths[-1]} tokens leaves '
-      f'{answer.prefix_gap:.3g} nats{_but(gaps, answer, best)}.'
+      f'{answer.prefix_gap:.3g} nats{_but(gaps, answer)}.'
     )
   if single:
     return (
@@ -232,14 +370,17 @@ def _why_limit(gaps, answer, single):
       f'concentrate on it{tokens}'
     )
   return (
-    'Some posteriors lose less than anything that can be told, but none is the '
-    "target's prior: after more tokens, or others, predictions differ"
+    'Some posteriors lose less than can be told, but none that was found is '
+    "the target's prior: after more tokens, or others, predictions differ"
     f'{"" if gaps.prior.exchangeable else tokens[:-1]}.'
   )
 
 
-def _but(gaps, answer, best):
+def _but(gaps, answer):
   """Explains a gap of all prefixes that no posterior of theirs could close."""
+  best = gaps.after(answer.prefix)
+  if answer.pseudo and answer.pseudo.gap < answer.prefix_gap:
+    best = answer.pseudo.value
   after = [gaps.after(prefix) for prefix in answer.curve.prefixes if prefix]
   if any((gaps.labels(x) == gaps.labels(best)).all() for x in after):
     return ''
@@ -268,7 +409,7 @@ def _exact_prefix(gaps, curve, pseudo):
   if pseudo and gaps.prior.exchangeable:
     # Whole counts are tokens, in any order.
     total = np.round(pseudo.counts).sum()
-    if curve.lengths[-1] < total < pseudo_counts.MAX_COUNT / 100:
+    if curve.lengths[-1] < total < _MOST_TOKENS:
       whole = np.round(pseudo.counts).astype(int)
       candidates.append(tuple(np.repeat(np.arange(len(whole)), whole).tolist()))
   for prefix in candidates:
@@ -290,6 +431,11 @@ def _is_target(gaps, value):
   many more tokens of any source. A part of the prior that evidence has only
   made unlikely shows there.
   """
+  if gaps.conjugate is not None:
+    same_labels = np.array_equal(gaps.labels(value), gaps.start)
+    apart = np.abs(gaps.added(value) - gaps.conjugate)
+    scale = np.asarray(gaps.target.statistic.concentration)
+    return same_labels and bool(np.all(apart <= 1e-12 * scale))
   if gaps.gap(value) > _GAP or gaps.deviation(value) > _DEVIATION:
     return False
   return _deviation_beyond(gaps, value) <= _BEYOND
@@ -308,7 +454,8 @@ def _deviation_beyond(gaps, value):
     np.tile(start.astype(np.int64), (len(tables), 1)) for start in starts
   )
   # Where both have counts, these may be raised by large factors.
-  scales = (1, 10, 100, 1e3, 1e4)
+  # What is seen must outweigh the prompt.
+  scales = (1, 10, 100, 1e3, max(1e4, gaps.added(value).max()))
   if not (any(prior.counts) and any(target.counts)):
     scales = (1,)
   deviation = 0.0

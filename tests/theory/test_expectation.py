@@ -159,3 +159,49 @@ def test_refuses_what_does_not_fit_the_statistic():
   for start in ((0.5, 1), (1, 2, 3), (np.inf, 0)):
     with pytest.raises(errors.UserError, match='start: must be 2 whole'):
       expectation.expectation(coins, coins, 3, start)
+
+
+@pytest.mark.parametrize(
+  ('prior', 'target', 'rows'),
+  [
+    (
+      testing.random_coins(),
+      testing.two_coins(),
+      ((0.25, 0.75), (1.5, 0.0)),
+    ),
+    (testing.two_coins(), testing.random_coins(), ((0.3, 0.7),)),
+    (testing.single_coin(), testing.two_coins(), ((0.3, 0.7),)),
+    (
+      testing.task_prior('dirichlet_markov', order=1, concentration=(1.0, 2.0)),
+      testing.two_coins(),
+      ((1.0, 0.0), (0.0, 1.0)),
+    ),
+  ],
+)
+def test_regret_in_a_state_agrees_with_enumeration(prior, target, rows):
+  length = 5
+  tokens = testing.all_sequences(2, length)
+  state = prior.prefill(jnp.array(rows))
+  none = target.prefill(jnp.zeros((0, 2)))
+
+  def losses(of, state):
+    predict = jax.jit(jax.vmap(of.predict, in_axes=(None, 0)))
+    log_probs = np.asarray(predict(state, tokens), np.float64)
+    return -np.take_along_axis(log_probs, tokens[..., None], -1)[..., 0]
+
+  weight = np.exp(-losses(target, none).sum(-1))
+  apart = losses(prior, state) - losses(target, none)
+  own = expectation.expected_regret(target, target, length)
+  found = expectation.regret_of_state(prior, target, length, state)
+  np.testing.assert_allclose(found, weight @ apart + own, atol=1e-5)
+
+
+def test_regret_in_a_state_is_that_of_its_prefix():
+  prior = testing.random_coins()
+  found = expectation.regret_of_state(
+    prior, testing.single_coin(), 200, (1, 5)
+  ).cumsum()
+  np.testing.assert_allclose(found[STEPS], [0.5711, 0.8552, 1.1686], atol=1e-4)
+  for state in ((1, 2, 3), (-1, 2), (np.nan, 1)):
+    with pytest.raises(errors.UserError, match='state|pseudo_counts'):
+      expectation.regret_of_state(prior, testing.single_coin(), 5, state)

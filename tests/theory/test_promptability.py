@@ -104,6 +104,7 @@ def test_not_promptable_with_its_certificate():
       'no prompt               1.477    0.784',
       'best hard prefix        1.477    0.784  no token',
       'best pseudo-counts      1.462    0.769  0.255, 0.255',
+      "Pseudo-counts are added to the prior's own.",
     ]
   )
 
@@ -198,6 +199,8 @@ def test_a_chain_with_its_last_token():
 def test_a_prompt_of_tokens_has_a_last_one(table):
   found = judge(random_chains(), chain(table), 8, max_prefix_length=3)
   assert found.verdict == 'limit' and 'last token' in found.reason
+  headline, *_ = str(found).splitlines()
+  assert headline == 'Over 8 tokens: limit, but not by any prefix of tokens.'
   assert found.pseudo.gap < 1e-4
   # The first token is uniform, and predicted by the row of the last.
   assert found.prefix_gap > 0.1 and f'{found.prefix_gap:.3g}' in found.reason
@@ -260,9 +263,26 @@ def test_says_where_pseudo_counts_were_not_searched(monkeypatch):
   assert 'nothing else was searched' in found.reason
 
 
-def test_refuses_a_prior_that_does_not_say_its_support():
-  unknown = dataclasses.replace(UNIFORM, support=None)
-  for args, name in (((unknown, UNIFORM), 'prior'), ((TWO, unknown), 'target')):
-    with pytest.raises(errors.UserError, match=f'{name}: .*support') as error:
-      promptability.promptability(*args)
-    assert '\n' not in str(error.value)
+def test_unknown_where_a_prior_does_not_say_its_support():
+  silent = dataclasses.replace(UNIFORM, support=None)
+  for args, name in (((silent, TWO), 'prior'), ((TWO, silent), 'target')):
+    found = judge(*args, 10, max_prefix_length=2)
+    assert found.verdict == 'unknown' and f'The {name} does not' in found.reason
+    assert found.standard_errors is None and np.isfinite(found.prefix_gap)
+
+
+def test_unknown_with_sampled_regrets_where_nothing_is_exact():
+  # Coins that know no statistic, so that the truth is known.
+  silent = dataclasses.replace(UNIFORM, statistic=None, support=None)
+  target = testing.single_coin()
+  exact = judge(UNIFORM, target, 20, max_prefix_length=2)
+  found = judge(silent, target, 20, max_prefix_length=2)
+  assert found.verdict == 'unknown' and found.pseudo is None
+  assert 'sampled' in found.reason and 'Standard errors' in str(found)
+  assert found.prefix == exact.prefix == (1, 1)
+  own, none, prefix = found.standard_errors
+  assert found.target_regret == own == 0
+  assert abs(found.curve.gaps[0] - exact.curve.gaps[0]) < 4 * none
+  assert abs(found.prefix_gap - exact.prefix_gap) < 4 * prefix
+  with pytest.raises(errors.UserError, match='target: has 3'):
+    judge(silent, dirichlet(1, 1, 1))
