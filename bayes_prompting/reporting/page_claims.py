@@ -19,11 +19,12 @@ VERDICTS = {
   'not run': ('none', '–'),
 }
 # Columns of the file that are not shown.
-_HIDDEN = ('sequences', 'name')
+_HIDDEN = ('values', 'scale', 'mean', 'name')
 # Details that are folded away below a claim: a name, and the file's column.
 _DETAILS = (
   ('decided by', 'quantity'),
   ('why this bound', 'reason'),
+  ('what would decide it', 'to_decide'),
   ('run', 'experiment'),
 )
 # Columns of the page's table: a heading, and the file's columns behind it.
