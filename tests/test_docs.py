@@ -20,18 +20,14 @@ from bayes_prompting.experiment import build
 from bayes_prompting.experiment import run
 from launch import flags as launch_flags
 from launch import main as launch_main
+from tests import testing
 from tests.experiment import test_run
 from tests.launch import commands
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def blocks(name):
-  """Returns the blocks of Python in a document."""
-  text = (ROOT / name).read_text('utf-8')
-  return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
-
-
+blocks = testing.blocks
 BLOCKS = blocks('docs/architecture.md')
 
 

@@ -6,12 +6,20 @@ static arguments of jit, so that the same object is compiled for once.
 
 import functools
 import itertools
+import pathlib
+import re
 
 import jax
 import numpy as np
 
 from bayes_prompting import predictors
 from bayes_prompting import registry
+
+
+def blocks(name: str) -> list[str]:
+  """Returns the blocks of Python in a document, by its path from the root."""
+  text = (pathlib.Path(__file__).parents[1] / name).read_text('utf-8')
+  return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
 
 
 def task_prior(name, **kwargs):

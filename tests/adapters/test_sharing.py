@@ -25,6 +25,7 @@ from bayes_prompting.adapters import sharing
 from bayes_prompting.experiment import loading
 from bayes_prompting.experiment import run
 from bayes_prompting.storage import tensor_file
+from tests import testing
 from tests.experiment import test_run
 from tests.launch import test_launch
 from tests.storage import test_checkpoints
@@ -108,6 +109,16 @@ def refused(call, *args, **kwargs):
     call(*args, **kwargs)
   assert '\n' not in str(caught.value)
   return str(caught.value)
+
+
+def test_the_document_s_lines_run(runs, tmp_path, monkeypatch, capsys):
+  (block,) = testing.blocks('docs/reliability.md')
+  (tmp_path / 'runs').mkdir()
+  for name, run_ in (('demo', 'a'), ('other', 'b')):
+    (tmp_path / 'runs' / name).symlink_to(runs[run_])
+  monkeypatch.chdir(tmp_path)
+  exec(block, {})
+  assert 'Tuner' in capsys.readouterr().out
 
 
 def test_regrets_elsewhere_are_those_where_it_was_tuned(runs, saved):

@@ -308,6 +308,17 @@ def test_ensure_makes_files_once(run, dataset, monkeypatch):
   assert kept.attrs['target'] == 'single_coin'
 
 
+def test_the_document_s_lines_run(run, dataset, tmp_path, monkeypatch, capsys):
+  (block,) = testing.blocks('docs/dynamics.md')
+  (tmp_path / 'runs').mkdir()
+  (tmp_path / 'runs' / 'lstm-coin').symlink_to(run)
+  monkeypatch.setattr(study, 'study', lambda path, **unused: dataset)
+  monkeypatch.setattr(figures, 'make_all', lambda *args: [])
+  monkeypatch.chdir(tmp_path)
+  exec(block, {})
+  assert 'tuner' in capsys.readouterr().out
+
+
 def test_mistakes_are_named(run, tmp_path, dataset):
   with pytest.raises(errors.UserError, match='seed: must be below 1, got 3'):
     study.study(run, seed=3)

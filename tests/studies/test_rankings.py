@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+import bayes_prompting as bp
 from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting.studies.prompts import rankings
@@ -200,6 +201,13 @@ def test_demonstrations_of_every_predictor():
   assert table.best.tolist() == pytest.approx([0.5, 0.7, 0.9])
   assert table.helps[0] == pytest.approx(0.96)
   assert table.best_share[0] == pytest.approx(0.64)
+
+
+def test_the_document_s_lines_run(monkeypatch, capsys):
+  (block,) = testing.blocks('docs/experiments/prompts.md')
+  monkeypatch.setattr(bp, 'load_results', lambda path: dataset())
+  exec(block, {})
+  assert 'spearman' in capsys.readouterr().out
 
 
 def test_a_dataset_without_a_search_is_refused():
