@@ -39,6 +39,7 @@ _VERDICTS = {
   'limit': 'prompts reach it\nin a limit',
   'not_promptable': 'no prompt reaches it',
   'out_of_support': 'outside of\nthe support',
+  'unknown': 'not known',
 }
 # Methods without a row: they need no network, or are the optimum itself.
 _WITHOUT_ROW = (*settings.REFERENCES, 'PreBayes', 'PreBayesPT')
@@ -74,8 +75,10 @@ class CaseRun(NamedTuple):
 def read(dataset: xr.Dataset) -> CaseRun:
   """Reads a results file, and computes what is exact for its two tasks.
 
+  Where nothing is exact, its numbers are sampled, see `promptability`.
+
   Raises:
-    UserError: If there is no exact answer, see `promptability`.
+    UserError: If there are too many histories, see `promptability`.
   """
   config = plain.resolved(json.loads(dataset.attrs['config']))
   priors = [
@@ -89,7 +92,8 @@ def read(dataset: xr.Dataset) -> CaseRun:
   exact = Exact(
     verdict=answer.verdict,
     none=float(answer.curve.gaps[0]),
-    prefix=float(answer.curve.gaps[tuning['prefix_length']]),
+    # The longest, where sampled prefixes end before.
+    prefix=float(answer.curve.gaps[: tuning['prefix_length'] + 1][-1]),
     family=answer.pseudo and float(answer.pseudo.gap),
   )
   return CaseRun(losses.losses(dataset), exact)
