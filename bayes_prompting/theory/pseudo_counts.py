@@ -97,8 +97,16 @@ def best(
     ends.append(_descend(gaps, start, bound))
     if gaps.gap(ends[-1]) <= _NOTHING:
       break
-  value, converged = _polish(gaps, min(ends, key=rank), bound)
-  while _is_at(gaps, value, bound) and _falls(gaps, value) and bound < _LARGEST:
+  value, converged = min(ends, key=rank), True
+  # At the bound nothing is left to gain.
+  if not (_is_at(gaps, value, bound) and gaps.gap(value) <= _NOTHING):
+    value, converged = _polish(gaps, value, bound)
+  while (
+    bound < _LARGEST
+    and gaps.gap(value) > _NOTHING
+    and _is_at(gaps, value, bound)
+    and _falls(gaps, value)
+  ):
     bound *= _FURTHER
     more = gaps.labels(value) + np.minimum(_FURTHER * gaps.added(value), bound)
     more = np.where(gaps.is_count, more, value)
