@@ -150,8 +150,9 @@ def _runs(dataset, variable, method, task=None):
     values = values[:, 0, 0]  # A grid of one position.
   if task:
     values = values[:, :, TASKS.index(task), 0, 2]  # Oracle, paired.
-  values = values.reshape(-1, values.shape[-1])
-  return values[~np.isnan(values).any(-1)]
+  judged = (dataset.judged == 1).values[index[0], :, 0, 0]
+  judged = judged[..., TASKS.index(task)] if task else judged.any(-1)
+  return values[judged & ~np.isnan(values).any(-1)]
 
 
 def _line(ax, label):

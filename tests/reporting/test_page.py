@@ -293,8 +293,8 @@ def _check_curve(chosen, quantity, task, method, curve):
     'reference': 'oracle',
     'estimator': 'paired',
   }
-  values = chosen[quantity].sel(labels).values.reshape(-1, STEPS)
-  values = values[~np.isnan(values).all(-1)]
+  ran = chosen.judged.sel(tuner=method, eval_task=task).values.ravel() == 1
+  values = chosen[quantity].sel(labels).values.reshape(-1, STEPS)[ran]
   if not len(values):
     assert curve is None
     return
