@@ -86,7 +86,7 @@ def select(
     if not any(_matches(path, pattern) for path in leaves):
       names = {name for path in leaves for name in path.split('/')}
       raise errors.UserError(
-        f'patterns: {pattern!r} matches no weight; '
+        f'patterns: {checks.show(pattern)} matches no weight; '
         f'{checks.nearest(pattern, names)}'
       )
   return {

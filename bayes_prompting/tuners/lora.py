@@ -55,7 +55,8 @@ def make(
       matrices = {path: x for path, x in found.items() if x.ndim >= 2}
       if not matrices:
         raise errors.UserError(
-          f'patterns: {pattern!r} matches no weight matrix (two-dimensional)'
+          f'patterns: {checks.show(pattern)} matches no weight matrix '
+          '(two-dimensional)'
         )
       for path, kernel in matrices.items():
         if kernel.ndim > 2:
