@@ -27,7 +27,9 @@ def asked_for(config: Mapping[str, Any]) -> int:
 
   It is asked before the configuration is validated, since that starts JAX.
   """
-  value = config.get('compute', {}).get('cpu_devices')
+  compute = config.get('compute')
+  get = getattr(compute, 'get', lambda name: None)
+  value = get('cpu_devices')
   return value if type(value) is int and value > 0 else 0
 
 

@@ -124,11 +124,11 @@ def test_prefix_lengths_are_methods_of_their_own():
 
 
 def test_every_experiment_of_the_paper_can_be_built_in_small():
-  names = [paper.name(arguments) for arguments in paper.EXPERIMENTS]
-  assert len(set(names)) == len(names)
-  for arguments in paper.EXPERIMENTS:
-    full = paper.get_config(arguments)
-    small = paper.get_config(f'{arguments},quick')
+  for planned in (*paper.PLAN, *paper.PLAN_LARGE):
+    arguments = planned.arguments
+    full, small = planned.config(), planned.config(quick=True)
+    assert {*planned.methods} <= {*full.methods}
+    assert full.tuning.num_repetitions == planned.repetitions
     settings.validate(full)
     settings.validate(small)
     assert {*small.tuning.methods} <= {*full.tuning.methods}

@@ -209,7 +209,7 @@ def write_report(folder, runs):
     page.write(folder)
 
 
-RUN = sweep_grid.SweepRun('run', ())
+RUN = sweep_grid.SweepRun('run', 'a run', 'x.py', ())
 # What takes a folder (and one with a run in it) and writes there.
 WRITERS = {
   'results': lambda x, runs: results.save(dataset(), x / 'results.nc'),
