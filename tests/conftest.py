@@ -16,6 +16,7 @@ import pytest
 from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting.reporting import figures
+from tests import browsing
 
 # Compilation makes first calls slow, so no deadline; the same draws every time.
 hypothesis.settings.register_profile('package', deadline=None, derandomize=True)
@@ -114,6 +115,11 @@ def _forget_programs():
   """Lets go of a module's programs: a process may map only so many of them."""
   yield
   jax.clear_caches()
+
+
+@pytest.fixture(scope='module')
+def browser():
+  yield from browsing.start()
 
 
 def pytest_addoption(parser):

@@ -31,6 +31,7 @@ from bayes_prompting.results import evidence
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
+from tests import browsing
 from tests.launch import commands
 from tests.launch import test_launch
 
@@ -670,33 +671,6 @@ def test_the_script(server, run, tmp_path):
 # In a browser.
 
 
-@pytest.fixture(scope='module')
-def browser():
-  chromium, driver = shutil.which('chromium'), shutil.which('chromedriver')
-  if not chromium or not driver:
-    missing = 'needs chromium and chromedriver (Debian: chromium-driver)'
-    if os.environ.get('REQUIRE_BROWSER') == '1':
-      pytest.fail(f'REQUIRE_BROWSER=1: {missing}')
-    pytest.skip(missing)
-  from selenium import webdriver
-  from selenium.webdriver.chrome import service
-
-  options = webdriver.ChromeOptions()
-  options.binary_location = chromium
-  for flag in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage'):
-    options.add_argument(flag)
-  options.add_argument('--window-size=1280,1000')
-  logs = {'browser': 'ALL', 'performance': 'ALL'}
-  options.set_capability('goog:loggingPrefs', logs)
-  started = webdriver.Chrome(options=options, service=service.Service(driver))
-  off = {'offline': True, 'latency': 0}
-  off |= {'downloadThroughput': 0, 'uploadThroughput': 0}
-  started.execute_cdp_cmd('Network.enable', {})
-  started.execute_cdp_cmd('Network.emulateNetworkConditions', off)
-  yield started
-  started.quit()
-
-
 def _wait(browser, condition):
   from selenium.webdriver.support import ui
 
@@ -731,18 +705,6 @@ def _click_legend(browser, index):
   toggles = browser.find_elements('css selector', '#plot .legendtoggle')
   toggles[index].click()
   _wait(browser, lambda b: _lines(b) != before)
-
-
-def _complaints(browser):
-  """Returns errors in the console, and what was asked of the network."""
-  said = [x for x in browser.get_log('browser') if x['level'] == 'SEVERE']
-  for entry in browser.get_log('performance'):
-    message = json.loads(entry['message'])['message']
-    if message['method'] == 'Network.requestWillBeSent':
-      url = message['params']['request']['url']
-      if not url.startswith(('file:', 'data:', 'blob:')):
-        said.append(url)
-  return said
 
 
 def test_in_a_browser(browser, collection):
@@ -800,7 +762,7 @@ def test_in_a_browser(browser, collection):
   browser.set_window_size(600, 900)  # Drawn anew, with nothing to draw.
   narrow = 'return plot.classList.contains("narrow")'
   _wait(browser, lambda b: b.execute_script(narrow))
-  assert _complaints(browser) == []
+  assert browsing.complaints(browser) == []
 
 
 def test_a_phone_need_not_scroll_sideways(browser, run):
@@ -813,6 +775,6 @@ def test_a_phone_need_not_scroll_sideways(browser, run):
     assert browser.execute_script(width) == 390
     hidden = 'return document.getElementById("pick-run").offsetParent === null'
     assert browser.execute_script(hidden)  # There is one run only.
-    assert _complaints(browser) == []
+    assert browsing.complaints(browser) == []
   finally:
     browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})

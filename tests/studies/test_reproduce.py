@@ -65,7 +65,7 @@ def test_rows_alone_give_all_of_it_again(made, tmp_path):
   folder, _ = made
   shutil.copy(folder / evidence.NAME, tmp_path)
   reproduce.write(tmp_path, CONFIGS)
-  for name in ('claims.csv', 'claims.md'):
+  for name in ('claims.csv', 'claims.md', 'report.html'):
     assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 

@@ -8,17 +8,21 @@ import ml_collections
 
 from bayes_prompting import errors
 from bayes_prompting.claims import judge as judging
+from bayes_prompting.claims import page
 from bayes_prompting.claims import tables
 from bayes_prompting.dynamics import study
 from bayes_prompting.experiment import run as experiment
 from bayes_prompting.results import evidence
 from bayes_prompting.results import losses
 from bayes_prompting.storage import workdir
+from bayes_prompting.studies import common
 from bayes_prompting.studies.paper import claims as paper_claims
 from bayes_prompting.studies.paper import figures as paper_figures
 from bayes_prompting.studies.paper import promptability as paper_promptability
 from bayes_prompting.system import console
 from bayes_prompting.system import files
+
+_COMMAND = 'bayes-prompting paper'
 
 
 def write(
@@ -45,9 +49,32 @@ def write(
       f'results: {str(into / evidence.NAME)!r} has no row to judge by; run '
       'something first'
     )
-  current, _ = evidence.current(table)
+  current, others = evidence.current(table)
   judged = paper_claims.judge(current)
   tables.save(judging.table(judged), into)
+  seeds = current.pretrain_seed.nunique()
+  about = (
+    f'Genewein et al. (arXiv 2505.17010), at the settings of its presets: '
+    f'{seeds} pretraining seeds, {len(current)} numbers.'
+  )
+  if len(others):
+    about += (
+      f' {len(others)} numbers of other settings or versions are in the table '
+      'of evidence, and are not counted here.'
+    )
+  page.write(
+    judged,
+    into,
+    "The paper's claims, judged",
+    about,
+    [
+      ('Ten more networks of each kind:', f'{_COMMAND} --seeds=20:30'),
+      ('The same from the rows that are there:', f'{_COMMAND} --judge_only'),
+      ('Rows of another machine:', f'{_COMMAND} --merge=other/networks.csv'),
+    ],
+    len(current),
+    common.TITLES,
+  )
   runs = {
     name: paper_promptability.Run(config, lost)
     for name, config in configs.items()
