@@ -77,6 +77,27 @@ def test_groups_differ_as_welch_says():
   np.testing.assert_allclose((found.low, found.high), expected)
 
 
+def test_on_logarithms_groups_differ_by_a_ratio():
+  one, other = [0.3, 0.5, 0.9], [0.1, 0.15, 0.4, 0.2]
+  found = intervals.difference_of_groups(one, other, 'log')
+  logs = intervals.difference_of_groups(np.log(one), np.log(other))
+  np.testing.assert_allclose(found[:3], np.exp(logs[:3]))
+  assert found.arithmetic == pytest.approx(np.mean(one) - np.mean(other))
+
+
+def test_a_ratio_is_where_a_difference_cannot_be_told_from_zero():
+  one, other = np.array([0.5, 0.8, 0.6]), np.array([2.0, 1.4, 1.9, 2.2])
+  found = intervals.ratio_of_groups(one, other)
+  assert found.value == pytest.approx(one.mean() / other.mean())
+  # At the ends, Welch's interval of one - r other begins or ends at zero, up
+  # to its degrees of freedom, which are those at the ratio itself.
+  freedom = stats.ttest_ind(one, found.value * other, equal_var=False).df
+  for ratio in (found.low, found.high):
+    error = np.hypot(stats.sem(one), ratio * stats.sem(other))
+    distance = abs(one.mean() - ratio * other.mean())
+    assert distance / error == pytest.approx(stats.t.isf(0.025, freedom))
+
+
 def test_a_ratio_of_groups_is_covered():
   rng = np.random.default_rng(0)
   inside = 0
@@ -91,6 +112,17 @@ def test_a_ratio_of_groups_is_covered():
 def test_a_ratio_to_what_may_be_zero_is_unbounded():
   found = intervals.ratio_of_groups([0.5, 0.6], [-1.0, 1.2])
   assert (found.low, found.high) == (-np.inf, np.inf)
+
+
+def test_a_ratio_of_variances_is_that_of_fisher():
+  once = np.array([0.1, -0.4, 0.9, 0.3, -0.8])
+  several = np.array([[0.1, 0.2, 0.35], [1.0, 1.3, 0.9]])
+  found = intervals.ratio_of_variances(np.exp(once), np.exp(several))
+  ratio = once.var(ddof=1) / several.var(axis=1, ddof=1).mean()
+  f = stats.f(len(once) - 1, 4)
+  expected = np.array([ratio, ratio / f.isf(0.025), ratio / f.ppf(0.025)]) - 1
+  np.testing.assert_allclose(found[:3], np.maximum(expected, 0))
+  assert found.low > 0 and found.networks == 5
 
 
 def test_variances_between_and_within_are_told_apart():
@@ -117,3 +149,7 @@ def test_how_many_networks_would_decide():
   assert half(networks) < distance <= half(networks - 1)
   assert intervals.networks_to_decide(values, values.mean()) is None
   assert intervals.networks_to_decide([0.1], 0.2) is None
+  # From the other side, and on logarithms.
+  assert intervals.networks_to_decide(-values, -0.07) == networks
+  logs = intervals.networks_to_decide(np.exp(values), np.exp(0.07), 'log')
+  assert logs == networks

@@ -1,10 +1,15 @@
 """Networks end with rows of evidence, which a whole run would have as well."""
 
+import types
+
 import numpy as np
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import regret
+from bayes_prompting.experiment import build
 from bayes_prompting.experiment import by_network
+from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.experiment import tuning
 from bayes_prompting.results import evidence
@@ -96,7 +101,7 @@ def test_one_more_network_or_tuner_adds_its_rows_alone(
   evidence.append(tmp_path, table)  # The same numbers, or it were refused.
 
 
-def test_another_setting_is_another_row(collected):
+def test_another_setting_is_another_row():
   lab_config = test_run.tiny(**{'tuning.methods': METHODS}).to_dict()
   here = by_network.identity(lab_config, 'SoftPT', 'single_coin')
   same = test_run.tiny(
@@ -117,6 +122,48 @@ def test_another_setting_is_another_row(collected):
   ):
     other = test_run.tiny(**{'tuning.methods': METHODS, field: value}).to_dict()
     assert by_network.identity(other, 'SoftPT', 'single_coin') != here
+
+
+@pytest.mark.parametrize('network_stopped', [False, True])
+def test_rows_are_of_what_counts_on_a_stopped_network_of_nothing(
+  network_stopped, monkeypatch
+):
+  lab = build.build(config(**{'tuning.methods': ('SoftPT',)}))
+  method, steps = lab.methods['SoftPT'], lab.report_steps
+  # Repetitions, references, estimators, report steps, sequences.
+  shape = method.repetitions, 2, 3, len(steps), 5
+  sequences = np.random.default_rng(0).normal(size=shape)
+  monkeypatch.setattr(
+    evaluation,
+    'evaluate',
+    lambda *args, **kwargs: types.SimpleNamespace(sequences=sequences),
+  )
+  losses = np.ones((4, method.repetitions))
+  losses[2:, 1] = np.nan
+  made = by_network.rows(
+    lab,
+    by_network.Unit('coin', 0, ('SoftPT',)),
+    'SoftPT',
+    {},
+    {'tunable': None, 'losses': losses},
+    {lab.target: None},
+    network_stopped,
+  )
+  assert len(made) == 2 * len(steps) > 2
+  counts = [r for r in range(method.repetitions) if r != 1]
+  counts = [] if network_stopped else counts
+  for row in made:
+    of = sequences[
+      counts,
+      regret.REFERENCES.index(row['reference']),
+      regret.ESTIMATORS.index(row['estimator']),
+      steps.index(row['step']),
+    ]
+    np.testing.assert_equal(
+      {name: row[name] for name in evidence.measured(of)},
+      evidence.measured(of),
+    )
+    assert row['stopped'] == method.repetitions - len(counts)
 
 
 def test_a_network_that_another_process_works_on_is_left_to_it(

@@ -1,6 +1,7 @@
 """Evaluation of predictors, against enumeration and theory."""
 
 import functools
+import types as python_types
 
 import jax
 import jax.numpy as jnp
@@ -135,6 +136,26 @@ def test_tasks_of_another_name_draw_on_their_own():
   ]
   np.testing.assert_array_equal(draws[0], draws[2])
   assert not np.array_equal(draws[0], draws[1])
+
+
+def test_a_run_draws_each_task_by_a_key_of_its_own(monkeypatch):
+  drawn = []
+  monkeypatch.setattr(
+    evaluation, 'make_task', lambda key, *args: drawn.append((key, *args))
+  )
+  lab = python_types.SimpleNamespace(
+    config={'evaluation': {'num_sequences': 3, 'length': 4}},
+    root=root_key(),
+    priors={'one': 'a', 'other': 'b'},
+    row_mesh=lambda: None,
+  )
+  for name in ('one', 'other'):
+    evaluation.task_of(lab, name)
+  one, other = drawn
+  assert one[1:] == ('a', 3, 4, None) and other[1:] == ('b', 3, 4, None)
+  for key, name in ((one[0], 'one'), (other[0], 'other')):
+    wanted = keys.stream(root_key(), 'evaluation', name)
+    np.testing.assert_array_equal(*map(jax.random.key_data, (key, wanted)))
 
 
 def test_infinite_regret_is_shown_as_such():

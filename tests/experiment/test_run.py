@@ -506,13 +506,14 @@ def test_the_hash_covers_what_a_network_depends_on():
     hashed(seed=1),
     hashed(**{'pretraining.batch_size': 5}),
     hashed(**{'network.embedding_dim': 5}),
+    hashed(**{'tasks.random_coins.concentration': (1.0, 2.0)}),
     hashed(**{'compute.matmul_precision': 'bfloat16'}),
     fingerprint.network_hash(build.build(tiny()).config, 1),
   }
   # What it is computed at is the configuration's, whatever JAX's default.
   with jax.default_matmul_precision('bfloat16'):
     assert hashed() == first
-  assert len(others - {first}) == 5
+  assert len(others - {first}) == 6
 
 
 def test_an_edited_module_of_ones_own_trains_anew(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import multiprocessing
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bayes_prompting import errors
 from bayes_prompting.results import evidence
@@ -135,13 +136,27 @@ def test_what_was_computed_otherwise_is_never_mixed(tmp_path):
     row(0, date='2026-01-01'),
     row(1, date='2026-01-02'),
     row(0, 0.7, numerics='fit=2', date='2026-01-03'),
+    row(1, 0.7, numerics='fit=2', date='2025-12-31'),  # The latest counts.
     row(0, 0.7, tuner='FullWT', date='2025-01-01'),
     row(0, 0.8, tuner='FullWT', settings='b', date='2024-01-01'),
   ]
   evidence.append(tmp_path, rows)
   current, others = evidence.current(evidence.read(tmp_path))
-  assert sorted(current['mean']) == [0.7, 0.7]
+  assert sorted(current['mean']) == [0.7, 0.7, 0.7]
   assert sorted(others['mean']) == [0.5, 0.5, 0.8]
+
+
+def test_what_is_measured_is_over_repetitions_then_sequences():
+  regrets = np.array([[0.5, 1.5, 1.0, 3.0], [0.1, 0.3, 0.2, 0.2]])
+  found = evidence.measured(regrets)
+  assert found['mean'] == pytest.approx(regrets.mean())
+  of_sequences = stats.sem(regrets.mean(0))
+  assert found['sem_sequences'] == pytest.approx(of_sequences)
+  assert (found['values'], found['repetitions']) == ('1.5 0.2', 2)
+  once = evidence.measured(regrets[:1])
+  assert (once['values'], once['repetitions']) == ('', 1)
+  none = evidence.measured(regrets[:0])
+  assert np.isnan(none['mean']) and none['repetitions'] == 0
 
 
 def test_losses_are_those_of_the_networks(tmp_path):

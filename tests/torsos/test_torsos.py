@@ -337,7 +337,10 @@ def block_by_hand(params, x, num_heads):
   return norm(x, **params['output_norm'])
 
 
-def test_transformer_against_its_equations(x):
+@pytest.mark.parametrize('queries', [transformer._QUERIES, 2])
+def test_transformer_against_its_equations(x, queries, monkeypatch):
+  # With two queries in a group there are three groups, the last of one.
+  monkeypatch.setattr(transformer, '_QUERIES', queries)
   torso = registry.make(
     'torsos', 'test', {'name': 'transformer', 'num_heads': 2}
   )
@@ -345,7 +348,9 @@ def test_transformer_against_its_equations(x):
   variables = jax.jit(lambda *args: moved(torso.init(*args)))(
     jax.random.key(0), x, empty
   )
-  found, _ = jax.jit(torso.apply)(variables, x, empty)
+  # A new function: what was compiled for other groups must not serve again.
+  run = jax.jit(lambda *args: torso.apply(*args))
+  found, _ = run(variables, x, empty)
   params = jax.tree.map(
     lambda leaf: np.asarray(leaf, np.float64), variables['params']['layer_0']
   )

@@ -164,6 +164,23 @@ def test_one_hot_rows_are_drawn_in_what_is_tuned(form, width):
   assert not np.array_equal(rows, other)
 
 
+@pytest.mark.parametrize(
+  'name, more',
+  [
+    ('prefix', {'form': 'real', 'init': 'random_token'}),
+    ('hard_prefix', {'choose': 'random'}),
+  ],
+)
+def test_tokens_are_drawn_equally_often(name, more):
+  predictor, params = testing.network('lstm', vocab_size=3)
+  tuner = testing.tuner(name, length=600, **more)
+  drawn = np.asarray(tuner.init(root_key(), predictor, params))
+  tokens = drawn if drawn.ndim == 1 else drawn.argmax(-1)
+  # Within five standard deviations of a third.
+  counts = np.bincount(tokens, minlength=3)
+  assert np.abs(counts - 200).max() < 5 * np.sqrt(600 * 2 / 9)
+
+
 def test_prefixes_start_from_one_hot_rows_as_in_the_paper():
   predictor, params = testing.network('lstm')
 
@@ -241,6 +258,16 @@ def test_lora_is_the_identity_at_its_start(torso):
   bound, _ = tuner.bind(predictor, params, tunable)
   testing.assert_trees_identical(bound, params)
   assert tunable and all(factor['a'].any() for factor in tunable.values())
+
+
+def test_lora_starts_with_a_variance_of_one_over_its_inputs():
+  predictor, params = testing.network('linear', embedding_dim=9, width=400)
+  tuner = testing.tuner('lora', rank=50)
+  tunable = tuner.init(root_key(), predictor, params)
+  ((path, factor),) = tunable.items()
+  assert factor['a'].shape == (9, 50) and path.endswith('kernel')
+  # Of 450 numbers the standard deviation is known within 3.3%.
+  assert abs(np.std(factor['a']) * 3 - 1) < 0.15
 
 
 def test_lora_adds_a_scaled_update_of_its_rank():
