@@ -10,12 +10,12 @@ import os
 import pathlib
 import types
 
-import jinja2
 import numpy as np
 
 import bayes_prompting
 from bayes_prompting.claims import judge
 from bayes_prompting.reporting import page_claims
+from bayes_prompting.reporting import page_parts
 from bayes_prompting.system import files
 
 NAME = 'report.html'
@@ -68,13 +68,7 @@ def render(
   for one in judged:
     by_claim.setdefault(one.claim.name, []).append(one)
   counts = {x: sum(one.verdict == x for one in judged) for x in judge.VERDICTS}
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader('bayes_prompting.reporting'),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
+  environment = page_parts.environment()
   return environment.get_template('claims.html.jinja').render(
     title=title,
     about=about,

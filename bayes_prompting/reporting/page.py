@@ -10,7 +10,6 @@ import pathlib
 import shlex
 from typing import Any
 
-import jinja2
 import jinja2.utils
 import plotly.offline
 import xarray as xr
@@ -93,13 +92,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
   settings = {run['name']: run['settings'] for run in runs}
   name = root.resolve().name
   first = [] if alone else [runs[0]['name']]
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader('bayes_prompting.reporting'),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
+  environment = page_parts.environment()
   environment.filters['uri'] = page_parts.text_uri
   return environment.get_template('report.html.jinja').render(
     name=name,

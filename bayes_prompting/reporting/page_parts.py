@@ -93,6 +93,17 @@ _COLORS = 64
 _MAX_WIDTH = 1600  # Pixels.
 
 
+def environment() -> jinja2.Environment:
+  """Returns what pages are rendered by: all text is escaped, no name unset."""
+  return jinja2.Environment(
+    loader=jinja2.PackageLoader('bayes_prompting.reporting'),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+
+
 def _regret_cell(row: Any) -> str:
   """Returns a regret as the headline table of a run prints it."""
   text = summary.cell(row).replace('+-', '±')
