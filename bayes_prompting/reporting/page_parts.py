@@ -12,6 +12,7 @@ import re
 from typing import Any
 import urllib.parse
 
+import jinja2
 import PIL
 from PIL import Image
 import xarray as xr
