@@ -25,6 +25,7 @@ import sys
 
 from absl import flags
 
+from bayes_prompting import checks
 from bayes_prompting.system import console
 
 from . import flags as launch_flags
@@ -167,6 +168,7 @@ def main(argv):
   ).expanduser()
   failed = []
   for path in _MERGE.value:
+    checks.path('--merge', path)
     print(f'{evidence.merge(into, path)} new rows from {path}')
   if not _MERGE.value and not _JUDGE_ONLY.value:
     failed = by_network.collect(

@@ -73,6 +73,7 @@ MAY_BE_ZERO = {
   'compute.run_block',
   'compute.repetition_devices',
   'compute.data_devices',
+  'compute.cpu_devices',
   # 0 is only what is finished.
   'checkpoints.every',
 }

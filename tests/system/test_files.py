@@ -117,11 +117,11 @@ def inside():
     }
   )
   attributes = {
+    'schema_version': study.SCHEMA_VERSION,
     'target': 'home',
     'pretraining_task': 'away',
     **dict.fromkeys(
       (
-        'schema_version',
         'tuning_length',
         'pretraining_length',
         'path_seed',
@@ -281,8 +281,9 @@ def test_a_full_disk_leaves_what_was_there(
     if name in AGAIN:
       (tmp_path / path).write_bytes(b'precious')
   before = contents(tmp_path)
-  if name == 'paper':  # What it holds is compared first.
-    (tmp_path / 'paper.json').write_text('{"quick": true}')
+  if name == 'evidence':  # What it holds is read first.
+    header = ','.join(evidence.COLUMNS) + '\n'
+    (tmp_path / evidence.NAME).write_text(header)
     before = contents(tmp_path)
   if way == 'no space':
     monkeypatch.setattr(os, 'fsync', full_disk)
@@ -302,7 +303,7 @@ def test_a_folder_that_cannot_be_is_named(name, tmp_path, runs):
   below = tmp_path / 'file' / 'below'
   if name == 'job':
     with refusal(below):
-      sweep_jobs.prepare(below)
+      sweep_jobs.prepare([RUN], below)
     return
   with refusal(below):
     WRITERS[name](below, runs)
@@ -538,7 +539,9 @@ def test_files_without_a_seal_are_read(tmp_path):
     (lambda x: x.assign_attrs(config='[]'), 'must hold a JSON object'),
     (lambda x: x.assign_attrs(config=3), 'not valid JSON'),
     (
-      lambda x: xr.Dataset(attrs={'schema_version': 3, 'title': 'climate'}),
+      lambda x: xr.Dataset(
+        attrs={'schema_version': results.SCHEMA_VERSION, 'title': 'climate'}
+      ),
       'not a results file of this package',
     ),
   ],
@@ -549,7 +552,9 @@ def test_a_file_that_lacks_something_says_what(spoil, lack, tmp_path):
   with refusal(path, lack):
     results.load(path)
   dynamics_file = tmp_path / 'dynamics.nc'
-  results.save(dataset().assign_attrs(schema_version=1), dynamics_file)
+  results.save(
+    dataset().assign_attrs(schema_version=study.SCHEMA_VERSION), dynamics_file
+  )
   with refusal(dynamics_file, 'not a dynamics file', 'cloud'):
     study.load(dynamics_file)
 

@@ -12,6 +12,7 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
 from bayes_prompting import trees
+from bayes_prompting.settings import plain
 from tests import testing
 
 # Made anew for every use: no key is used twice.
@@ -198,8 +199,9 @@ def test_prefixes_start_from_one_hot_rows_as_in_the_paper():
   # The default of a tuner and that of a configuration are the same.
   config = settings.base_config()
   assert config.tuning.prefix_init == ('one_hot',)
+  methods = plain.resolved(plain.of(config))['methods']
   for method in ('SimplexPT', 'RealPT', 'SoftPT', 'StatePT'):
-    assert config.methods[method].init == ('one_hot',)
+    assert methods[method]['init'] == ['one_hot']
 
 
 def test_state_tuning_starts_behind_the_rows_of_a_soft_prefix():
