@@ -122,6 +122,19 @@ def test_a_pool_of_another_large_seed_is_another_pool():
   assert not np.array_equal(first, second)
 
 
+def test_a_sample_has_a_key_for_each_repetition_and_sequence():
+  found = [
+    tuple(key)
+    for repetition in range(3)
+    for key in np.asarray(
+      jax.random.key_data(keys.sample(ROOT, repetition, np.arange(4)))
+    ).tolist()
+  ]
+  assert len(set(found)) == 12
+  wanted = jax.random.fold_in(keys.stream(ROOT, 'sample', 2), 3)
+  assert found[-1] == data(wanted)
+
+
 def test_names_do_not_run_together():
   one = keys.stream(ROOT, 'ab', 'c')
   assert data(one) != data(keys.stream(ROOT, 'a', 'bc'))

@@ -91,9 +91,19 @@ def test_summaries_are_those_of_the_sequences():
     )
 
 
-def test_every_repetition_is_judged_and_blocks_make_no_difference():
-  predictor, params = testing.network('lstm')
-  tuner = testing.tuner('prefix', length=2)
+@pytest.mark.parametrize(
+  ('torso', 'tuner', 'kwargs'),
+  [
+    ('lstm', 'prefix', {'length': 2}),
+    # Each repetition has weights of its own.
+    ('linear', 'weights', {'start': 'random'}),
+  ],
+)
+def test_every_repetition_is_judged_and_blocks_make_no_difference(
+  torso, tuner, kwargs
+):
+  predictor, params = testing.network(torso)
+  tuner = testing.tuner(tuner, **kwargs)
   tunables = jax.vmap(lambda k: tuner.init(k, predictor, params))(
     jax.random.split(root_key(), 3)
   )
@@ -103,13 +113,20 @@ def test_every_repetition_is_judged_and_blocks_make_no_difference():
   assert together.cumulative.shape == (3, 2, 3, 8)
   for r in range(3):
     alone = evaluation.evaluate(
-      *args, tunables[r : r + 1], common, STEPS, block=3
+      *args,
+      jax.tree.map(lambda x, r=r: x[r : r + 1], tunables),
+      common,
+      STEPS,
+      block=3,
     )
     np.testing.assert_allclose(
       together.cumulative[r], alone.cumulative[0], atol=1e-4
     )
     log_probs = predictor.predict(
-      *tuner.bind(predictor, params, tunables[r]), common.tokens
+      *tuner.bind(
+        predictor, params, jax.tree.map(lambda x, r=r: x[r], tunables)
+      ),
+      common.tokens,
     )
     loss = regret.log_loss(log_probs, common.tokens)
     oracle = regret.log_loss(common.oracle_log_probs, common.tokens)

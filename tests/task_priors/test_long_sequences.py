@@ -101,6 +101,15 @@ def test_long_sequences_keep_their_digits(case):
     np.testing.assert_allclose(probs[positions], expected, atol=3e-6)
 
 
+@pytest.mark.parametrize('case', ['coins', 'betas'])
+def test_the_formula_of_large_counts_is_normalised_in_float32(case):
+  name, kwargs = CASES[case]
+  prior = testing.task_prior(name, **kwargs)
+  counts = np.array([6020.0, 13980.0], np.float32)
+  probs = np.exp(jax.jit(prior.statistic.log_predictive)(counts))
+  np.testing.assert_allclose(probs.sum(), 1, atol=2e-6)
+
+
 def test_the_loss_of_a_long_sequence_is_that_of_the_formula():
   name, kwargs = CASES['coins']
   log_probs = predict(testing.task_prior(name, **kwargs))

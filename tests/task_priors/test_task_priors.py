@@ -335,10 +335,13 @@ def test_mixture_against_enumeration_of_its_components():
 
 
 def test_impossible_histories_have_infinite_loss_and_no_nan():
-  die = testing.task_prior('categorical', probabilities=(0.5, 0.5, 0.0))
-  log_probs = predictive(die, np.array([[0, 2, 1]]))[0]
-  assert np.isneginf(log_probs[1, 2])  # The impossible token itself.
-  assert np.isneginf(log_probs[2]).all()  # And whatever follows it.
+  for die in (
+    testing.task_prior('categorical', probabilities=(0.5, 0.5, 0.0)),
+    testing.task_prior('dirichlet_categorical', concentration=(1, 2, 0)),
+  ):
+    log_probs = predictive(die, np.array([[0, 2, 1]]))[0]
+    assert np.isneginf(log_probs[1, 2])  # The impossible token itself.
+    assert np.isneginf(log_probs[2]).all()  # And whatever follows it.
   mixture = testing.task_prior(
     'categorical_mixture',
     weights=(0.5, 0.5),

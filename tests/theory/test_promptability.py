@@ -128,6 +128,8 @@ def test_not_promptable(prior, target):
   [
     (TWO, coin(0.5, 0.5), False),
     (TWO, UNIFORM, False),
+    # One of two sources is possible.
+    (TWO, mixture((0.5, 0.5), ((0.2, 0.8), (0.5, 0.5))), False),
     (testing.single_coin(), UNIFORM, False),
     (dirichlet(1, 0, 1), dirichlet(1, 1, 1), True),
   ],

@@ -354,6 +354,12 @@ def test_transformer_against_its_equations(x, queries, monkeypatch):
   params = jax.tree.map(
     lambda leaf: np.asarray(leaf, np.float64), variables['params']['layer_0']
   )
+  # A bias that is nowhere would be missing by hand, too.
+  assert {name for name, part in params.items() if 'bias' in part} == {
+    'attention_norm',
+    'mlp_norm',
+    'output_norm',
+  }
   start = np.asarray(x) + transformer.sinusoids(0, LENGTH, WIDTH)
   np.testing.assert_allclose(found, block_by_hand(params, start, 2), atol=1e-4)
 

@@ -260,6 +260,9 @@ def test_lora_is_the_identity_at_its_start(torso):
   bound, _ = tuner.bind(predictor, params, tunable)
   testing.assert_trees_identical(bound, params)
   assert tunable and all(factor['a'].any() for factor in tunable.values())
+  # Each matrix starts from a key of its own.
+  starts = {np.asarray(factor['a']).tobytes() for factor in tunable.values()}
+  assert len(starts) == len(tunable)
 
 
 def test_lora_starts_with_a_variance_of_one_over_its_inputs():
