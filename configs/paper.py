@@ -63,12 +63,14 @@ class Planned(NamedTuple):
     methods: What adapts each of them.
     repetitions: How often each adapts it. The paper tunes one network ten
       times; many networks, each tuned once, say more of other networks.
+    few: Whether no more networks than these are ever wanted.
   """
 
   arguments: str
   networks: int
   methods: tuple[str, ...]
   repetitions: int = 1
+  few: bool = False
 
   @property
   def name(self) -> str:
@@ -101,9 +103,9 @@ def _plan_of(torso):
     # Six rows are the mixture's own SoftPT.
     Planned(f'{mixture},prefix_lengths', 10, ('SoftPT-25',)),
     Planned(f'{torso}_narrow,{TARGETS[0]}', 10, ('RealPT', 'SoftPT')),
-    Planned(single, 2, ('SoftPT', 'FullWT'), repetitions=10),
+    Planned(single, 2, ('SoftPT', 'FullWT'), repetitions=10, few=True),
     *(
-      Planned(x, 3, ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT'))
+      Planned(x, 3, ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT'), few=True)
       for x in (single, mixture)
     ),
   )

@@ -115,7 +115,10 @@ def _seeds(planned):
       '--seeds: must be FIRST:END with FIRST below END, such as 0:10, got '
       f'{_SEEDS.value!r}'
     )
-  return range(int(match[1]), int(match[2]))
+  last = int(match[2])
+  return range(
+    int(match[1]), min(last, planned.networks) if planned.few else last
+  )
 
 
 def _units(paper, chosen, unit):
@@ -148,6 +151,8 @@ def main(argv):
   if _LIST.value:
     for planned in chosen:
       seeds = _seeds(planned)
+      if not seeds:
+        continue
       print(
         f'{planned.name}: networks {seeds.start} to {seeds.stop - 1}, '
         f'{", ".join(planned.methods)}'

@@ -797,6 +797,9 @@ def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
   assert 'lstm-single_coin: networks 0 to 19, ' in listed.out
   assert 'lstm-single_coin-tunings: networks 0 to 1, ' in listed.out
   assert 'transformer' not in listed.out
+  more = bare('paper', '--list', '--experiments=lstm-*', '--seeds=20:30')
+  assert 'lstm-single_coin: networks 20 to 29, NoTuning, SoftPT\n' in more.out
+  assert 'tunings' not in more.out and 'StatePT' not in more.out
 
 
 @pytest.mark.parametrize(
