@@ -346,6 +346,12 @@ def test_settings_at_which_fewest_runs_diverged_are_the_best():
   assert selection.first_best(losses, ran, [False, True]) == (2, 0)
   assert selection.first_best(losses, ran, [True, False]) == (0, 0)
   assert selection.first_best(losses, ran, [True, True]) == (0, 0)
+  # A mean is over the runs that there are, of which one may have fewer.
+  losses = np.array([1.0, 1.1])[None, :, None, None] + np.zeros((2, 2, 1, 4))
+  losses[0, :, 0, :2] = np.nan
+  ran = np.ones(losses.shape, bool)
+  ran[1, 1] = False
+  assert selection.first_best(losses, ran) == (0, 0)
   # A loss in between that is not finite is no better than one at the end.
   curve = np.ones((2, 20))
   curve[1, 3] = np.inf
