@@ -82,35 +82,6 @@ def _student(values):
   return values.mean(), stats.t.isf((1 - LEVEL) / 2, len(values) - 1) * error
 
 
-def difference_of_groups(
-  values: Sequence[float], others: Sequence[float], scale: str = 'linear'
-) -> Estimate:
-  """Returns the interval of a difference between two groups of networks.
-
-  The groups share no network, so their variances add up, with the degrees of
-  freedom of Welch (Biometrika 34, 1947). On the scale `log` it is the ratio of
-  geometric means.
-  """
-  groups = [np.asarray(x, np.float64) for x in (values, others)]
-  networks = min(map(len, groups))
-  arithmetic = (
-    float(groups[0].mean() - groups[1].mean()) if networks else np.nan
-  )
-  if scale == 'log':
-    groups = [np.log(np.maximum(x, LEAST)) for x in groups]
-  if not networks:
-    return Estimate(np.nan, np.nan, np.nan, np.nan, 0)
-  mean = groups[0].mean() - groups[1].mean()
-  half = np.nan
-  if networks > 1:
-    parts, freedom = _welch(*groups)
-    half = stats.t.isf((1 - LEVEL) / 2, freedom) * np.sqrt(parts.sum())
-  ends = np.array((mean, mean - half, mean + half))
-  if scale == 'log':
-    ends = np.exp(ends)
-  return Estimate(*map(float, ends), arithmetic, networks)
-
-
 def _welch(*groups):
   """Returns variances of two means, and the freedom of their difference."""
   parts = np.array([x.var(ddof=1) / len(x) for x in groups])

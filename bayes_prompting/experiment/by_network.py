@@ -133,15 +133,21 @@ class _Known:
     config.tuning.methods = methods
     return config
 
-  def tasks(self, lab, name):
-    """Returns the evaluation tasks of an experiment, by name."""
-    if name not in self._tasks:
-      self._tasks.clear()  # Those of one experiment lie in memory.
-      self._tasks[name] = {
-        task: evaluation.task_of(lab, task)
-        for task in lab.config['evaluation']['tasks']
-      }
-    return self._tasks[name]
+  def tasks(self, lab):
+    """Returns the evaluation tasks of an experiment, by name.
+
+    What experiments share is sampled once; no more than one needs is kept.
+    """
+    read = fingerprint.files(lab.config)
+    held = {
+      task: fingerprint.sequences(lab.config, task, read)
+      for task in lab.config['evaluation']['tasks']
+    }
+    self._tasks = {
+      key: self._tasks.get(key) or evaluation.task_of(lab, task)
+      for task, key in held.items()
+    }
+    return {task: self._tasks[key] for task, key in held.items()}
 
 
 def _do(known, unit, folder, into):
@@ -171,7 +177,7 @@ def _do(known, unit, folder, into):
       outcome = run_lib.tune_one(
         lab, lab.methods[method], seed, params, run_folder
       )
-      tasks = known.tasks(lab, name)
+      tasks = known.tasks(lab)
       evidence.append(
         into, rows(lab, unit, method, params, outcome, tasks, was_stopped)
       )

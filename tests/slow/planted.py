@@ -192,16 +192,6 @@ BUGS = tuple(
         'return Estimate(*map(float, ends), float(ends[0]), len(values))',
       ),
       (
-        'sign',
-        '  mean = groups[0].mean() - groups[1].mean()',
-        '  mean = groups[1].mean() - groups[0].mean()',
-      ),
-      (
-        'wrong unit',
-        "  if scale == 'log':\n    ends = np.exp(ends)\n",
-        '',
-      ),
-      (
         'off by one',
         'freedoms = np.array([len(x) - 1 for x in groups])',
         'freedoms = np.array([len(x) for x in groups])',
