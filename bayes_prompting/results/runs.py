@@ -1,17 +1,14 @@
-"""A folder of runs: which runs are finished, and their summaries joined."""
+"""A folder of runs: which runs are in it, and which of them are finished."""
 
 from collections.abc import Iterable
-import io
 import os
 import pathlib
 import re
 
-import pandas as pd
 import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting import results
-from bayes_prompting.results import summary
 from bayes_prompting.storage import workdir
 from bayes_prompting.system import files
 
@@ -72,39 +69,3 @@ def load_kind(
     for torso in torsos
   }
   return {names[x]: load(folder, x) for x in runs(folder) if x in names}
-
-
-def summaries(folder: str | os.PathLike[str]) -> pd.DataFrame:
-  """Returns the summaries of all finished runs, with the run's name in front.
-
-  Raises:
-    UserError: If one cannot be read.
-  """
-  tables = [
-    _summary(run.summary).assign(run=name)
-    for name, run in runs(folder).items()
-    if run.summary.is_file()
-  ]
-  if not tables:
-    return pd.DataFrame(columns=['run', *summary.COLUMNS])
-  joined = pd.concat(tables, ignore_index=True)
-  return joined[['run', *(name for name in joined if name != 'run')]]
-
-
-def _summary(path):
-  """Reads a summary."""
-  text = io.StringIO(files.read_text(path, 'summary'))
-  try:
-    table = pd.read_csv(text, keep_default_na=False, na_values=[''])
-  except ValueError as error:  # pandas' own errors are ValueErrors, too.
-    raise errors.UserError(
-      f'summary: cannot read {str(path)!r} ({files.why(error)}); delete it and '
-      'run the same command again, which makes it anew'
-    ) from None
-  missing = [column for column in summary.COLUMNS if column not in table]
-  if missing:
-    raise errors.UserError(
-      f'summary: {str(path)!r} is not a summary of this package (no column '
-      f'{missing[0]})'
-    )
-  return table

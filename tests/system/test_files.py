@@ -387,12 +387,6 @@ READERS = {
   'dynamics': Reader(
     'dynamics.nc', lambda x: WRITERS['dynamics'](x, None), study.load
   ),
-  'summary': Reader(
-    'run/summary.csv',
-    lambda x: make_run(x / 'run'),
-    runs_lib.summaries,
-    strict=False,  # One that ends after a row is a table, too.
-  ),
   'config': Reader(
     'run/config.json',
     lambda x: make_run(x / 'run'),
