@@ -18,6 +18,8 @@ def interval(row: Any) -> str:
     return ''
   if row.networks == 0:
     return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
+  if np.isnan(row.low):  # Of one network.
+    return f'{row.value:.3f}'
   return f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]'
 
 

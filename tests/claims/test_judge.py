@@ -162,6 +162,8 @@ def test_one_network_decides_nothing():
   found = only(claim(), soft((0.1,)))
   assert found.verdict == judge.UNDECIDED
   assert found.to_decide == 'more networks'
+  text = tables.text(judge.table([found]))
+  assert ': 0.100 nats' in text and 'nan' not in text
 
 
 def test_an_undecided_claim_says_what_it_needs():

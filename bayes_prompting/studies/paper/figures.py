@@ -239,12 +239,17 @@ def claims(judged: Sequence[judging.Judged]) -> mpl_figure.Figure:
   for one in judged:
     if one.ran:
       by_claim.setdefault(one.claim.name, []).append(one)
-  figure = mpl_figure.Figure(figsize=(7.2, 0.2 + 0.62 * len(by_claim)))
+  height = 0.3 + 0.62 * len(by_claim)
+  figure = mpl_figure.Figure(figsize=(7.2, height))
   grid = figure.subplots(len(by_claim), 1, squeeze=False)[:, 0]
   for ax, several in zip(grid, by_claim.values(), strict=True):
     _claim(ax, several)
   figure.subplots_adjust(
-    left=0.45, right=0.86, top=0.995, bottom=0.03, hspace=1.15
+    left=0.45,
+    right=0.86,
+    top=1 - 0.05 / height,
+    bottom=0.25 / height,  # Room for the last one's ticks.
+    hspace=1.15,
   )
   return figure
 
