@@ -1,0 +1,116 @@
+"""Layers that torsos share: norms, MLPs, and codings of positions.
+
+Those with weights are functions that a `nn.compact` method calls: their layers
+are the calling module's own, by the names that are given or said here.
+
+There is no `NUMERICS`: what a layer computes is a part of the torsos that use
+it. Whoever changes numbers here raises the version of each of these.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_prompting import types
+from bayes_prompting.torsos import _fast
+
+NORMS = ('layer', 'rms')
+MLPS = ('gelu', 'swiglu')
+# Flax's.
+EPSILON = 1e-6
+
+
+def dense(features: int, name: str, fast: bool = False) -> nn.Module:
+  """Returns a dense layer without a bias.
+
+  Args:
+    features: Its outputs.
+    name: That of its weights.
+    fast: With derivatives of its own, see `_fast.dot_general`.
+  """
+  product = _fast.dot_general if fast else None
+  return nn.Dense(features, use_bias=False, dot_general=product, name=name)
+
+
+def norm(
+  kind: str, name: str, epsilon: float = EPSILON, use_bias: bool = True
+) -> nn.Module:
+  """Returns a norm over the last axis, with a scale.
+
+  Args:
+    kind: `layer`, x less its mean over its standard deviation (Ba et al., arXiv
+      1607.06450), or `rms`, x over its root mean square (Zhang and Sennrich,
+      arXiv 1910.07467).
+    name: That of its weights.
+    epsilon: Added to the variance, or to the mean square.
+    use_bias: Whether `layer` has a bias; `rms` has none.
+  """
+  if kind == 'rms':
+    return nn.RMSNorm(epsilon=epsilon, name=name)
+  return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, name=name)
+
+
+def mlp(
+  x: types.Array, kind: str, hidden: int, fast: bool = False
+) -> types.Array:
+  """Maps [..., E] to [..., E] by layers `mlp_in` and `mlp_out`, no biases.
+
+  Args:
+    x: [..., E].
+    kind: `gelu`, of `mlp_in`; or `swiglu`, SiLU of `mlp_gate` times `mlp_in`
+      (Shazeer, arXiv 2002.05202), which has half as many weights again.
+    hidden: Width of what is between them.
+    fast: With derivatives of its own, see `_fast`.
+  """
+  y = dense(hidden, 'mlp_in', fast)(x)
+  if kind == 'swiglu':
+    y = jax.nn.silu(dense(hidden, 'mlp_gate', fast)(x)) * y
+  else:
+    y = _fast.gelu(y) if fast else nn.gelu(y)
+  return dense(x.shape[-1], 'mlp_out', fast)(y)
+
+
+def rotations(
+  start: int, length: int, size: int, base: float = 1e4
+) -> np.ndarray:
+  """Returns how rotary embeddings turn positions (Su et al., arXiv 2104.09864).
+
+  Args:
+    start: The first position.
+    length: N.
+    size: D, of a head; even.
+    base: Pair i turns by base^(-2 i / D) from one position to the next.
+
+  Returns:
+    float32 [N, D], the cosines of D / 2 angles, then their sines.
+  """
+  frequencies = base ** (-np.arange(0, size, 2) / size)
+  angles = np.arange(start, start + length)[:, None] * frequencies
+  return np.concatenate([np.cos(angles), np.sin(angles)], -1).astype(np.float32)
+
+
+def rotate(x: types.Array, turns: types.Array) -> types.Array:
+  """Turns pairs of channels by the angles of their positions.
+
+  A pair is channels i and i + D / 2, as in Llama's published code; the paper
+  pairs 2 i and 2 i + 1, which is the same up to the order of channels.
+
+  Args:
+    x: [..., D], queries or keys.
+    turns: [..., D], of as many axes, see `rotations`.
+  """
+  first, second = jnp.split(x, 2, axis=-1)
+  cos, sin = jnp.split(turns, 2, axis=-1)
+  turned = first * cos - second * sin, second * cos + first * sin
+  return jnp.concatenate(turned, axis=-1)
+
+
+def slopes(num_heads: int) -> np.ndarray:
+  """Returns ALiBi's slopes (Press et al., arXiv 2108.12409), float32 [H].
+
+  They are 2^(-8 h / H) for h = 1 to H. A score loses its head's slope for each
+  position that a key is behind the query.
+  """
+  powers = np.arange(1, num_heads + 1) / num_heads
+  return np.exp2(-8 * powers).astype(np.float32)
