@@ -15,9 +15,10 @@ from bayes_prompting import regret
 from bayes_prompting.torsos import _fast
 from bayes_prompting.torsos import transformer
 from tests import testing
-
-WIDTH = 8
-LENGTH = 5
+from tests.torsos.by_hand import LENGTH
+from tests.torsos.by_hand import moved
+from tests.torsos.by_hand import WIDTH
+from tests.torsos.by_hand import X
 
 
 @pytest.fixture
@@ -25,18 +26,9 @@ def torso(torsos_spec):
   return registry.make('torsos', 'test', torsos_spec)
 
 
-# On the host: an eager operation on a device is a program of its own.
-X = np.random.default_rng(1).normal(size=(LENGTH, WIDTH)).astype(np.float32)
-
-
 @pytest.fixture
 def x():
   return X
-
-
-def moved(params):
-  """Moves scales and biases away from one and zero: leaving one out shows."""
-  return jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), params)
 
 
 @functools.cache

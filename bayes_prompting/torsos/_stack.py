@@ -1,0 +1,181 @@
+"""A torso of layers, each a mixer and an MLP with residuals.
+
+A *mixer* is what differs between architectures of this kind. It is a Flax
+module, and what it does of itself with each position stands apart from what it
+does with the past:
+
+    empty_state(width) -> state        before anything was seen; width is E
+    project(x [..., E]) -> projected   a pytree of arrays [..., F], any F
+    mix(projected [..., N, F], state, fast) -> (y [..., N, E], state)
+
+`mix` starts all sequences of a batch from the same state, and returns theirs
+with the batch's axes in front. With `fast` it may compute as it likes. Without,
+it goes step by step, as the paper's equations do, and has forward derivatives.
+Its `width` (of `empty_state`) and E are the same: a layer adds up its parts.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from bayes_prompting import checks
+from bayes_prompting import types
+
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
+
+class MLP(nn.Module):
+  """A gated MLP (SwiGLU, Shazeer, arXiv 2002.05202), without biases.
+
+  Attributes:
+    hidden: Width of its hidden layer.
+  """
+
+  hidden: int
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    """Maps [..., E] to [..., E]."""
+    gate, value = (
+      nn.Dense(self.hidden, use_bias=False, name=name)(x)
+      for name in ('gate', 'in')
+    )
+    y = nn.silu(gate) * value
+    return nn.Dense(x.shape[-1], use_bias=False, name='out')(y)
+
+
+class Layer(nn.Module):
+  """x + mixer(norm(x)), then x + mlp(norm(x)); the norms are RMSNorms.
+
+  Attributes:
+    mixer: By the contract above.
+    mlp: Width of the MLP's hidden layer; 0 for none.
+  """
+
+  mixer: nn.Module
+  mlp_dim: int
+
+  def setup(self):
+    """Makes the norms and the MLP."""
+    self.mixer_norm = nn.RMSNorm()
+    if self.mlp_dim:
+      self.mlp_norm = nn.RMSNorm()
+      self.mlp = MLP(self.mlp_dim)
+
+  def project(self, x: types.Array) -> types.PyTree:
+    """Does what needs nothing but the position: [..., E] to [..., F]."""
+    return self.mixer.project(self.mixer_norm(x))
+
+  def mix(self, x, projected, state, fast):
+    """Maps [..., N, E] to [..., N, E] and the new state."""
+    y, state = self.mixer.mix(projected, state, fast)
+    x = x + y
+    if self.mlp_dim:
+      x = x + self.mlp(self.mlp_norm(x))
+    return x, state
+
+
+class Stack(nn.Module):
+  """Layers one after the other, then an RMSNorm; as wide as the embedding.
+
+  Attributes:
+    mixers: One for each layer, from the first.
+    mlp_dim: Width of the hidden layer of each layer's MLP; 0 for none.
+  """
+
+  mixers: tuple[nn.Module, ...]
+  mlp_dim: int
+
+  def setup(self):
+    """Makes the layers, by the names that their weights have."""
+    for i, mixer in enumerate(self.mixers):
+      # A mixer is the layer's own, and not this module's.
+      layer = Layer(mixer.clone(name='mixer'), self.mlp_dim)
+      setattr(self, f'layer_{i}', layer)
+    self.output_norm = nn.RMSNorm()
+
+  def _layers(self):
+    return [getattr(self, f'layer_{i}') for i in range(len(self.mixers))]
+
+  def empty_state(self, width: int) -> types.State:
+    """Returns the empty state of each mixer."""
+    return tuple(mixer.empty_state(width) for mixer in self.mixers)
+
+  def memory(self, state: types.State) -> types.Array:
+    """Returns all numbers of the state in one row, [D]."""
+    return jnp.concatenate([x.ravel() for x in jax.tree.leaves(state)])
+
+  def __call__(self, x: types.Array, state: types.State):
+    """Runs over [N, E] from a state; returns [N, E] and the new state."""
+    return self._run(x, None, state, fast=False)
+
+  def _run(self, x, projected, state, fast):
+    """Runs over [..., N, E]; the first layer's projections may be known."""
+    states = []
+    for layer, start in zip(self._layers(), state, strict=True):
+      if projected is None:
+        projected = layer.project(x)
+      x, end = layer.mix(x, projected, start, fast)
+      states.append(end)
+      projected = None
+    return self.output_norm(x), tuple(states)
+
+  def prepare(self, rows: types.Array, state: types.State, length: int):
+    """Projects every token for the first layer; see `torsos`."""
+    del length
+    projected = self.layer_0.project(rows)
+    return {'rows': rows, 'projected': projected, 'state': state}
+
+  def read(self, table: types.PyTree, tokens: types.Array) -> types.Array:
+    """Runs over tokens [B, N]; returns [B, N, E]."""
+    x, projected = jax.tree.map(
+      lambda x: x[tokens], (table['rows'], table['projected'])
+    )
+    return self._run(x, projected, table['state'], fast=True)[0]
+
+  def sequence_block(self, length: int, width: int) -> int:
+    """Returns how many sequences' activations fit into a core's cache."""
+    return max(1, 2**18 // (max(length, 1) * width))
+
+
+def repeat(mixer: nn.Module, num_layers: int, mlp_dim: int) -> Stack:
+  """Returns so many layers with the same mixer, once the sizes are checked."""
+  num_layers = checks.integer('num_layers', num_layers, 1, checks.MOST_LAYERS)
+  mlp_dim = checks.integer('mlp_dim', mlp_dim, 0, checks.MOST_CHANNELS)
+  return Stack((mixer,) * num_layers, mlp_dim)
+
+
+def over_batch(fn, x: types.PyTree, num_axes: int, *shared):
+  """Returns fn(x, *shared) for each entry of the first axes of x.
+
+  Args:
+    fn: Of one sequence.
+    x: Arrays with the batch's axes in front.
+    num_axes: How many these are.
+    *shared: What all sequences have in common, such as weights and the state.
+  """
+  if not num_axes:
+    return fn(x, *shared)
+
+  def inner(x, *shared):
+    return over_batch(fn, x, num_axes - 1, *shared)
+
+  return jax.vmap(inner, in_axes=(0, *(None for _ in shared)))(x, *shared)
+
+
+def last(start: types.PyTree, states: types.PyTree, num_axes: int):
+  """Returns the last of some states, or the start if there were none.
+
+  Args:
+    start: [...], before the first position.
+    states: [batch, N, ...], after each position.
+    num_axes: How many axes the batch has.
+  """
+
+  def end(start, states):
+    if states.shape[num_axes]:
+      return jax.lax.index_in_dim(states, -1, num_axes, keepdims=False)
+    return jnp.broadcast_to(start, (*states.shape[:num_axes], *start.shape))
+
+  return jax.tree.map(end, start, states)

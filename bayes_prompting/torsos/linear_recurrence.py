@@ -1,0 +1,234 @@
+"""Linear recurrences with complex diagonal matrices: LRU and S5.
+
+LRU is by Orvieto et al., arXiv 2303.06349, and S5 by Smith et al., arXiv
+2208.04933. With u_t the normed input of a layer,
+
+    h_t = a * h_{t-1} + B u_t,  y_t = Re(C h_t) + d * u_t,
+
+where h, a, B and C are complex, and * is elementwise. They differ in what a and
+B are made of, see `Mixer`. As in S5, what is added to the stream is
+g * sigmoid(W g), where g = GELU(y).
+"""
+
+import math
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_prompting import checks
+from bayes_prompting import types
+from bayes_prompting.torsos import _diagonal
+from bayes_prompting.torsos import _stack
+
+# Raise it when numbers change: networks and results depend on it.
+NUMERICS = 1
+
+VARIANTS = ('lru', 's5')
+EXAMPLES = (
+  {'state_dim': 3},
+  {'state_dim': 2, 'variant': 's5', 'num_layers': 2, 'mlp_dim': 5},
+)
+
+# LRU's start: |a| in between, and the largest phase (section 3.4 there).
+_RADII = (0.9, 0.999)
+_MAX_PHASE = math.pi / 10
+# S5's start: the smallest and the largest step.
+_STEPS = (1e-3, 1e-1)
+
+
+def _lru_decay(key, shape):
+  """Returns log(-log |a|), a uniform on a ring of the complex plane."""
+  low, high = _RADII
+  squared = jax.random.uniform(key, shape, jnp.float32, low**2, high**2)
+  return jnp.log(-0.5 * jnp.log(squared))
+
+
+def _lru_scale(decay):
+  return 0.5 * jnp.log(1 - jnp.exp(-2 * jnp.exp(decay)))
+
+
+def _lru_phase(key, shape):
+  return jnp.log(jax.random.uniform(key, shape, jnp.float32, 1e-6, _MAX_PHASE))
+
+
+def _log_steps(key, shape):
+  low, high = map(math.log, _STEPS)
+  return jax.random.uniform(key, shape, jnp.float32, low, high)
+
+
+def hippo(state_dim: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the eigenvalues and eigenvectors of HiPPO-N that S5 keeps.
+
+  HiPPO-N is the normal part of HiPPO-LegS (arXiv 2208.04933, appendix B.1):
+  -1/2 on the diagonal, and skew otherwise. Of each conjugate pair one is kept.
+
+  Args:
+    state_dim: P, half of the size of the matrix.
+
+  Returns:
+    complex [P] and [2 P, P].
+  """
+  root = np.sqrt(np.arange(2 * state_dim) + 0.5)
+  lower = np.tril(np.outer(root, root), -1)
+  skew = lower.T - lower
+  frequencies, vectors = np.linalg.eigh(-1j * skew)
+  return -0.5 + 1j * frequencies[state_dim:], vectors[:, state_dim:]
+
+
+def _lru_kernels(state_dim):
+  """Returns the initialisers of B and of C, real and imaginary parts joined."""
+
+  def first(key, shape, dtype=jnp.float32):
+    return jax.random.normal(key, shape, dtype) / math.sqrt(2 * shape[0])
+
+  def last(key, shape, dtype=jnp.float32):
+    return jax.random.normal(key, shape, dtype) / math.sqrt(state_dim)
+
+  return first, last
+
+
+def _s5_kernels(state_dim):
+  """Returns those of S5: real matrices in the basis of the eigenvectors."""
+  _, vectors = hippo(state_dim)
+  basis = np.concatenate([vectors.real, -vectors.imag], 1).astype(np.float32)
+
+  def first(key, shape, dtype=jnp.float32):
+    # x B^T conj(V): B's rows are of the matrix's space, its columns of x.
+    kernel = jax.random.normal(key, (shape[0], len(basis)), dtype)
+    return kernel @ basis / math.sqrt(shape[0])
+
+  def last(key, shape, dtype=jnp.float32):
+    # Re(C V h) is C Re(V) Re(h) - C Im(V) Im(h).
+    kernel = jax.random.normal(key, (shape[1], len(basis)), dtype)
+    return (kernel @ basis).T / math.sqrt(len(basis))
+
+  return first, last
+
+
+_KERNELS = {'lru': _lru_kernels, 's5': _s5_kernels}
+
+
+class Mixer(nn.Module):
+  """The recurrence, and the gate behind it.
+
+  LRU: a = exp(-exp(decay) + i exp(phase)), and B's rows are scaled by
+  exp(scale), which starts as sqrt(1 - |a|^2). S5: a = exp(L D) with steps D and
+  eigenvalues L, which start as HiPPO-N's, and B is scaled by (a - 1) / L. The
+  real part of L is -exp(decay), so that it stays negative, and Re(C h) counts
+  twice, for the conjugate of h.
+
+  Attributes:
+    state_dim: P, complex channels of the state.
+    variant: One of `VARIANTS`.
+  """
+
+  state_dim: int
+  variant: str
+
+  def empty_state(self, width: int) -> types.State:
+    """Returns zeros: real and imaginary parts, [P] each."""
+    del width
+    zeros = jnp.zeros(self.state_dim, jnp.float32)
+    return {'real': zeros, 'imaginary': zeros}
+
+  def setup(self):
+    """Makes what `project` needs, of which `mix` takes the decay."""
+    size = (self.state_dim,)
+    first, _ = _KERNELS[self.variant](self.state_dim)
+    self.first = nn.Dense(
+      2 * self.state_dim, use_bias=False, kernel_init=first, name='input'
+    )
+    if self.variant == 'lru':
+      decay = self.param('decay', _lru_decay, size)
+      phase = self.param('phase', _lru_phase, size)
+      self.decay = _exponential(-jnp.exp(decay), jnp.exp(phase))
+      scale = self.param('scale', lambda key: _lru_scale(decay))
+      self.scale = jnp.exp(scale), jnp.zeros(size, jnp.float32)
+    else:
+      eigenvalues, _ = hippo(self.state_dim)
+      real = self.param('decay', _constant(np.log(-eigenvalues.real)), size)
+      imaginary = self.param('phase', _constant(eigenvalues.imag), size)
+      steps = jnp.exp(self.param('steps', _log_steps, size))
+      real = -jnp.exp(real)
+      self.decay = _exponential(real * steps, imaginary * steps)
+      # (a - 1) / L, which is (a - 1) times L's conjugate, by |L|^2.
+      squared = real**2 + imaginary**2
+      inverse = real / squared, -imaginary / squared
+      less = self.decay[0] - 1, self.decay[1]
+      self.scale = _diagonal.times(less, inverse)
+
+  def project(self, x: types.Array) -> types.PyTree:
+    """Maps inputs [..., E] to B u, and keeps them."""
+    inputs = tuple(jnp.split(self.first(x), 2, axis=-1))
+    scale = tuple(jnp.broadcast_to(s, inputs[0].shape) for s in self.scale)
+    return {'inputs': _diagonal.times(scale, inputs), 'skip': x}
+
+  @nn.compact
+  def mix(self, projected: types.PyTree, state: types.State, fast: bool):
+    """Runs over [..., N, P] and gates; see `_stack`."""
+    inputs, skip = projected['inputs'], projected['skip']
+    width = skip.shape[-1]
+    start = state['real'], state['imaginary']
+    run = _diagonal.recurrence if fast else _diagonal.by_steps
+    length = skip.shape[-2]
+    decay = tuple(
+      jnp.broadcast_to(x, (length, self.state_dim)) for x in self.decay
+    )
+    real, imaginary = _stack.over_batch(
+      lambda inputs, decay, start: run(decay, inputs, start),
+      inputs,
+      skip.ndim - 2,
+      decay,
+      start,
+    )
+    _, last = _KERNELS[self.variant](self.state_dim)
+    y = nn.Dense(width, use_bias=False, kernel_init=last, name='output')(
+      jnp.concatenate([real, -imaginary], axis=-1)
+    )
+    y = 2 * y if self.variant == 's5' else y
+    direct = self.param('skip', nn.initializers.normal(1.0), (width,))
+    y = y + jnp.broadcast_to(direct, skip.shape) * skip
+    y = nn.gelu(y)
+    y = y * nn.sigmoid(nn.Dense(width, name='gate')(y))
+    ends = _stack.last(start, (real, imaginary), skip.ndim - 2)
+    return y, dict(zip(('real', 'imaginary'), ends, strict=True))
+
+
+def _constant(value):
+  return lambda key, shape: jnp.asarray(value, jnp.float32).reshape(shape)
+
+
+def _exponential(real, imaginary):
+  size = jnp.exp(real)
+  return size * jnp.cos(imaginary), size * jnp.sin(imaginary)
+
+
+# Arguments that others have, and what to set here.
+ELSEWHERE = {
+  'width': 'this torso has no width of its own, it is as wide as its '
+  'embedding: set network.embedding_dim'
+}
+
+
+def make(
+  state_dim: int = 128,
+  num_layers: int = 1,
+  variant: str = 'lru',
+  mlp_dim: int = 0,
+) -> _stack.Stack:
+  """Builds linear recurrences, as wide as the embedding.
+
+  Args:
+    state_dim: P, complex channels of each layer's state.
+    num_layers: Number of layers.
+    variant: 'lru' or 's5'.
+    mlp_dim: Width of the hidden layer of each layer's MLP; 0 for none, as in
+      both papers.
+  """
+  mixer = Mixer(
+    checks.integer('state_dim', state_dim, 1, checks.MOST_CHANNELS),
+    checks.one_of('variant', variant, VARIANTS),
+  )
+  return _stack.repeat(mixer, num_layers, mlp_dim)

@@ -1,0 +1,66 @@
+"""What the tests of torsos compute by hand, in float64, and a torso to hold."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_prompting import registry
+
+WIDTH = 8
+LENGTH = 5
+# On the host: an eager operation on a device is a program of its own.
+X = np.random.default_rng(1).normal(size=(LENGTH, WIDTH)).astype(np.float32)
+
+
+def moved(params):
+  """Moves scales and biases away from one and zero: leaving one out shows."""
+  return jax.tree.map(lambda p: p + 0.1 * jnp.cos(p * 50), params)
+
+
+@functools.cache
+def outputs(name, **kwargs):
+  """Returns what a torso says to X, its last state, and its weights."""
+  torso = registry.make('torsos', 'test', {'name': name, **kwargs})
+  empty = torso.empty_state(WIDTH)
+
+  @jax.jit
+  def run(key):
+    variables = moved(torso.init(key, X, empty))
+    return torso.apply(variables, X, empty), variables['params']
+
+  (y, state), params = run(jax.random.key(0))
+  as_float64 = lambda tree: jax.tree.map(lambda x: np.asarray(x, 'f8'), tree)
+  return as_float64(y), as_float64(state), as_float64(params)
+
+
+def sigmoid(x):
+  return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+  return x * sigmoid(x)
+
+
+def gelu(x):
+  """In its tanh form."""
+  return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def rms_norm(x, scale):
+  return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+def stack(params, x, mixer):
+  """Returns a whole stack of layers, given `mixer(params, u [N, E])`."""
+  for i in range(sum(name.startswith('layer') for name in params)):
+    layer = params[f'layer_{i}']
+    x = x + mixer(layer['mixer'], rms_norm(x, **layer['mixer_norm']))
+    if 'mlp' in layer:
+      y = rms_norm(x, **layer['mlp_norm'])
+      gate, value = (
+        y @ layer['mlp'][name]['kernel'] for name in ('gate', 'in')
+      )
+      x = x + (silu(gate) * value) @ layer['mlp']['out']['kernel']
+  return rms_norm(x, **params['output_norm'])
