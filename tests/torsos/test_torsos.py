@@ -16,9 +16,9 @@ from bayes_prompting.torsos import _fast
 from bayes_prompting.torsos import transformer
 from tests import testing
 from tests.torsos.by_hand import LENGTH
-from tests.torsos.by_hand import moved
 from tests.torsos.by_hand import WIDTH
 from tests.torsos.by_hand import X
+from tests.torsos.by_hand import moved
 
 
 @pytest.fixture
