@@ -31,10 +31,11 @@ field can be overridden, e.g. `--config.tuning.num_repetitions=1`.
 """
 
 import copy
-from typing import NamedTuple
+import functools
 
 from bayes_prompting import settings
 from bayes_prompting.settings import arguments as preset_arguments
+from bayes_prompting.settings import plans
 
 TORSOS = {
   'lstm': settings.spec('lstm', width=128, num_layers=1),
@@ -53,73 +54,6 @@ TARGETS = ('single_coin', 'two_coin_mixture', 'random_coins')
 OPTIONS = ('prefix_lengths', 'quick')
 PREFIX_LENGTHS = (1, 2, 4, 6, 12, 25)
 
-
-class Planned(NamedTuple):
-  """What the script `paper` runs of one experiment.
-
-  Attributes:
-    arguments: Of `get_config`.
-    networks: How many networks, which was fixed before any was run.
-    methods: What adapts each of them.
-    repetitions: How often each adapts it. The paper tunes one network ten
-      times; many networks, each tuned once, say more of other networks.
-    few: Whether no more networks than these are ever wanted.
-  """
-
-  arguments: str
-  networks: int
-  methods: tuple[str, ...]
-  repetitions: int = 1
-  few: bool = False
-
-  @property
-  def name(self) -> str:
-    """The name of the experiment."""
-    return name(self.arguments) + '-tunings' * (self.repetitions > 1)
-
-  def config(self, quick: bool = False):
-    """Returns its configuration; with `quick` everything is small."""
-    config = get_config(self.arguments + ',quick' * quick)
-    config.tuning.num_repetitions = self.repetitions
-    return config
-
-
-_CLAIMED = ('NoTuning', 'HardPT', 'SimplexPT', 'RealPT', 'SoftPT')
-_WEIGHTS = ('LoRAWT', 'FullWT')
-
-
-def _plan_of(torso):
-  """Returns what is run of one torso: what claims need, then an overview."""
-  single, mixture = (f'{torso},{target}' for target in TARGETS[:2])
-  return (
-    Planned(single, 20, ('NoTuning', 'SoftPT')),
-    Planned(single, 10, (*_CLAIMED, *_WEIGHTS)),
-    Planned(mixture, 10, (*_CLAIMED, *_WEIGHTS)),
-    Planned(
-      f'{torso}_untrained,{TARGETS[0]}',
-      12,
-      ('NoTuning', 'HardPT', 'RealPT', 'SoftPT', 'FullWT'),
-    ),
-    # Six rows are the mixture's own SoftPT.
-    Planned(f'{mixture},prefix_lengths', 10, ('SoftPT-25',)),
-    Planned(f'{torso}_narrow,{TARGETS[0]}', 10, ('RealPT', 'SoftPT')),
-    Planned(single, 2, ('SoftPT', 'FullWT'), repetitions=10, few=True),
-    *(
-      Planned(x, 3, ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT'), few=True)
-      for x in (single, mixture)
-    ),
-  )
-
-
-PLAN = tuple(planned for torso in TORSOS for planned in _plan_of(torso))
-# What takes a GPU: no claim rests on it alone.
-PLAN_LARGE = tuple(
-  Planned(f'{torso}_large,{target}', 10, (*_CLAIMED, *_WEIGHTS))
-  for torso in TORSOS
-  for target in TARGETS[:2]
-)
-# These are also looked into (`bayes_prompting.dynamics`).
-MAIN = tuple(f'{torso},{target}' for torso in TORSOS for target in TARGETS[:2])
 
 # The methods that claims need of the networks beside the main ones.
 _METHODS = {
@@ -167,11 +101,6 @@ def get_config(arguments: str = 'lstm,single_coin'):
   if 'quick' in options:
     _make_quick(config, kind)
   return config
-
-
-def name(arguments: str) -> str:
-  """Returns the name of an experiment, that of its folder."""
-  return arguments.replace(',', '-')
 
 
 def set_torso(config, torso: str, width: int | None = None) -> None:
@@ -247,3 +176,44 @@ def _make_quick(config, kind):
   tuning.num_repetitions = 1
   tuning.search_draws = 256
   config.evaluation.num_sequences = 256
+
+
+_CLAIMED = ('NoTuning', 'HardPT', 'SimplexPT', 'RealPT', 'SoftPT')
+_WEIGHTS = ('LoRAWT', 'FullWT')
+
+
+def _plan_of(torso):
+  """Returns what is run of one torso: what claims need, then an overview."""
+  single, mixture = (f'{torso},{target}' for target in TARGETS[:2])
+  planned = functools.partial(plans.Planned, get_config)
+  return (
+    planned(single, 20, ('NoTuning', 'SoftPT')),
+    planned(single, 10, (*_CLAIMED, *_WEIGHTS)),
+    planned(mixture, 10, (*_CLAIMED, *_WEIGHTS)),
+    planned(
+      f'{torso}_untrained,{TARGETS[0]}',
+      12,
+      ('NoTuning', 'HardPT', 'RealPT', 'SoftPT', 'FullWT'),
+    ),
+    # Six rows are the mixture's own SoftPT.
+    planned(f'{mixture},prefix_lengths', 10, ('SoftPT-25',)),
+    planned(f'{torso}_narrow,{TARGETS[0]}', 10, ('RealPT', 'SoftPT')),
+    planned(single, 2, ('SoftPT', 'FullWT'), repetitions=10, few=True),
+    *(
+      planned(x, 3, ('RandomPF', 'StatePT', 'EmbedWT', 'UnembedWT'), few=True)
+      for x in (single, mixture)
+    ),
+  )
+
+
+PLAN = tuple(x for torso in TORSOS for x in _plan_of(torso))
+# What takes a GPU: no claim rests on it alone.
+PLAN_LARGE = tuple(
+  plans.Planned(
+    get_config, f'{torso}_large,{target}', 10, (*_CLAIMED, *_WEIGHTS)
+  )
+  for torso in TORSOS
+  for target in TARGETS[:2]
+)
+# These are also looked into (`bayes_prompting.dynamics`).
+MAIN = tuple(f'{torso},{target}' for torso in TORSOS for target in TARGETS[:2])

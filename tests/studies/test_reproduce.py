@@ -10,6 +10,7 @@ from bayes_prompting import settings
 from bayes_prompting.claims import judge
 from bayes_prompting.experiment import by_network
 from bayes_prompting.results import evidence
+from bayes_prompting.studies import study
 from bayes_prompting.studies.paper import reproduce
 from configs import paper
 
@@ -38,7 +39,7 @@ def made(tmp_path_factory):
   folder = tmp_path_factory.mktemp('paper')
   units = [by_network.Unit(x, seed, METHODS) for seed in (0, 1) for x in NAMES]
   assert not by_network.collect(CONFIGS, units, folder, folder / 'out')
-  return folder / 'out', reproduce.write(folder / 'out', CONFIGS)
+  return folder / 'out', study.write(reproduce.STUDY, folder / 'out', CONFIGS)
 
 
 def test_everything_is_made(made):
@@ -64,7 +65,7 @@ def test_everything_is_made(made):
 def test_rows_alone_give_all_of_it_again(made, tmp_path):
   folder, _ = made
   shutil.copy(folder / evidence.NAME, tmp_path)
-  reproduce.write(tmp_path, CONFIGS)
+  study.write(reproduce.STUDY, tmp_path, CONFIGS)
   for name in ('claims.csv', 'claims.md', 'report.html'):
     assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
@@ -75,7 +76,7 @@ def test_one_more_network_changes_intervals_and_nothing_else(made, tmp_path):
   more = table[table.pretrain_seed == 0].assign(pretrain_seed=7)
   shutil.copy(folder / evidence.NAME, tmp_path)
   evidence.append(tmp_path, more)
-  again = reproduce.write(tmp_path, CONFIGS)
+  again = study.write(reproduce.STUDY, tmp_path, CONFIGS)
   for before, after in zip(judged, again, strict=True):
     assert before.claim == after.claim
     if len(before.seeds):
@@ -85,5 +86,5 @@ def test_one_more_network_changes_intervals_and_nothing_else(made, tmp_path):
 
 def test_without_a_row_nothing_is_written(tmp_path):
   with pytest.raises(errors.UserError, match='no row'):
-    reproduce.write(tmp_path, CONFIGS)
+    study.write(reproduce.STUDY, tmp_path, CONFIGS)
   assert not any(tmp_path.iterdir())
