@@ -253,6 +253,17 @@ def strings(field: str, value: object) -> tuple[str, ...]:
   return tuple(value)
 
 
+def integers(field: str, value: object) -> tuple[int, ...]:
+  """Returns whole numbers as a tuple; one alone stands for itself."""
+  values = value if isinstance(value, list | tuple) else (value,)
+  for each in values:
+    if isinstance(each, bool) or not isinstance(each, numbers.Integral):
+      raise errors.UserError(
+        f'{field}: must be whole numbers, got {show(value)}'
+      )
+  return tuple(int(each) for each in values)
+
+
 def tokens(field: str, value: object, vocab_size: int) -> np.ndarray:
   """Returns `value` as tokens int32 [N], whole numbers from 0 to V - 1."""
   array = _tokens(value, vocab_size)

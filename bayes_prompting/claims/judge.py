@@ -84,12 +84,16 @@ class Mean:
     experiment: The name of one; `{network}` in it stands for a claim's network.
     step: How many steps of a sequence count.
     task: The evaluation task.
+    reference: Above what it is.
+    estimator: How it was estimated.
   """
 
   tuner: str
   experiment: str
   step: int
   task: str
+  reference: str = 'bayes'
+  estimator: str = 'exact'
 
   def of(self, network: str) -> 'Mean':
     """Returns the mean for one kind of network."""
@@ -104,8 +108,8 @@ class Mean:
       tuner=self.tuner,
       task=self.task,
       step=self.step,
-      reference='bayes',
-      estimator='exact',
+      reference=self.reference,
+      estimator=self.estimator,
     ).set_index('pretrain_seed')
 
 

@@ -15,15 +15,18 @@ import time
 import traceback
 from typing import Any, NamedTuple
 
+import jax
 import ml_collections
 import numpy as np
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import fingerprint
+from bayes_prompting.experiment import reorderings
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.results import evidence
 from bayes_prompting.results import stopped
@@ -38,6 +41,9 @@ from bayes_prompting.system import provenance
 # Which of the estimates are kept: the exact KL, and the headline on the target.
 EXACT = ('bayes', 'exact')
 HEADLINE = ('oracle', 'paired')
+# Not a regret: see `experiment.reorderings`.
+REORDERINGS = ('reorderings', 'spread')
+_HISTORIES = 256
 _PAUSE = 30  # Seconds, where other processes work on all that is left.
 
 
@@ -262,33 +268,63 @@ def rows(
       lab.report_steps,
       mesh=lab.row_mesh(),
     )
+    # Repetitions, references, estimators, report steps, sequences.
     sequences = np.asarray(regrets.sequences, np.float64)
-    settings, numerics = identity(lab.config, method, task)
     estimates = (EXACT, HEADLINE) if task == lab.target else (EXACT,)
-    for reference, estimator in estimates:
-      of = sequences[
-        :,
-        regret.REFERENCES.index(reference),
-        regret.ESTIMATORS.index(estimator),
-      ]
-      for step, values in zip(lab.report_steps, of.swapaxes(0, 1), strict=True):
-        made.append(
-          {
-            'experiment': unit.experiment,
-            'pretrain_seed': unit.seed,
-            'tuner': method,
-            'task': task,
-            'step': step,
-            'reference': reference,
-            'estimator': estimator,
-            'settings': settings,
-            'numerics': numerics,
-            **evidence.measured(values[counted]),
-            'stopped': int((~counted).sum()),
-            **_origin(lab, how, 'losses' in outcome),
-          }
-        )
+    numbers = [
+      (step, reference, estimator, values)
+      for reference, estimator in estimates
+      for step, values in zip(
+        lab.report_steps,
+        sequences[
+          :,
+          regret.REFERENCES.index(reference),
+          regret.ESTIMATORS.index(estimator),
+        ].swapaxes(0, 1),
+        strict=True,
+      )
+    ]
+    if lab.config['evaluation']['reorderings']:
+      values = _reordered(lab, unit.seed, how, params, outcome, sampled)
+      numbers.append((lab.report_steps[0], *REORDERINGS, values))
+    settings, numerics = identity(lab.config, method, task)
+    made += [
+      {
+        'experiment': unit.experiment,
+        'pretrain_seed': unit.seed,
+        'tuner': method,
+        'task': task,
+        'step': step,
+        'reference': reference,
+        'estimator': estimator,
+        'settings': settings,
+        'numerics': numerics,
+        **evidence.measured(values[counted]),
+        'stopped': int((~counted).sum()),
+        **_origin(lab, how, 'losses' in outcome),
+      }
+      for step, reference, estimator, values in numbers
+    ]
   return made
+
+
+def _reordered(lab, seed, how, params, outcome, task):
+  """Returns how far each repetition goes by order, [R, histories]."""
+  histories = task.tokens[:_HISTORIES, : lab.report_steps[0]]
+  key = keys.stream(keys.root(lab.config['seed']), 'reorderings', seed)
+
+  def of_run(params, tunable, key):
+    bound, state = how.tuner.bind(how.predictor, params, tunable)
+    return reorderings.spread(how.predictor, bound, state, histories, key)
+
+  @jax.jit
+  def spreads(params, tunables, key):
+    if not jax.tree.leaves(tunables):  # Nothing is tuned: one run.
+      return of_run(params, tunables, key)[None]
+    split = jax.random.split(key, how.repetitions)
+    return jax.lax.map(lambda x: of_run(params, *x), (tunables, split))
+
+  return np.asarray(spreads(params, outcome['tunable'], key), np.float64)
 
 
 def _origin(lab, how, by_gradient):

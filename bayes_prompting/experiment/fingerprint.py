@@ -196,10 +196,18 @@ def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
       'tuning': tuning,
       'method': config['methods'][method],
       'tasks': [config['tasks'][name] for name in names],
-      'evaluation': config['evaluation'] | {'tasks': None},
+      'evaluation': _sequences_of(config),
       **_if_any(_files_of(config, names)),
     }
   )[:8]
+
+
+def _sequences_of(config):
+  """Returns what of the evaluation says which sequences there are."""
+  # What is said of them is said beside each number.
+  said = ('report_steps', 'reorderings')
+  evaluation = {k: v for k, v in config['evaluation'].items() if k not in said}
+  return evaluation | {'tasks': None}
 
 
 def sequences(
@@ -220,7 +228,7 @@ def sequences(
       'seed': config['seed'],
       'name': task,
       'task': config['tasks'][task],
-      'evaluation': config['evaluation'] | {'tasks': None},
+      'evaluation': _sequences_of(config),
       **_if_any(read.get(task)),
     }
   )

@@ -137,6 +137,11 @@ def base_config() -> ml_collections.ConfigDict:
   c.evaluation.tasks = ('single_coin', 'two_coin_mixture', 'random_coins')
   c.evaluation.num_sequences = 2048
   c.evaluation.length = 200
+  # Steps of the summary beside the lengths of tuning, pretraining, evaluation.
+  c.evaluation.report_steps = ()
+  # Whether evidence (`experiment.by_network`) also says how far predictions
+  # depend on the order of what was seen, see `experiment.reorderings`.
+  c.evaluation.reorderings = False
 
   # How it is computed; none of it changes a result by more than the rounding
   # of the precision that it is computed in.
@@ -179,8 +184,10 @@ def report_steps(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   """Returns the steps of the summary: tuning, pretraining, evaluation length.
 
   The tuning length comes first; a pretraining length that is never reached in
-  the evaluation is left out.
+  the evaluation is left out. Those of `evaluation.report_steps` come last.
   """
   tuning, last = config.tuning.length, config.evaluation.length
-  steps = dict.fromkeys((tuning, config.pretraining.length, last))
+  more = config.evaluation.report_steps
+  more = more if isinstance(more, list | tuple) else (more,)
+  steps = dict.fromkeys((tuning, config.pretraining.length, last, *more))
   return tuple(step for step in steps if step <= last)

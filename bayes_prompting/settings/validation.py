@@ -83,6 +83,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
       f'evaluation.length: must be at least tuning.length={tuning.length}, '
       f'got {evaluation.length}'
     )
+  for step in checks.integers(
+    'evaluation.report_steps', evaluation.report_steps
+  ):
+    checks.integer('evaluation.report_steps', step, 1, evaluation.length)
+  checks.one_of_two('evaluation.reorderings', evaluation.reorderings)
   for field in (
     'sequence_block',
     'run_block',

@@ -101,6 +101,30 @@ def test_one_more_network_or_tuner_adds_its_rows_alone(
   evidence.append(tmp_path, table)  # The same numbers, or it were refused.
 
 
+def test_what_is_said_of_orders_is_rows_of_their_own(collected, tmp_path):
+  asked = config(
+    **{'evaluation.reorderings': True, 'evaluation.report_steps': (2,)}
+  )
+  methods = ('NoTuning', 'SoftPT')
+  units = [by_network.Unit('coin', 0, methods)]
+  assert not by_network.collect(
+    {'coin': asked}, units, tmp_path / 'runs', tmp_path
+  )
+  table = evidence.read(tmp_path)
+  of_orders = table[table.reference == 'reorderings']
+  assert {*of_orders.tuner} == {*methods}
+  assert {*of_orders.step} == {asked.tuning.length}
+  assert (of_orders['mean'] > 0).all() and (of_orders['mean'] < 0.7).all()
+  assert {*evidence.at(of_orders, tuner='SoftPT').repetitions} == {2}
+  # All other rows are those of a run that nobody asked for more, by their keys.
+  assert evidence.append(tmp_path, evidence.read(collected / 'out')) > 0
+  same = table[(table.reference != 'reorderings') & (table.step != 2)]
+  assert len(same)
+  key = [*evidence.KEY]
+  merged = same[key].merge(evidence.read(collected / 'out')[key])
+  assert len(merged) == len(same)
+
+
 def test_another_setting_is_another_row():
   lab_config = test_run.tiny(**{'tuning.methods': METHODS}).to_dict()
   here = by_network.identity(lab_config, 'SoftPT', 'single_coin')
