@@ -5,7 +5,9 @@ them. `numerics.json` holds a few numbers of each module, with the versions they
 are of. Whoever changes numbers on purpose raises the version in that module and
 stores the new numbers:
 
-    python -m tests.test_numerics
+    python -m tests.test_numerics torsos.lstm
+
+for the cases whose names begin so, or all without one.
 """
 
 import functools
@@ -59,9 +61,10 @@ def summary(tree):
 
 
 def specs(kind):
+  """Yields the name of a case, and its spec: example `number` of `name`."""
   for name in registry.names(kind):
-    for example in registry.module(kind, name).EXAMPLES:
-      yield name, {'name': name, **example}
+    for number, example in enumerate(registry.module(kind, name).EXAMPLES):
+      yield f'{kind}.{name} {number}', {'name': name, **example}
 
 
 def of_task_prior(spec):
@@ -188,25 +191,25 @@ def of_keys():
 # By module: what it computes. Helpers of a module are covered by it.
 CASES = {
   **{
-    f'task_priors.{name} {number}': (
+    case: (
       registry.modules('task_priors', spec),
       functools.partial(of_task_prior, spec),
     )
-    for number, (name, spec) in enumerate(specs('task_priors'))
+    for case, spec in specs('task_priors')
   },
   **{
-    f'torsos.{name} {number}': (
-      [registry.module('torsos', name), predictors],
+    case: (
+      [registry.module('torsos', spec['name']), predictors],
       functools.partial(of_torso, spec),
     )
-    for number, (name, spec) in enumerate(specs('torsos'))
+    for case, spec in specs('torsos')
   },
   **{
-    f'tuners.{name} {number}': (
-      [registry.module('tuners', name)],
+    case: (
+      [registry.module('tuners', spec['name'])],
       functools.partial(of_tuner, spec),
     )
-    for number, (name, spec) in enumerate(specs('tuners'))
+    for case, spec in specs('tuners')
   },
   'training.fit': ([fit, mesh, blocks], of_fit),
   'training.search': ([search], of_search),
@@ -275,15 +278,22 @@ def test_numbers_that_move_without_their_version_fail(monkeypatch):
   jax.clear_caches()
 
 
-def main():
-  """Stores the numbers of today, with their versions."""
-  numbers = {
+def main(*prefixes):
+  """Stores the numbers of today, with their versions.
+
+  Args:
+    *prefixes: Of the cases to compute, such as `torsos.lstm`; without, all.
+  """
+  old = stored() if prefixes else {}
+  new = {
     case: {'numerics': registry.numerics(modules), 'numbers': compute()}
     for case, (modules, compute) in CASES.items()
+    if case.startswith(prefixes or '')
   }
+  numbers = {case: (old | new)[case] for case in CASES if case in old | new}
   STORED.write_text(json.dumps(numbers, indent=1) + '\n')
-  print(f'Stored {len(numbers)} cases in {STORED}')
+  print(f'Stored {len(new)} cases in {STORED}')
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  sys.exit(main(*sys.argv[1:]))

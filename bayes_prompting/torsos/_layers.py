@@ -16,7 +16,7 @@ from bayes_prompting import types
 from bayes_prompting.torsos import _fast
 
 NORMS = ('layer', 'rms')
-MLPS = ('gelu', 'swiglu')
+MLPS = ('gelu', 'swiglu', 'geglu')
 # Flax's.
 EPSILON = 1e-6
 
@@ -34,7 +34,7 @@ def dense(features: int, name: str, fast: bool = False) -> nn.Module:
 
 
 def norm(
-  kind: str, name: str, epsilon: float = EPSILON, use_bias: bool = True
+  kind: str, name: str | None, epsilon: float = EPSILON, use_bias: bool = True
 ) -> nn.Module:
   """Returns a norm over the last axis, with a scale.
 
@@ -42,7 +42,7 @@ def norm(
     kind: `layer`, x less its mean over its standard deviation (Ba et al., arXiv
       1607.06450), or `rms`, x over its root mean square (Zhang and Sennrich,
       arXiv 1910.07467).
-    name: That of its weights.
+    name: That of its weights; None for that of an attribute, in `setup`.
     epsilon: Added to the variance, or to the mean square.
     use_bias: Whether `layer` has a bias; `rms` has none.
   """
@@ -58,16 +58,19 @@ def mlp(
 
   Args:
     x: [..., E].
-    kind: `gelu`, of `mlp_in`; or `swiglu`, SiLU of `mlp_gate` times `mlp_in`
-      (Shazeer, arXiv 2002.05202), which has half as many weights again.
+    kind: `gelu`, of `mlp_in`; or `swiglu` or `geglu`, SiLU or GELU of
+      `mlp_gate` times `mlp_in` (Shazeer, arXiv 2002.05202), which have half as
+      many weights again.
     hidden: Width of what is between them.
     fast: With derivatives of its own, see `_fast`.
   """
+  gelu = _fast.gelu if fast else nn.gelu
   y = dense(hidden, 'mlp_in', fast)(x)
-  if kind == 'swiglu':
-    y = jax.nn.silu(dense(hidden, 'mlp_gate', fast)(x)) * y
+  if kind == 'gelu':
+    y = gelu(y)
   else:
-    y = _fast.gelu(y) if fast else nn.gelu(y)
+    activation = {'swiglu': jax.nn.silu, 'geglu': gelu}[kind]
+    y = activation(dense(hidden, 'mlp_gate', fast)(x)) * y
   return dense(x.shape[-1], 'mlp_out', fast)(y)
 
 

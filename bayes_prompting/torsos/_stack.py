@@ -20,29 +20,10 @@ import jax.numpy as jnp
 
 from bayes_prompting import checks
 from bayes_prompting import types
+from bayes_prompting.torsos import _layers
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
-
-
-class MLP(nn.Module):
-  """A gated MLP (SwiGLU, Shazeer, arXiv 2002.05202), without biases.
-
-  Attributes:
-    hidden: Width of its hidden layer.
-  """
-
-  hidden: int
-
-  @nn.compact
-  def __call__(self, x: types.Array) -> types.Array:
-    """Maps [..., E] to [..., E]."""
-    gate, value = (
-      nn.Dense(self.hidden, use_bias=False, name=name)(x)
-      for name in ('gate', 'in')
-    )
-    y = nn.silu(gate) * value
-    return nn.Dense(x.shape[-1], use_bias=False, name='out')(y)
+NUMERICS = 2
 
 
 class Layer(nn.Module):
@@ -50,29 +31,30 @@ class Layer(nn.Module):
 
   Attributes:
     mixer: By the contract above.
-    mlp: Width of the MLP's hidden layer; 0 for none.
+    mlp_dim: Width of the MLP's hidden layer; 0 for none.
+    mlp: One of `_layers.MLPS`.
   """
 
   mixer: nn.Module
   mlp_dim: int
+  mlp: str
 
   def setup(self):
-    """Makes the norms and the MLP."""
-    self.mixer_norm = nn.RMSNorm()
-    if self.mlp_dim:
-      self.mlp_norm = nn.RMSNorm()
-      self.mlp = MLP(self.mlp_dim)
+    """Makes the norm that both methods need."""
+    self.mixer_norm = _layers.norm('rms', None)
 
   def project(self, x: types.Array) -> types.PyTree:
     """Does what needs nothing but the position: [..., E] to [..., F]."""
     return self.mixer.project(self.mixer_norm(x))
 
+  @nn.compact
   def mix(self, x, projected, state, fast):
     """Maps [..., N, E] to [..., N, E] and the new state."""
     y, state = self.mixer.mix(projected, state, fast)
     x = x + y
     if self.mlp_dim:
-      x = x + self.mlp(self.mlp_norm(x))
+      y = _layers.norm('rms', 'mlp_norm')(x)
+      x = x + _layers.mlp(y, self.mlp, self.mlp_dim, fast)
     return x, state
 
 
@@ -82,18 +64,20 @@ class Stack(nn.Module):
   Attributes:
     mixers: One for each layer, from the first.
     mlp_dim: Width of the hidden layer of each layer's MLP; 0 for none.
+    mlp: One of `_layers.MLPS`.
   """
 
   mixers: tuple[nn.Module, ...]
   mlp_dim: int
+  mlp: str = 'swiglu'
 
   def setup(self):
     """Makes the layers, by the names that their weights have."""
     for i, mixer in enumerate(self.mixers):
       # A mixer is the layer's own, and not this module's.
-      layer = Layer(mixer.clone(name='mixer'), self.mlp_dim)
+      layer = Layer(mixer.clone(name='mixer'), self.mlp_dim, self.mlp)
       setattr(self, f'layer_{i}', layer)
-    self.output_norm = nn.RMSNorm()
+    self.output_norm = _layers.norm('rms', None)
 
   def _layers(self):
     return [getattr(self, f'layer_{i}') for i in range(len(self.mixers))]

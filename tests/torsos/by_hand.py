@@ -52,15 +52,15 @@ def rms_norm(x, scale):
   return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
 
 
-def stack(params, x, mixer):
+def stack(params, x, mixer, activation=silu):
   """Returns a whole stack of layers, given `mixer(params, u [N, E])`."""
   for i in range(sum(name.startswith('layer') for name in params)):
     layer = params[f'layer_{i}']
     x = x + mixer(layer['mixer'], rms_norm(x, **layer['mixer_norm']))
-    if 'mlp' in layer:
+    if 'mlp_in' in layer:
       y = rms_norm(x, **layer['mlp_norm'])
       gate, value = (
-        y @ layer['mlp'][name]['kernel'] for name in ('gate', 'in')
+        y @ layer[name]['kernel'] for name in ('mlp_gate', 'mlp_in')
       )
-      x = x + (silu(gate) * value) @ layer['mlp']['out']['kernel']
+      x = x + (activation(gate) * value) @ layer['mlp_out']['kernel']
   return rms_norm(x, **params['output_norm'])
