@@ -117,3 +117,25 @@ def slopes(num_heads: int) -> np.ndarray:
   """
   powers = np.arange(1, num_heads + 1) / num_heads
   return np.exp2(-8 * powers).astype(np.float32)
+
+
+def head_norm(kind: str, name: str, use_bias: bool = True) -> nn.Module:
+  """Returns a norm of each head for itself: over D, of [..., H, D].
+
+  A `layer` norm is also known as a group norm, the heads being the groups.
+
+  Args:
+    kind: As of `norm`.
+    name: That of its weights: a scale [H, D], and of `layer` a bias.
+    use_bias: Whether `layer` has a bias.
+  """
+  axes = {'reduction_axes': -1, 'feature_axes': (-2, -1)}
+  if kind == 'rms':
+    return nn.RMSNorm(epsilon=EPSILON, name=name, **axes)
+  return nn.LayerNorm(epsilon=EPSILON, use_bias=use_bias, name=name, **axes)
+
+
+def unit(x: types.Array) -> types.Array:
+  """Returns x over its length, over the last axis; zeros stay zeros."""
+  # Inside the root, or the derivative at zero would be none.
+  return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + EPSILON)

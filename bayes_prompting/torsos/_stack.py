@@ -12,6 +12,8 @@ does with the past:
 with the batch's axes in front. With `fast` it may compute as it likes. Without,
 it goes step by step, as the paper's equations do, and has forward derivatives.
 Its `width` (of `empty_state`) and E are the same: a layer adds up its parts.
+
+Where the MLP remembers something, too, a mixer stands in its place.
 """
 
 from flax import linen as nn
@@ -26,6 +28,35 @@ from bayes_prompting.torsos import _layers
 NUMERICS = 2
 
 
+class Halves(nn.Module):
+  """A mixer of two modules, each of which may see the width before its weights.
+
+  Attributes:
+    projection: A module whose `__call__` is `project`.
+    mixing: A module whose `__call__` is `mix`, and that has `empty_state`.
+  """
+
+  projection: nn.Module
+  mixing: nn.Module
+
+  def setup(self):
+    """Makes the weights of both this module's own, by their own names."""
+    nn.share_scope(self, self.projection)
+    nn.share_scope(self, self.mixing)
+
+  def empty_state(self, width: int) -> types.State:
+    """Returns the state before anything was seen."""
+    return self.mixing.empty_state(width)
+
+  def project(self, x: types.Array) -> types.PyTree:
+    """Does what needs nothing but the position."""
+    return self.projection(x)
+
+  def mix(self, projected: types.PyTree, state: types.State, fast: bool):
+    """Does the rest; see above."""
+    return self.mixing(projected, state, fast)
+
+
 class Layer(nn.Module):
   """x + mixer(norm(x)), then x + mlp(norm(x)); the norms are RMSNorms.
 
@@ -33,11 +64,14 @@ class Layer(nn.Module):
     mixer: By the contract above.
     mlp_dim: Width of the MLP's hidden layer; 0 for none.
     mlp: One of `_layers.MLPS`.
+    mlp_mixer: A mixer in place of the MLP, or None. The layer's state is then a
+      pair.
   """
 
   mixer: nn.Module
   mlp_dim: int
   mlp: str
+  mlp_mixer: nn.Module | None = None
 
   def setup(self):
     """Makes the norm that both methods need."""
@@ -50,9 +84,15 @@ class Layer(nn.Module):
   @nn.compact
   def mix(self, x, projected, state, fast):
     """Maps [..., N, E] to [..., N, E] and the new state."""
+    if self.mlp_mixer is not None:
+      state, mlp_state = state
     y, state = self.mixer.mix(projected, state, fast)
     x = x + y
-    if self.mlp_dim:
+    if self.mlp_mixer is not None:
+      y = self.mlp_mixer.project(_layers.norm('rms', 'mlp_norm')(x))
+      y, mlp_state = self.mlp_mixer.mix(y, mlp_state, fast)
+      x, state = x + y, (state, mlp_state)
+    elif self.mlp_dim:
       y = _layers.norm('rms', 'mlp_norm')(x)
       x = x + _layers.mlp(y, self.mlp, self.mlp_dim, fast)
     return x, state
@@ -65,17 +105,23 @@ class Stack(nn.Module):
     mixers: One for each layer, from the first.
     mlp_dim: Width of the hidden layer of each layer's MLP; 0 for none.
     mlp: One of `_layers.MLPS`.
+    mlp_mixer: A mixer in place of each layer's MLP, or None.
   """
 
   mixers: tuple[nn.Module, ...]
   mlp_dim: int
   mlp: str = 'swiglu'
+  mlp_mixer: nn.Module | None = None
 
   def setup(self):
     """Makes the layers, by the names that their weights have."""
     for i, mixer in enumerate(self.mixers):
-      # A mixer is the layer's own, and not this module's.
-      layer = Layer(mixer.clone(name='mixer'), self.mlp_dim, self.mlp)
+      # Mixers are the layer's own, and not this module's.
+      own = [
+        part if part is None else part.copy(parent=None, name=name)
+        for name, part in (('mixer', mixer), ('mlp_mixer', self.mlp_mixer))
+      ]
+      layer = Layer(own[0], self.mlp_dim, self.mlp, own[1])
       setattr(self, f'layer_{i}', layer)
     self.output_norm = _layers.norm('rms', None)
 
@@ -84,7 +130,11 @@ class Stack(nn.Module):
 
   def empty_state(self, width: int) -> types.State:
     """Returns the empty state of each mixer."""
-    return tuple(mixer.empty_state(width) for mixer in self.mixers)
+    states = tuple(mixer.empty_state(width) for mixer in self.mixers)
+    if self.mlp_mixer is None:
+      return states
+    second = self.mlp_mixer.empty_state(width)
+    return tuple((state, second) for state in states)
 
   def memory(self, state: types.State) -> types.Array:
     """Returns all numbers of the state in one row, [D]."""

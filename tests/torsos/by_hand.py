@@ -52,6 +52,13 @@ def rms_norm(x, scale):
   return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
 
 
+def head_norm(x, params, head):
+  """A layer norm of the outputs [N, D] of one head."""
+  x = x - x.mean(-1, keepdims=True)
+  x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+  return x * params['scale'][head] + params['bias'][head]
+
+
 def stack(params, x, mixer, activation=silu):
   """Returns a whole stack of layers, given `mixer(params, u [N, E])`."""
   for i in range(sum(name.startswith('layer') for name in params)):

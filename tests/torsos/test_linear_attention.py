@@ -1,0 +1,117 @@
+"""Linear attention and retention, held to their equations."""
+
+import jax
+import numpy as np
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting import registry
+from bayes_prompting.torsos import linear_attention
+from tests import testing
+from tests.torsos import by_hand
+
+HEADS = 2
+SIZE = by_hand.WIDTH // HEADS
+
+
+def features(x):
+  return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+
+
+def attend_by_hand(params, u):
+  """Equations 16 to 20 of arXiv 2006.16236, head by head."""
+  query, key, value = (
+    np.split(u @ params[name]['kernel'], HEADS, axis=1)
+    for name in ('query', 'key', 'value')
+  )
+  outputs, states = [], []
+  for q, k, v in zip(query, key, value, strict=True):
+    s, z, y = np.zeros((SIZE, SIZE)), np.zeros(SIZE), []
+    for t in range(len(u)):
+      s = s + np.outer(features(k[t]), v[t])
+      z = z + features(k[t])
+      y.append(features(q[t]) @ s / (features(q[t]) @ z))
+    outputs.append(np.stack(y))
+    states.append((s, z))
+  return np.concatenate(outputs, 1) @ params['output']['kernel'], states
+
+
+def retain_by_hand(params, u):
+  """Equations 6 and 8 of arXiv 2307.08621, head by head."""
+  query, key, value = (
+    np.split(u @ params[name]['kernel'], HEADS, axis=1)
+    for name in ('query', 'key', 'value')
+  )
+  outputs, states = [], []
+  for head in range(HEADS):
+    s, y = np.zeros((SIZE, SIZE)), []
+    for t in range(len(u)):
+      s = (1 - 2.0 ** (-5 - head)) * s
+      s = s + np.outer(key[head][t] / np.sqrt(SIZE), value[head][t])
+      y.append(query[head][t] @ s)
+    outputs.append(by_hand.head_norm(np.stack(y), params['head_norm'], head))
+    states.append((s, None))
+  gate = by_hand.silu(u @ params['gate']['kernel'])
+  y = gate * np.concatenate(outputs, 1)
+  return y @ params['output']['kernel'], states
+
+
+@pytest.mark.parametrize(
+  ('decay', 'mixer'), [('none', attend_by_hand), ('fixed', retain_by_hand)]
+)
+def test_against_the_equations(decay, mixer):
+  y, (state, *_), params = by_hand.outputs(
+    'linear_attention', num_heads=HEADS, decay=decay, num_layers=2, mlp_dim=4
+  )
+  expected = by_hand.stack(params, by_hand.X, lambda *args: mixer(*args)[0])
+  np.testing.assert_allclose(y, expected, atol=1e-4)
+  layer = params['layer_0']
+  u = by_hand.rms_norm(by_hand.X, **layer['mixer_norm'])
+  for head, (s, z) in enumerate(mixer(layer['mixer'], u)[1]):
+    np.testing.assert_allclose(state['memory'][head], s, atol=1e-5)
+    if z is not None:
+      np.testing.assert_allclose(state['normaliser'][head], z, atol=1e-5)
+
+
+def test_decays_are_those_of_retnet():
+  np.testing.assert_allclose(
+    np.exp(linear_attention.log_decays(3)), [31 / 32, 63 / 64, 127 / 128]
+  )
+
+
+def test_without_decay_the_past_has_no_order():
+  torso = registry.make(
+    'torsos', 'test', {'name': 'linear_attention', 'num_heads': HEADS}
+  )
+  empty = torso.empty_state(by_hand.WIDTH)
+
+  @jax.jit
+  def states(key, *pasts):
+    variables = torso.init(key, by_hand.X, empty)
+    return [torso.apply(variables, x, empty)[1] for x in pasts]
+
+  first, second = states(jax.random.key(0), by_hand.X, by_hand.X[::-1])
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), first, second
+  )
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [
+    ('num_heads', 0),
+    ('decay', 'slow'),
+    ('num_layers', 0),
+    ('mlp_dim', -1),
+    ('chunk', 0),
+    ('width', 4),
+  ],
+)
+def test_refuses(field, value):
+  with pytest.raises(errors.UserError, match=field):
+    registry.make('torsos', 'test', {'name': 'linear_attention', field: value})
+
+
+def test_heads_must_divide_the_embedding():
+  with pytest.raises(errors.UserError, match='divide the embedding width 7'):
+    testing.network('linear_attention', embedding_dim=7, num_heads=2)
