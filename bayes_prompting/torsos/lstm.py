@@ -4,8 +4,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from bayes_prompting import checks
 from bayes_prompting import types
+from bayes_prompting.torsos import _cells
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -15,85 +15,37 @@ EXAMPLES = ({'width': 6}, {'width': 4, 'num_layers': 2})
 _GATES = 'ifgo'
 
 
-class LSTM(nn.Module):
+class LSTM(_cells.Layers):
   """A stack of LSTM layers with Flax's default initialisers.
 
   Those are LeCun-normal input kernels, orthogonal recurrent kernels and zero
   biases, the forget gate's included.
-
-  Attributes:
-    width: Cells in each layer.
-    num_layers: Number of layers.
   """
 
-  width: int
-  num_layers: int
+  def cell(self, name):
+    """Returns Flax's cell."""
+    return nn.OptimizedLSTMCell(self.width, name=name)
 
-  def empty_state(self, width: int) -> types.State:
-    """Returns zeros: a (cell, hidden) pair of [width] arrays for each layer."""
-    del width
+  def empty(self):
+    """Returns zeros, (cell, hidden)."""
     zeros = jnp.zeros(self.width, jnp.float32)
-    return tuple((zeros, zeros) for _ in range(self.num_layers))
+    return zeros, zeros
 
   def memory(self, state: types.State) -> types.Array:
     """Returns the cells of all layers, [num_layers * width]."""
     return jnp.concatenate([cell for cell, _ in state])
 
-  @nn.compact
-  def __call__(self, x: types.Array, state: types.State):
-    """Runs over [N, E] from a state; returns [N, width] and the new state."""
-    carries = []
-    for i in range(self.num_layers):
-      cell = nn.OptimizedLSTMCell(self.width, name=f'layer_{i}')
-      carry, x = nn.RNN(cell, return_carry=True)(x, initial_carry=state[i])
-      carries.append(carry)
-    return x, tuple(carries)
+  def weights(self, cell):
+    """Returns those of all gates, side by side."""
+    return {
+      'input': _cells.joined(cell, 'i', _GATES, 'kernel'),
+      'recurrent': _cells.joined(cell, 'h', _GATES, 'kernel'),
+      'bias': _cells.joined(cell, 'h', _GATES, 'bias'),
+    }
 
-  def prepare(self, rows: types.Array, state: types.State, length: int):
-    """Projects every token to the first layer's gates; see `torsos`."""
-    del length
-    layers = []
-    for i in range(self.num_layers):
-      cell = self.variables['params'][f'layer_{i}']
-      layers.append(
-        {
-          'input': _joined(cell, 'i', 'kernel'),
-          'recurrent': _joined(cell, 'h', 'kernel'),
-          'bias': _joined(cell, 'h', 'bias'),
-          'start': state[i],
-        }
-      )
-    first = layers[0]
-    rows = rows @ first['input'] + first['bias'][None]
-    return {'rows': rows, 'layers': layers}
-
-  def read(self, table: types.PyTree, tokens: types.Array) -> types.Array:
-    """Runs over tokens [B, N]; returns [B, N, width]."""
-    if not tokens.size:
-      return jnp.zeros((*tokens.shape, self.width), jnp.float32)
-    index, rows = tokens.T, table['rows']
-    hidden = None
-    for layer in table['layers']:
-      if hidden is not None:
-        # Later layers have a row for each position of each sequence.
-        bias = layer['bias'][None, None]
-        rows = (hidden @ layer['input'] + bias).reshape(-1, rows.shape[-1])
-        index = jnp.arange(tokens.size, dtype=jnp.int32).reshape(index.shape)
-      start = (
-        jnp.broadcast_to(part, (len(tokens), self.width))
-        for part in layer['start']
-      )
-      hidden = _recur(rows, layer['recurrent'], *start, index)
-    return jnp.swapaxes(hidden, 0, 1)
-
-  def sequence_block(self, length: int, width: int) -> int:
-    """Returns how many sequences make the product of a step efficient."""
-    del length, width
-    return max(32, 2**15 // self.width)
-
-
-def _joined(cell, kind, name):
-  return jnp.concatenate([cell[kind + g][name] for g in _GATES], axis=-1)
+  def recur(self, rows, layer, start, index):
+    """Runs one layer over rows of a table."""
+    return _recur(rows, layer['recurrent'], *start, index)
 
 
 def _gates(z):
@@ -182,7 +134,4 @@ def make(width: int = 128, num_layers: int = 1) -> LSTM:
     width: Cells in each layer.
     num_layers: Number of layers.
   """
-  return LSTM(
-    checks.integer('width', width, 1, checks.MOST_CHANNELS),
-    checks.integer('num_layers', num_layers, 1, checks.MOST_LAYERS),
-  )
+  return _cells.make(LSTM, width, num_layers)
