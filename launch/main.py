@@ -19,6 +19,7 @@ COMMANDS = {
   'tune': 'tune',
   'evaluate': 'evaluate',
   'paper': 'paper',
+  'architectures': 'architectures',
   'report': 'report',
   'sweep': 'sweep',
   'adapter': 'adapter',
@@ -30,7 +31,7 @@ def _help() -> str:
   lines = ['Usage: bayes-prompting COMMAND --flag=value ...', '']
   for command, script in COMMANDS.items():
     module = importlib.import_module(f'.{script}', __package__)
-    lines.append(f'  {command:<9} {module.__doc__.splitlines()[0]}')
+    lines.append(f'  {command:<13} {module.__doc__.splitlines()[0]}')
   lines += ['', 'For its flags: bayes-prompting COMMAND --help']
   return '\n'.join(lines)
 

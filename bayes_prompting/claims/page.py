@@ -62,7 +62,7 @@ def render(
     about: A sentence or two on what was run.
     commands: What is to be said of a command, and the command.
     rows: How many rows of evidence there are.
-    titles: Of kinds of network whose names are no titles, such as `lstm`.
+    titles: Of torsos whose names are no titles, such as `lstm`.
   """
   by_claim = {}
   for one in judged:
@@ -107,12 +107,12 @@ def _claim(several, titles):
 
 def _row(one, axis, titles):
   """Returns what the page says of a claim about one kind of network."""
-  estimate, (name, *kind_of) = one.estimate, one.network.split('_')
+  estimate, (torso, kind_of) = one.estimate, judge.torso_and_kind(one.network)
   ends = [estimate.low, estimate.high]
   known = not np.isnan(ends).any()
   kind, sign = page_claims.VERDICTS[one.verdict]
   return {
-    'network': ' '.join([titles.get(name, name), *kind_of]),
+    'network': f'{titles.get(torso, torso)} {kind_of}'.strip(),
     'low': f'{ends[0]:.9g}' if known else '',
     'high': f'{ends[1]:.9g}' if known else '',
     'networks': [axis.place(x) for x in one.values if not np.isnan(x)],

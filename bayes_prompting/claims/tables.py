@@ -42,13 +42,11 @@ def markdown(table: pd.DataFrame) -> str:
   In brackets stand 95% intervals, then networks x repetitions and how many
   stopped runs are left out.
   """
-  torsos = [x.split('_')[0] for x in table.network]
-  kinds = [
-    x.removeprefix(torso)
-    for x, torso in zip(table.network, torsos, strict=True)
-  ]
-  table = table.assign(torso=torsos, kind=kinds)
-  columns = list(dict.fromkeys(torsos))
+  split = [judge.torso_and_kind(x) for x in table.network]
+  table = table.assign(
+    torso=[torso for torso, _ in split], kind=[kind for _, kind in split]
+  )
+  columns = list(dict.fromkeys(table.torso))
   lines = [
     f'| claim | must be | {" | ".join(columns)} |',
     '|---' * (2 + len(columns)) + '|',
@@ -58,7 +56,7 @@ def markdown(table: pd.DataFrame) -> str:
   ):
     by_torso = {row.torso: _cell(row) for row in rows.itertuples()}
     cells = ' | '.join(by_torso.get(torso, '') for torso in columns)
-    note = f' ({kind[1:]})' if kind and kind[1:] not in text.lower() else ''
+    note = f' ({kind})' if kind and kind not in text.lower() else ''
     lines.append(f'| {text}{note} | {bound} | {cells} |')
   return '\n'.join(lines) + '\n'
 

@@ -36,7 +36,7 @@ class Study:
     judge: Judges all claims by a table of evidence.
     draw: Draws figures into a folder, given the evidence, the judged claims,
       and the configuration of each experiment by name.
-    titles: Of kinds of network whose names are no titles, such as `lstm`.
+    titles: Of torsos whose names are no titles, such as `lstm`.
   """
 
   command: str

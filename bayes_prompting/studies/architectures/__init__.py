@@ -1,0 +1,1 @@
+"""Whether what is true of LSTMs and Transformers is true of other torsos."""

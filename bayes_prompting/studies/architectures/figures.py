@@ -1,0 +1,315 @@
+"""The study of architectures in pictures, and as a table in Markdown."""
+
+from collections.abc import Sequence
+import functools
+import os
+import pathlib
+
+from matplotlib import figure as mpl_figure
+import numpy as np
+import pandas as pd
+
+from bayes_prompting.claims import judge as judging
+from bayes_prompting.claims import tables
+from bayes_prompting.reporting import style
+from bayes_prompting.results import evidence
+from bayes_prompting.studies.architectures import claims as study_claims
+from bayes_prompting.system import files
+
+TITLES = {
+  'lstm': 'LSTM',
+  'gru': 'GRU',
+  'transformer': 'Transformer',
+  'linear_recurrence': 'Linear recurrence (LRU)',
+  'selective_ssm': 'Selective SSM (Mamba-2)',
+  'selective_ssm_plain': 'Selective SSM, no convolution',
+  'linear_attention': 'Linear attention',
+  'retention': 'Retention (RetNet)',
+  'gated_delta': 'Gated delta rule',
+  'mlstm': 'mLSTM (xLSTM)',
+  'rwkv7': 'RWKV-7',
+  'hybrid': 'Hybrid (Griffin)',
+}
+# Of each claim, the head of its column.
+_HEADS = {
+  'is_bayes_coins': 'Bayes of coins',
+  'is_bayes_chains': 'Bayes of chains',
+  'is_bayes_switching': 'Bayes of switching coins',
+  'exchangeable': 'order does not count',
+  'soft_reaches': 'coin: SoftPT reaches',
+  'soft_beats_hard': 'coin: SoftPT beats HardPT',
+  'state_gains_little': 'coin: StatePT gains little',
+  'soft_lasts': 'coin: SoftPT lasts',
+  'no_prompt_reaches': 'mixture: SoftPT does not reach',
+  'lorawt_reaches': 'mixture: LoRAWT reaches',
+  'fullwt_reaches': 'mixture: FullWT reaches',
+  'untrained_is_close': 'untrained: SoftPT is close',
+  'untrained_lasts': 'untrained: SoftPT lasts',
+}
+_SHADES = {
+  judging.HOLDS: '#cfe8d3',
+  judging.FAILS: '#f3c9c5',
+  judging.UNDECIDED: '#f4e7bd',
+  judging.NOT_RUN: '#ffffff',
+}
+_LEAST = 1e-5  # Nats. Smaller losses are drawn here.
+
+
+def title(network: str) -> str:
+  """Returns the name of a kind of network for readers."""
+  torso, kind = judging.torso_and_kind(network)
+  return TITLES.get(torso, torso) + ', 2 layers' * (kind == 'deep')
+
+
+def _cells(judged):
+  """Returns judged claims by network, then by the name of the claim."""
+  rows = {}
+  for one in judged:
+    rows.setdefault(one.network, {})[one.claim.name] = one
+  return {
+    network: row
+    for network, row in rows.items()
+    if any(one.ran for one in row.values())
+  }
+
+
+@style.styled
+def overview(judged: Sequence[judging.Judged]) -> mpl_figure.Figure:
+  """Draws architectures as rows and claims as columns, with verdicts as shades.
+
+  Args:
+    judged: What `claims.judge` returns, of some networks that were run.
+  """
+  rows = _cells(judged)
+  heads = list(_HEADS)
+  height = 0.24 * len(rows) + 1.75
+  figure = style.Figure(figsize=(8.6, height))
+  ax = figure.add_axes((0.24, 0.42 / height, 0.75, 0.24 * len(rows) / height))
+  for y, row in enumerate(rows.values()):
+    for x, name in enumerate(heads):
+      one = row[name]
+      ax.fill_between(
+        [x, x + 1],
+        y,
+        y + 1,
+        color=_SHADES[one.verdict],
+        lw=0,
+      )
+      if one.ran:
+        ax.text(
+          x + 0.5, y + 0.52, _number(one), ha='center', va='center', fontsize=6
+        )
+  for x in range(len(heads) + 1):
+    ax.axvline(x, color='white', lw=1)
+  for y in range(len(rows) + 1):
+    ax.axhline(y, color='white', lw=1)
+  ax.set(xlim=(0, len(heads)), ylim=(len(rows), 0))
+  ax.set_yticks(np.arange(len(rows)) + 0.5, [title(x) for x in rows])
+  ax.set_xticks(
+    np.arange(len(heads)) + 0.5,
+    [_column(one) for one in next(iter(rows.values())).values()],
+    rotation=38,
+    ha='left',
+    rotation_mode='anchor',
+  )
+  ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+  ax.tick_params(length=0)
+  for spine in ax.spines.values():
+    spine.set_visible(False)
+  _key(figure, height)
+  return figure
+
+
+def _column(one):
+  """Returns a claim's head with its bound."""
+  unit = '' if one.claim.unit == 'nats' else f' ({one.claim.unit})'
+  return f'{_HEADS[one.claim.name]} ({one.claim.bound}{unit})'
+
+
+def _number(one):
+  value = one.estimate.value
+  if 0 < value < 1e-3:
+    return f'{value:.0e}'.replace('e-0', 'e-')
+  return f'{value:.2g}'
+
+
+def _key(figure, height):
+  x = 0.24
+  for verdict in (judging.HOLDS, judging.FAILS, judging.UNDECIDED):
+    figure.text(
+      x,
+      0.14 / height,
+      f' {verdict} ',
+      fontsize=style.FONT,
+      bbox={'facecolor': _SHADES[verdict], 'edgecolor': 'none', 'pad': 1.5},
+    )
+    x += 0.035 + 0.0095 * len(verdict)
+  figure.text(
+    x,
+    0.14 / height,
+    'nats, or a share: the typical (geometric mean) network, or the mean of '
+    'differences and shares',
+    fontsize=style.FONT,
+  )
+
+
+def table(judged: Sequence[judging.Judged]) -> str:
+  """Returns the same as Markdown: intervals over networks, in brackets."""
+  rows = _cells(judged)
+  heads = ['architecture', *_HEADS.values()]
+  lines = [f'| {" | ".join(heads)} |', '|---' * len(heads) + '|']
+  bounds = [str(one.claim.bound) for one in next(iter(rows.values())).values()]
+  lines.append(f'| must be | {" | ".join(bounds)} |')
+  for network, row in rows.items():
+    cells = [_cell(row[name]) for name in _HEADS]
+    lines.append(f'| {title(network)} | {" | ".join(cells)} |')
+  return '\n'.join(lines) + '\n'
+
+
+def _cell(one):
+  if not one.ran:
+    return judging.NOT_RUN
+  (row,) = judging.table([one]).itertuples()
+  return f'**{one.verdict}**: {tables.interval(row)}'
+
+
+@style.styled
+def fading(table: pd.DataFrame, networks: Sequence[str]) -> mpl_figure.Figure:
+  """Draws what a prompt loses a step, the further it lies back.
+
+  The prompt was tuned to the first 50 steps. A line is an architecture at the
+  geometric mean of its networks, a mark the middle of some steps.
+
+  Args:
+    table: Rows of evidence of one version.
+    networks: Which are drawn.
+  """
+  figure, axes = style.panels(2, 3.0, 2, sharey=True)
+  handles = []
+  for ax, (experiment, head) in zip(
+    axes,
+    (
+      (study_claims.COINS, 'SoftPT'),
+      (study_claims.UNTRAINED, 'SoftPT, untrained network'),
+    ),
+    strict=True,
+  ):
+    for look, network in zip(_looks(networks), networks, strict=True):
+      steps, rates = _rates(table, experiment.format(network=network), 'SoftPT')
+      if len(steps):
+        (line,) = ax.plot(steps, rates, label=title(network), **look)
+        if ax is axes[0]:
+          handles.append(line)
+    ax.axvline(study_claims.TUNING, color='#888888', lw=0.7, ls=style.DOT)
+    ax.set(title=head, xlabel='step', xscale='log', yscale='log')
+  axes[0].set_ylabel('regret above TargetBayes (nats a step)')
+  style.legend(figure, handles)
+  return figure
+
+
+def _looks(networks):
+  looks = style.looks([f'{network}*' for network in networks])
+  return [look | {'ms': 3} for look in looks.values()]
+
+
+def _rates(table, experiment, tuner):
+  """Returns the middles of some steps, and what is lost a step among them."""
+  rows = evidence.at(
+    table,
+    experiment=experiment,
+    tuner=tuner,
+    task='target',
+    reference='bayes',
+    estimator='exact',
+  )
+  means = rows[rows.repetitions > 0].pivot_table(
+    index='pretrain_seed', columns='step', values='mean'
+  )
+  if means.empty:
+    return [], []
+  steps = np.array([0, *means.columns])
+  lost = np.diff(means.to_numpy(np.float64), axis=1, prepend=0.0)
+  rates = np.maximum(lost / np.diff(steps), _LEAST)
+  return (steps[1:] + steps[:-1]) / 2, np.exp(np.log(rates).mean(0))
+
+
+@style.styled
+def updates(table: pd.DataFrame, networks: Sequence[str]) -> mpl_figure.Figure:
+  """Draws how far networks are from Bayes after so many updates.
+
+  Args:
+    table: Rows of evidence of one version.
+    networks: Which are drawn.
+  """
+  worlds = study_claims.IS_BAYES
+  figure, axes = style.panels(len(worlds), 3.0, 3)
+  handles = {}
+  for ax, (world, bound) in zip(axes, worlds.items(), strict=True):
+    ax.axhspan(_LEAST, bound, color='#e9f3e9', lw=0, zorder=0)
+    for look, network in zip(_looks(networks), networks, strict=True):
+      counts, values = _after_updates(table, network, world)
+      if counts:
+        (handles[network],) = ax.plot(
+          counts, values, label=title(network), **look
+        )
+    ax.set(title=world, xlabel='updates', xscale='log', yscale='log')
+    low = min([bound, *(y for line in ax.lines for y in line.get_ydata())])
+    ax.set_ylim(bottom=low / 2)
+    ax.set_xticks(study_claims.UPDATES, study_claims.UPDATES)
+    ax.set_xticks([], minor=True)
+  axes[0].set_ylabel(
+    f'KL from exact Bayes\n(nats in {study_claims.PRETRAINING} tokens)'
+  )
+  style.legend(figure, list(handles.values()))
+  return figure
+
+
+def _after_updates(table, network, world):
+  counts, values = [], []
+  for count in study_claims.UPDATES:
+    name = f'{network}-{world}'
+    if count != study_claims.UPDATES[-1]:
+      name += f'-after{count}'
+    rows = evidence.at(
+      table,
+      experiment=name,
+      tuner='NoTuning',
+      task='world',
+      step=study_claims.PRETRAINING,
+      reference='bayes',
+      estimator='exact',
+    )
+    rows = rows[rows.repetitions > 0]
+    if len(rows):
+      counts.append(count)
+      values.append(np.exp(np.log(rows['mean'].to_numpy(np.float64)).mean()))
+  return counts, values
+
+
+def draw(
+  table_of_rows: pd.DataFrame,
+  judged: Sequence[judging.Judged],
+  into: str | os.PathLike[str],
+) -> list[pathlib.Path]:
+  """Writes the figures, as PNG and PDF, and the table beside their folder.
+
+  Args:
+    table_of_rows: Rows of evidence of one version.
+    judged: The claims.
+    into: A folder.
+
+  Returns:
+    The paths that were written.
+  """
+  networks = list(_cells(judged))
+  if not networks:
+    return []
+  path = pathlib.Path(into).parent / 'table.md'
+  files.write_text(path, table(judged), 'results')
+  shallow = [x for x in networks if not judging.torso_and_kind(x)[1]]
+  makers = {
+    'overview': functools.partial(overview, judged),
+    'fading': functools.partial(fading, table_of_rows, shallow),
+    'updates': functools.partial(updates, table_of_rows, shallow),
+  }
+  return [path, *style.write_all(makers, into)]
