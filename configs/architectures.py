@@ -45,7 +45,7 @@ TORSOS = {
   'gated_delta': (settings.spec('gated_delta'), 5e-3),
   'mlstm': (settings.spec('mlstm'), 5e-3),
   'rwkv7': (settings.spec('rwkv7'), 5e-3),
-  'hybrid': (settings.spec('hybrid'), 5e-3),
+  'hybrid': (settings.spec('hybrid', blocks=('recurrent', 'attention')), 5e-3),
 }
 DEEP = '_deep'
 WORLDS = {

@@ -141,6 +141,10 @@ def _units(chosen, configs, unit):
   ]
 
 
+def _configs(plan):
+  return {planned.name: planned.config(QUICK.value) for planned in plan}
+
+
 def _print_plan(chosen):
   for planned in chosen:
     seeds = _seeds(planned)
@@ -177,12 +181,14 @@ def main(script: Script) -> None:
   for path in _MERGE.value:
     checks.path('--merge', path)
     print(f'{evidence.merge(into, path)} new rows from {path}')
-  configs = {x.name: x.config(QUICK.value) for x in (*plan, *by_name)}
   if not _MERGE.value and not _JUDGE_ONLY.value:
+    configs = _configs(chosen)
     units = _units(chosen, configs, by_network.Unit)
     failed = by_network.collect(configs, units, workdir, into)
   if script.also:
     script.also(chosen, workdir, into)
+  ran = {*evidence.read(into).experiment}
+  configs = _configs([x for x in (*plan, *by_name) if x.name in ran])
   judged = study.write(script.study(), into, configs)
   print(f'\n{study.text(judged)}\n')
   if QUICK.value:

@@ -18,9 +18,15 @@ def interval(row: Any) -> str:
     return ''
   if row.networks == 0:
     return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
+  value, *ends = map(_digits, (row.value, row.low, row.high))
   if np.isnan(row.low):  # Of one network.
-    return f'{row.value:.3f}'
-  return f'{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]'
+    return value
+  return f'{value} [{", ".join(ends)}]'
+
+
+def _digits(value):
+  """Returns a number with three decimals, or two digits where those are 0."""
+  return f'{value:.3f}' if abs(value) >= 0.01 or not value else f'{value:.2g}'
 
 
 def text(table: pd.DataFrame) -> str:

@@ -46,6 +46,21 @@ _HEADS = {
   'untrained_is_close': 'untrained: SoftPT is close',
   'untrained_lasts': 'untrained: SoftPT lasts',
 }
+# By family: gates, attention, linear recurrences, matrix states, and both.
+_LOOKS = {
+  'lstm': ('#16206e', style.SOLID, 'o'),
+  'gru': ('#4a9fe0', style.SOLID, 's'),
+  'transformer': ('#000000', style.SOLID, 'X'),
+  'linear_recurrence': ('#009e73', style.SOLID, 'D'),
+  'selective_ssm': ('#5b7f1c', style.SOLID, '^'),
+  'selective_ssm_plain': ('#5b7f1c', style.DASH, 'v'),
+  'linear_attention': ('#ee8a00', style.SOLID, '<'),
+  'retention': ('#ee8a00', style.DASH, '>'),
+  'gated_delta': ('#a33515', style.SOLID, 'P'),
+  'mlstm': ('#7b4fb5', style.SOLID, 'h'),
+  'rwkv7': ('#cc79a7', style.SOLID, '*'),
+  'hybrid': ('#7a7a7a', style.DASHDOT, 'p'),
+}
 _SHADES = {
   judging.HOLDS: '#cfe8d3',
   judging.FAILS: '#f3c9c5',
@@ -82,9 +97,13 @@ def overview(judged: Sequence[judging.Judged]) -> mpl_figure.Figure:
   """
   rows = _cells(judged)
   heads = list(_HEADS)
-  height = 0.24 * len(rows) + 1.75
-  figure = style.Figure(figsize=(8.6, height))
-  ax = figure.add_axes((0.24, 0.42 / height, 0.75, 0.24 * len(rows) / height))
+  # Inches: the heads lean to the right, beyond the last column.
+  width, height = 9.4, 0.24 * len(rows) + 2.1
+  left, wide, low = 2.1, 5.4, 0.5
+  figure = style.Figure(figsize=(width, height))
+  ax = figure.add_axes(
+    (left / width, low / height, wide / width, 0.24 * len(rows) / height)
+  )
   for y, row in enumerate(rows.values()):
     for x, name in enumerate(heads):
       one = row[name]
@@ -116,13 +135,13 @@ def overview(judged: Sequence[judging.Judged]) -> mpl_figure.Figure:
   ax.tick_params(length=0)
   for spine in ax.spines.values():
     spine.set_visible(False)
-  _key(figure, height)
+  _key(figure, width, height)
   return figure
 
 
 def _column(one):
   """Returns a claim's head with its bound."""
-  unit = '' if one.claim.unit == 'nats' else f' ({one.claim.unit})'
+  unit = '' if one.claim.unit == 'nats' else f', {one.claim.unit}'
   return f'{_HEADS[one.claim.name]} ({one.claim.bound}{unit})'
 
 
@@ -133,22 +152,23 @@ def _number(one):
   return f'{value:.2g}'
 
 
-def _key(figure, height):
-  x = 0.24
+def _key(figure, width, height):
+  """Says below the table what its shades and numbers are."""
+  x = 0.1
   for verdict in (judging.HOLDS, judging.FAILS, judging.UNDECIDED):
     figure.text(
-      x,
-      0.14 / height,
-      f' {verdict} ',
+      x / width,
+      0.32 / height,
+      verdict,
       fontsize=style.FONT,
-      bbox={'facecolor': _SHADES[verdict], 'edgecolor': 'none', 'pad': 1.5},
+      bbox={'facecolor': _SHADES[verdict], 'edgecolor': 'none', 'pad': 2},
     )
-    x += 0.035 + 0.0095 * len(verdict)
+    x += 0.2 + 0.062 * len(verdict)
   figure.text(
-    x,
-    0.14 / height,
-    'nats, or a share: the typical (geometric mean) network, or the mean of '
-    'differences and shares',
+    0.1 / width,
+    0.1 / height,
+    'Numbers are nats, or a share where it says so: of the typical network '
+    '(geometric mean), of differences the mean.',
     fontsize=style.FONT,
   )
 
@@ -202,14 +222,20 @@ def fading(table: pd.DataFrame, networks: Sequence[str]) -> mpl_figure.Figure:
           handles.append(line)
     ax.axvline(study_claims.TUNING, color='#888888', lw=0.7, ls=style.DOT)
     ax.set(title=head, xlabel='step', xscale='log', yscale='log')
+    ax.set_xticks((25, 50, 100, 200, 400), (25, 50, 100, 200, 400))
+    ax.set_xticks([], minor=True)
   axes[0].set_ylabel('regret above TargetBayes (nats a step)')
   style.legend(figure, handles)
   return figure
 
 
 def _looks(networks):
-  looks = style.looks([f'{network}*' for network in networks])
-  return [look | {'ms': 3} for look in looks.values()]
+  """Returns how the line of each architecture is drawn."""
+  others = style.looks([x for x in networks if x not in _LOOKS])
+  names = ('color', 'linestyle', 'marker')
+  return [
+    others.get(x) or dict(zip(names, _LOOKS[x], strict=True)) for x in networks
+  ]
 
 
 def _rates(table, experiment, tuner):
