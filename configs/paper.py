@@ -15,6 +15,10 @@ all of its matrices, is ours.
 
 Options may follow, with commas between:
   prefix_lengths  only SoftPT runs, with prefixes of 1, 2, 4, 6, 12 and 25 rows
+  normal_start    prefixes start from normal numbers
+  lora_all        LoRAWT adapts all matrices of the torso
+  clip_all        LoRAWT, EmbedWT and UnembedWT run; the norm that is clipped
+                  is that of all weights
   quick           everything is small: another, cheaper experiment
 
 What to expect, in nats at step 50 (cumulative regret against the oracle,
@@ -51,7 +55,9 @@ LORA_PATTERNS = {
 KINDS = ('', '_untrained', '_narrow', '_large')
 NETWORKS = tuple(torso + kind for kind in KINDS for torso in TORSOS)
 TARGETS = ('single_coin', 'two_coin_mixture', 'random_coins')
-OPTIONS = ('prefix_lengths', 'quick')
+# Settings in which we differ from the code that the paper published, or did.
+ABLATIONS = ('normal_start', 'lora_all', 'clip_all')
+OPTIONS = ('prefix_lengths', *ABLATIONS, 'quick')
 PREFIX_LENGTHS = (1, 2, 4, 6, 12, 25)
 
 
@@ -98,6 +104,7 @@ def get_config(arguments: str = 'lstm,single_coin'):
     _change_network(config, kind)
   if 'prefix_lengths' in options:
     _sweep_prefix_lengths(config)
+  _ablate(config, options)
   if 'quick' in options:
     _make_quick(config, kind)
   return config
@@ -156,6 +163,31 @@ def _sweep_prefix_lengths(config):
   config.tuning.methods = ('PreBayes', 'NoTuning', *names)
 
 
+def _ablate(config, options):
+  """Changes a setting, and runs the methods that it makes a difference to."""
+  if 'normal_start' in options:
+    config.tuning.prefix_init = ('normal',)
+    config.tuning.methods = ('SimplexPT', 'RealPT', 'SoftPT')
+  if 'lora_all' in options:
+    config.methods.LoRAWT.patterns = ('torso',)
+    config.tuning.methods = ('LoRAWT',)
+  if 'clip_all' in options:
+    config.tuning.methods = ('LoRAWT', 'EmbedWT', 'UnembedWT')
+    lora = settings.spec(
+      'lora', rank='@tuning.lora_rank', patterns=config.methods.LoRAWT.patterns
+    )
+    weights = (
+      settings.spec('weights', patterns=(name,))
+      for name in ('embedding', 'unembedding')
+    )
+    tuners = lora, *weights
+    with config.unlocked():
+      for name, tuner in zip(config.tuning.methods, tuners, strict=True):
+        config.methods[name] = settings.spec(
+          'clipped_with_all', predictor='network', tuner=tuner
+        )
+
+
 def _make_quick(config, kind):
   """Makes everything small: minutes, and regrets that are not the paper's."""
   # An eighth of the width; a narrow embedding stays as it is.
@@ -206,7 +238,32 @@ def _plan_of(torso):
   )
 
 
-PLAN = tuple(x for torso in TORSOS for x in _plan_of(torso))
+def _ablations_of(torso):
+  """Returns what is run to see what settings of ours make of the claims."""
+  targets = TARGETS[:2]
+  planned = functools.partial(plans.Planned, get_config, networks=2, few=True)
+  prompts, weights = ('SimplexPT', 'RealPT', 'SoftPT'), ('LoRAWT',)
+  options = [('normal_start', prompts)]
+  options += [('lora_all', weights)] * (torso == 'transformer')
+  return (
+    *(
+      planned(arguments=f'{torso},{target},{option}', methods=methods)
+      for option, methods in options
+      for target in targets
+    ),
+    *(
+      planned(
+        arguments=f'{torso},{target},clip_all',
+        methods=('LoRAWT', 'EmbedWT', 'UnembedWT'),
+      )
+      for target in targets
+    ),
+  )
+
+
+PLAN = tuple(
+  x for torso in TORSOS for x in (*_plan_of(torso), *_ablations_of(torso))
+)
 # What takes a GPU: no claim rests on it alone.
 PLAN_LARGE = tuple(
   plans.Planned(

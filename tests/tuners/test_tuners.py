@@ -5,11 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import predictors
 from bayes_prompting import registry
+from bayes_prompting import regret
 from bayes_prompting import settings
 from bayes_prompting import trees
 from bayes_prompting.settings import plain
@@ -377,3 +379,40 @@ def test_the_papers_methods_are_these():
     *('SimplexPT', 'RealPT', 'SoftPT', 'StatePT'),
     *('EmbedWT', 'UnembedWT', 'Un+EmbedWT', 'LoRAWT', 'FullWT'),
   }
+
+
+@pytest.mark.parametrize(
+  'spec',
+  [
+    {'name': 'weights', 'patterns': ('unembedding',)},
+    {'name': 'lora', 'rank': 2},
+  ],
+)
+def test_a_clip_over_all_weights_counts_each_once(spec):
+  predictor, params = testing.network('lstm')
+  alone = testing.tuner(**spec)
+  wide = testing.tuner('clipped_with_all', tuner=spec)
+
+  def loss(params):
+    log_probs = predictor.predict(params, predictor.start(params), TOKENS)
+    return regret.log_loss(log_probs, TOKENS).mean()
+
+  @jax.jit
+  def gradients(key, params):
+    of_tuners = []
+    for tuner in (alone, wide):
+      tunable = tuner.init(key, predictor, params)
+      of_tuners.append(
+        jax.grad(
+          lambda x, tuner=tuner: loss(tuner.bind(predictor, params, x)[0])
+        )(tunable)
+      )
+    norms = [optax.tree.norm(x) for x in (*of_tuners, jax.grad(loss)(params))]
+    return of_tuners, norms
+
+  (of_alone, of_wide), norms = gradients(root_key(), params)
+  testing.assert_trees_identical(of_wide['tuned'], of_alone)
+  # LoRA's own factors are there beside all weights.
+  own = norms[0] if spec['name'] == 'lora' else 0.0
+  assert norms[1] == pytest.approx(np.hypot(own, norms[2]), rel=1e-5)
+  assert norms[1] > norms[0]

@@ -10,6 +10,7 @@ from bayes_prompting.storage import workdir
 from bayes_prompting.studies import common
 from bayes_prompting.studies import study
 from bayes_prompting.studies.paper import claims as paper_claims
+from bayes_prompting.studies.paper import fidelity
 from bayes_prompting.studies.paper import figures as paper_figures
 from bayes_prompting.studies.paper import promptability as paper_promptability
 from bayes_prompting.system import console
@@ -17,6 +18,9 @@ from bayes_prompting.system import files
 
 
 def _draw(folder, table, judged, configs):
+  ablations = fidelity.table(table)
+  if ablations:
+    files.write_text(folder.parent / 'fidelity.md', ablations, 'results')
   runs = {
     name: paper_promptability.Run(config, lost)
     for name, config in configs.items()
