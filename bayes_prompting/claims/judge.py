@@ -11,7 +11,8 @@ exact). So 0 is optimal. All tuners are evaluated on the same sequences.
 
 Networks are the unit, see `intervals`: the quantity is computed for each, from
 means over its repetitions, so that what is compared is compared on the same
-network.
+network. Exact Bayes has no network: its row is the same number for each of
+them, and where a claim is about such numbers alone, it is exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +117,10 @@ class Mean:
     return dataclasses.replace(self, experiment=named)
 
   def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows of evidence, one for each network."""
+    """Returns the rows of evidence, one for each network.
+
+    Exact Bayes has one row, whose `pretrain_seed` is missing.
+    """
     return evidence.at(
       table,
       experiment=self.experiment,
@@ -203,7 +207,12 @@ class Judged:
   @property
   def ran(self) -> bool:
     """Whether there is any value."""
-    return self.estimate.networks > 0 or self.claim.exact is not None
+    return self.estimate.networks > 0 or not np.isnan(self.estimate.value)
+
+  @property
+  def exact(self) -> bool:
+    """Whether the quantity is a number without noise, of no network."""
+    return self.estimate.networks == 0 and not np.isnan(self.estimate.low)
 
   @property
   def verdict(self) -> str:
@@ -218,7 +227,7 @@ class Judged:
     if self.verdict != UNDECIDED:
       return ''
     if np.isnan(self.estimate.low):
-      return 'more networks'
+      return f'more {"networks" if self.estimate.networks else "sequences"}'
     networks = None
     if self.claim.groups is None:
       networks = intervals.networks_to_decide(
@@ -259,13 +268,7 @@ def _judge(claim, network, table):
     estimate, values = claim.groups(rows)
     seeds = np.zeros(0, int)
   else:
-    # What is compared is compared on the same network.
-    shared = sorted(set.intersection(*(set(x.index) for x in rows.values())))
-    values = claim.value(
-      {name: x.loc[shared]['mean'].to_numpy() for name, x in rows.items()}
-    )
-    values, seeds = np.asarray(values, np.float64), np.asarray(shared, int)
-    estimate = intervals.over_networks(values, claim.scale)
+    estimate, values, seeds = _by_network(claim, rows)
   return Judged(
     claim,
     network,
@@ -275,6 +278,33 @@ def _judge(claim, network, table):
     min(repetitions, default=0),
     stopped,
   )
+
+
+def _by_network(claim, rows):
+  """Returns the estimate of a quantity, its values [P], and their networks."""
+  bayes = {name: x[x.index.isna()] for name, x in rows.items()}
+  bayes = {name: x for name, x in bayes.items() if len(x)}
+  of_networks = [set(x.index) for name, x in rows.items() if name not in bayes]
+  # What is compared is compared on the same network. Exact Bayes has none: it
+  # is the same beside each of them.
+  shared = sorted(set.intersection(*of_networks)) if of_networks else []
+  count = len(shared) if of_networks else 1
+  values = claim.value(
+    {
+      name: np.full(count, bayes[name]['mean'].iloc[0])
+      if name in bayes
+      else x.loc[shared]['mean'].to_numpy()
+      for name, x in rows.items()
+    }
+  )
+  values = np.asarray(values, np.float64)
+  if of_networks:
+    estimate = intervals.over_networks(values, claim.scale)
+    return estimate, values, np.asarray(shared, int)
+  estimate = intervals.exact(float(values[0]))
+  if any((x.sem_sequences != 0).any() for x in bayes.values()):  # Sampled.
+    estimate = estimate._replace(low=np.nan, high=np.nan)
+  return estimate, np.zeros(0), np.zeros(0, int)
 
 
 def table(judged: Sequence[Judged]) -> pd.DataFrame:
@@ -296,7 +326,7 @@ def _row(one: Judged) -> dict[str, Any]:
     'low': estimate.low,
     'high': estimate.high,
     'mean': estimate.arithmetic,
-    'scale': claim.scale if claim.exact is None else 'exact',
+    'scale': 'exact' if one.exact else claim.scale,
     'unit': claim.unit,
     'bound': str(claim.bound),
     'verdict': one.verdict,

@@ -130,7 +130,7 @@ def _said(one):
   if not one.ran:
     return ''
   estimate = one.estimate
-  if one.claim.exact is not None:
+  if one.exact:
     return f'{estimate.value:.4f}, exact'
   parts = [f'{estimate.value:.3g}']
   if not math.isnan(estimate.low):
@@ -159,7 +159,7 @@ class _Axis:
 
   def __init__(self, several):
     claim = several[0].claim
-    self.log = claim.scale == 'log' and claim.exact is None
+    self.log = claim.scale == 'log' and not any(x.exact for x in several)
     seen = [claim.bound.number]
     for one in several:
       seen += [*one.values, one.estimate.value]

@@ -17,7 +17,8 @@ def interval(row: Any) -> str:
   if np.isnan(row.value):
     return ''
   if row.networks == 0:
-    return f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
+    value = f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
+    return value + ' exact' * bool(row.low == row.high)
   value, *ends = map(_digits, (row.value, row.low, row.high))
   if np.isnan(row.low):  # Of one network.
     return value

@@ -37,6 +37,7 @@ class Method:
       gradient.
     repetitions: R, 1 for a method that uses no randomness.
     seeds: Pretraining seeds that it runs on; exact Bayes has 0 only.
+    prior: Whose exact Bayesian predictor it is; None for the network.
   """
 
   name: str
@@ -46,6 +47,7 @@ class Method:
   learning_rates: tuple[float, ...]
   repetitions: int
   seeds: range
+  prior: types.TaskPrior | None = None
 
   @property
   def tuner(self) -> types.Tuner:
@@ -182,11 +184,12 @@ def _build(config):
   for name in config.tuning.methods:
     fields = specs.methods[name].to_dict()
     is_bayes = fields.pop('predictor', 'network') == 'bayes'
-    predictor = network
+    predictor, prior = network, None
     if is_bayes:
       task = fields.pop('task', config.pretraining.task)
-      predictor = predictors.bayesian(priors[task])
-      _check_vocabulary(task, priors[task], config, pretraining_prior)
+      prior = priors[task]
+      predictor = predictors.bayesian(prior)
+      _check_vocabulary(task, prior, config, pretraining_prior)
     with _naming(written, name):
       tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
     try:
@@ -203,6 +206,7 @@ def _build(config):
       learning_rates if follows_gradient else learning_rates[:1],
       config.tuning.num_repetitions if tunes and tuners[0].random else 1,
       range(1 if is_bayes else config.pretraining.num_seeds),
+      prior,
     )
   lab = Lab(
     config=values,

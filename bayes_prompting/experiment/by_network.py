@@ -25,6 +25,7 @@ from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import reorderings
 from bayes_prompting.experiment import run as run_lib
@@ -173,20 +174,27 @@ def _do(known, unit, folder, into):
       if _is_there(into, whole, unit, method):
         continue  # Another process was faster.
       console.say(f'\n{_title(unit)}: {method}')
-      place = folder / f'{name}-{method}-network{seed}'
+      # Exact Bayes is the same beside every network.
+      own = _seed(whole, unit, method) or 0
+      place = folder / f'{name}-{method}-network{own}'
       lab, run_folder = run_lib.open_run(known.config(name, (method,)), place)
-      if params is None:
+      if params is None and not lab.methods[method].is_bayes:
         network = run_lib.meta_train_one(lab, seed, run_folder)
         params = network['params']
         losses = network.get('losses', np.zeros(0))
         was_stopped = bool(~np.isnan(stopped.stopped_step(losses)))
       outcome = run_lib.tune_one(
-        lab, lab.methods[method], seed, params, run_folder
+        lab, lab.methods[method], own, params or {}, run_folder
       )
       tasks = known.tasks(lab)
       evidence.append(
-        into, rows(lab, unit, method, params, outcome, tasks, was_stopped)
+        into, rows(lab, unit, method, params or {}, outcome, tasks, was_stopped)
       )
+
+
+def _seed(lab, unit, method):
+  """Returns which network a row is of; None if it is of exact Bayes."""
+  return None if lab.methods[method].is_bayes else unit.seed
 
 
 def _is_there(into, lab, unit, method):
@@ -195,7 +203,7 @@ def _is_there(into, lab, unit, method):
   return evidence.has(
     evidence.read(into),
     experiment=unit.experiment,
-    pretrain_seed=unit.seed,
+    pretrain_seed=_seed(lab, unit, method),
     tuner=method,
     task=lab.target,
     settings=settings,
@@ -238,11 +246,13 @@ def rows(
 ) -> list[dict[str, Any]]:
   """Judges one network, tuned by one method, and returns its rows of evidence.
 
+  Of exact Bayes they are exact where they can be, see `exactly`.
+
   Args:
     lab: What was done.
     unit: On what.
     method: By what.
-    params: The network's weights.
+    params: The network's weights; {} for exact Bayes.
     outcome: What `run.tune_one` returns.
     tasks: The evaluation tasks, by name.
     network_stopped: Whether its pretraining was stopped; nothing counts then.
@@ -256,7 +266,8 @@ def rows(
   counted = np.ones(how.repetitions, bool)
   if 'losses' in outcome:
     counted = np.isnan(stopped.stopped_step(outcome['losses'].T))
-  counted &= not network_stopped
+  if not how.is_bayes:
+    counted &= not network_stopped
   made = []
   for task, sampled in tasks.items():
     regrets = evaluation.evaluate(
@@ -271,27 +282,31 @@ def rows(
     # Repetitions, references, estimators, report steps, sequences.
     sequences = np.asarray(regrets.sequences, np.float64)
     estimates = (EXACT, HEADLINE) if task == lab.target else (EXACT,)
-    numbers = [
-      (step, reference, estimator, values)
-      for reference, estimator in estimates
-      for step, values in zip(
-        lab.report_steps,
-        sequences[
-          :,
-          regret.REFERENCES.index(reference),
-          regret.ESTIMATORS.index(estimator),
-        ].swapaxes(0, 1),
-        strict=True,
-      )
-    ]
+    exact = None
+    if how.is_bayes:
+      sums = exactly.Sums(lab.priors[task], sampled.tokens.shape[1])
+      exact = sums.of_method(how, outcome['tunable'])
+    numbers = []
+    for reference, estimator in estimates:
+      i = regret.REFERENCES.index(reference)
+      of = sequences[:, i, regret.ESTIMATORS.index(estimator)]
+      for step, values in zip(lab.report_steps, of.swapaxes(0, 1), strict=True):
+        measured = evidence.measured(values[counted])
+        if exact is not None:
+          estimator = 'exact'
+          known = exact[counted, i, :step].sum(-1)
+          measured = evidence.measured_exactly(known)
+        numbers.append((step, reference, estimator, measured))
     if lab.config['evaluation']['reorderings']:
-      values = _reordered(lab, unit.seed, how, params, outcome, sampled)
-      numbers.append((lab.report_steps[0], *REORDERINGS, values))
+      own = _seed(lab, unit, method) or 0
+      values = _reordered(lab, own, how, params, outcome, sampled)
+      measured = evidence.measured(values[counted])
+      numbers.append((lab.report_steps[0], *REORDERINGS, measured))
     settings, numerics = identity(lab.config, method, task)
     made += [
       {
         'experiment': unit.experiment,
-        'pretrain_seed': unit.seed,
+        'pretrain_seed': _seed(lab, unit, method),
         'tuner': method,
         'task': task,
         'step': step,
@@ -299,11 +314,11 @@ def rows(
         'estimator': estimator,
         'settings': settings,
         'numerics': numerics,
-        **evidence.measured(values[counted]),
+        **measured,
         'stopped': int((~counted).sum()),
         **_origin(lab, how, 'losses' in outcome),
       }
-      for step, reference, estimator, values in numbers
+      for step, reference, estimator, measured in numbers
     ]
   return made
 

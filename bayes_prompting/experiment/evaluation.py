@@ -322,6 +322,11 @@ def task_of(lab: build.Lab, name: str) -> Task:
   )
 
 
+def reference(lab: build.Lab, name: str) -> str:
+  """Returns what Bayes of an evaluation task is called in results."""
+  return 'TargetBayes' if name == lab.target else 'EvalBayes'
+
+
 def _judge_task(lab, networks, tuned, name):
   """Yields (method, seed, regrets with a leading axis of runs) on one task.
 
@@ -331,9 +336,8 @@ def _judge_task(lab, networks, tuned, name):
   yield 'Oracle', None, evaluate_oracle(task, steps)
   untuned = registry.make('tuners', 'references', {'name': 'none'})
   bayes = predictors.bayesian(lab.priors[name])
-  reference = 'TargetBayes' if name == lab.target else 'EvalBayes'
   yield (
-    reference,
+    reference(lab, name),
     None,
     evaluate(bayes, {}, untuned, {}, task, steps, mesh=mesh),
   )

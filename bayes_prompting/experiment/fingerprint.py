@@ -14,6 +14,7 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import tuning
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import workdir
@@ -25,6 +26,8 @@ from bayes_prompting.training import search
 # counts too.
 _FIT = (fit, predictors, tuning)
 _RUN = (*_FIT, evaluation, search)
+# What a run of exact Bayes goes through as well. No number of a network does.
+_BAYES = (exactly,)
 
 
 def _priors(
@@ -140,8 +143,10 @@ def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
       if x.get('predictor') == 'bayes' and 'task' in x
     ),
   }
+  is_bayes = any(x.get('predictor') == 'bayes' for x in methods)
   modules = [
     *_RUN,
+    *(_BAYES if is_bayes else ()),
     *_torso(config),
     *(x for task in sorted(tasks) for x in _priors(config, task)),
     *(x for spec in tuners.values() for x in registry.modules('tuners', spec)),

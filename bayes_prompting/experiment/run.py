@@ -17,6 +17,7 @@ from bayes_prompting import results
 from bayes_prompting import types
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import memory
 from bayes_prompting.experiment import recorder
@@ -363,9 +364,13 @@ def evaluate(
   networks: list[dict[str, Any]],
   tuned: dict[tuple[str, int], dict[str, Any]],
 ) -> xr.Dataset:
-  """Judges every method on every evaluation task, see `evaluation.judge`."""
+  """Judges every method on every evaluation task, see `evaluation.judge`.
+
+  What exact Bayes loses is exact where it can be, see `exactly`.
+  """
   total = len(lab.config['evaluation']['tasks'])
   with curves.Progress('evaluation', total, 'task') as bar:
     dataset = evaluation.judge(lab, networks, tuned, bar)
+    exactly.put(dataset, lab, tuned)
   read = fingerprint.files(lab.config)
   return dataset.assign_attrs(files=json.dumps(read))

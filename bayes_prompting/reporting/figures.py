@@ -25,6 +25,7 @@ import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import results
 from bayes_prompting.reporting import style
 from bayes_prompting.reporting import tuning_grid
 from bayes_prompting.results import selection
@@ -219,7 +220,8 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
   values = [x for by_method in runs.values() for x in by_method.values()]
   scale, limit = _bar_scale(axes[0], np.concatenate(values))
   for ax, (task, by_method) in zip(axes, runs.items(), strict=True):
-    _bars(ax, by_method, methods, stopped.left_out(dataset, task), limit)
+    left = stopped.left_out(dataset, task)
+    _bars(ax, by_method, methods, left, limit, _exact(dataset, task))
     ax.set_title(style.title(dataset, task))
     ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats{scale})')
   axes[0].set_yticks(range(len(methods)), methods)
@@ -251,7 +253,13 @@ def _bar_scale(ax, values):
   return scale.replace('\n', ' ').replace('scale, ', 'scale,\n'), limit
 
 
-def _bars(ax, runs, methods, left_out, limit):
+def _exact(dataset, task):
+  """Returns the methods whose regret on a task is no mean over sequences."""
+  exact = results.exact(dataset).sel(eval_task=task, reference='oracle')
+  return exact.tuner.values[exact.values].tolist()
+
+
+def _bars(ax, runs, methods, left_out, limit, exact):
   """Draws the bars of one task from {method: [runs]}, up to a limit."""
   right = {'transform': ax.get_yaxis_transform(), 'va': 'center'}
   for row, method in enumerate(methods):
@@ -263,6 +271,8 @@ def _bars(ax, runs, methods, left_out, limit):
     bar[0].set(facecolor=methods[method]['color'], edgecolor='white')
     small = f'{round(median, 3) + 0.0:.3f}'  # Without a minus before zero.
     value = small if median < 1 else f'{median:#.3g}'.rstrip('.')
+    if method in exact and low == high:
+      value += ' exact'
     ax.text(1.02, row, value, **right)
     if np.isinf(median):
       bar[0].set_hatch('////')

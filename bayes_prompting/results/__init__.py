@@ -7,7 +7,9 @@ file holds.
 from bayes_prompting.results.dataset import SCHEMA_VERSION
 from bayes_prompting.results.dataset import VARIABLES
 from bayes_prompting.results.dataset import Builder
+from bayes_prompting.results.dataset import exact
 from bayes_prompting.results.dataset import load
+from bayes_prompting.results.dataset import put_exact
 from bayes_prompting.results.dataset import read
 from bayes_prompting.results.dataset import save
 from bayes_prompting.results.dataset import select
@@ -17,7 +19,9 @@ __all__ = [
   'Builder',
   'SCHEMA_VERSION',
   'VARIABLES',
+  'exact',
   'load',
+  'put_exact',
   'read',
   'save',
   'select',

@@ -79,7 +79,9 @@ def text(compared: pd.DataFrame, fields: Sequence[str]) -> str:
     'Cumulative regret against the oracle on the target after the tuning '
     'length, in nats (paired; lower is better).',
     'Median [quartiles] over all repetitions of all networks; of a single one '
-    'mean +- standard error over sequences.',
+    'mean +- standard error over sequences'
+    + summary.EXACTLY * any(map(summary.is_exact, compared.itertuples()))
+    + '.',
     wide.to_string(),
   ]
   if compared.edge.any():

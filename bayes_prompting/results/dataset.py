@@ -24,6 +24,11 @@ A run that training had to stop is in the file, as it was before the update that
 went wrong. The variable `stopped` says which runs these are, and statistics
 leave them out, see `results.stopped`.
 
+Where the regret of exact Bayes has a closed sum, its means over sequences are
+this sum, whichever the estimator. Their standard errors are 0, and the variable
+`exact` is 1 there. `sequence_regret` is of single sequences all the same: other
+methods are compared with Bayes on them, see `difference`.
+
 `selection.choose` keeps the best settings of each method, which is what a
 report shows. Everything grows with the grid, most of all `sequence_regret`. At
 the paper's sizes it takes 75 MB of memory for each position of the grid, and
@@ -53,7 +58,7 @@ _ESTIMATE = (*_RUN, 'eval_task', 'reference', 'estimator')
 VARIABLES = {
   'instantaneous_regret': (
     (*_ESTIMATE, 'step'),
-    'regret at this step, mean over sequences',
+    'regret at this step, mean over sequences, or exact',
   ),
   'instantaneous_regret_sem': (
     (*_ESTIMATE, 'step'),
@@ -61,7 +66,7 @@ VARIABLES = {
   ),
   'cumulative_regret': (
     (*_ESTIMATE, 'step'),
-    'regret summed up to this step, mean over sequences',
+    'regret summed up to this step, mean over sequences, or exact',
   ),
   'cumulative_regret_sem': (
     (*_ESTIMATE, 'step'),
@@ -75,6 +80,10 @@ VARIABLES = {
     (*_RUN, 'eval_task'),
     '1 where a run was evaluated: it counts unless it was stopped, even if '
     'NaN. Elsewhere other variables repeat such a run, or are NaN',
+  ),
+  'exact': (
+    ('tuner', 'eval_task', 'reference'),
+    '1 where regrets are closed sums, in place of means over sequences',
   ),
   'stopped': (
     _RUN,
@@ -97,7 +106,7 @@ VARIABLES = {
     'log loss summed over a sequence, mean over the common draws',
   ),
 }
-_WITHOUT_UNIT = ('judged', 'stopped', 'pretraining_stopped')
+_WITHOUT_UNIT = ('judged', 'exact', 'stopped', 'pretraining_stopped')
 
 # The variables and attributes that every file has, whatever ran.
 _NEEDED = (
@@ -227,6 +236,59 @@ class Builder:
     return xr.Dataset(variables, coords).assign_attrs(
       schema_version=SCHEMA_VERSION, **attributes
     )
+
+
+def put_exact(
+  dataset: xr.Dataset,
+  tuner: str,
+  eval_task: str,
+  reference: str,
+  regrets: npt.ArrayLike,
+) -> None:
+  """Puts exact regrets in place of means over sequences, and marks them.
+
+  Args:
+    dataset: As built, with its grid; it is changed.
+    tuner: A label of what has no network.
+    eval_task: A label, of a task that it was judged on.
+    reference: A label.
+    regrets: In nats a step, [N], or [L, P, R, N], each axis but the last one
+      possibly of length 1.
+  """
+  at = {'tuner': tuner, 'eval_task': eval_task, 'reference': reference}
+  regrets = np.asarray(regrets, np.float64)
+  regrets = regrets.reshape(*(1,) * (4 - regrets.ndim), *regrets.shape)
+  for name, values in (
+    ('instantaneous_regret', regrets),
+    ('cumulative_regret', regrets.cumsum(-1)),
+  ):
+    # Seeds come first, and estimators before steps, see `VARIABLES`.
+    dataset[name].loc[at] = values[None, ..., None, :]
+    dataset[f'{name}_sem'].loc[at] = 0.0
+  dataset['exact'].loc[at] = 1.0
+
+
+def exact(dataset: xr.Dataset) -> xr.DataArray:
+  """Returns where regrets are exact: bool, over tuner, task and reference."""
+  dims = VARIABLES['exact'][0]
+  if 'exact' not in dataset:  # Nothing is.
+    sizes = {dim: dataset[dim].values for dim in dims}
+    return xr.DataArray(False, sizes, dims)
+  return (dataset['exact'] == 1).transpose(*dims)
+
+
+def exact_sums(dataset: xr.Dataset) -> xr.DataArray:
+  """Returns cumulative regrets at the report steps, NaN where not exact.
+
+  Over the dimensions of `sequence_regret` but for the sequences.
+  """
+  sums = dataset.cumulative_regret
+  index = dataset.indexes['step'].get_indexer(dataset.report_step.values)
+  sums = sums.isel(step=np.maximum(index, 0)).rename(step='report_step')
+  sums = sums.assign_coords(report_step=dataset.report_step)
+  return sums.where(exact(dataset)).transpose(
+    *(dim for dim in dataset.sequence_regret.dims if dim != 'sequence')
+  )
 
 
 def save(

@@ -12,6 +12,11 @@ vary with decides what its interval is about:
 * *repetitions*: one network, or exact Bayes, that was tuned several times. The
   interval is Student's over these, and says nothing of other networks.
 * *sequences*: the interval is for the runs that there are, on other sequences.
+* *nothing*: two numbers of exact Bayes that are closed sums differ by an exact
+  number.
+
+A network and exact Bayes are compared on sequences even where Bayes has a
+closed sum: most of what the sequences did to one they did to the other.
 """
 
 from typing import NamedTuple
@@ -23,6 +28,7 @@ import xarray as xr
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting.results import dataset as dataset_lib
+from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
 LEVEL = 0.95
@@ -36,7 +42,8 @@ class Difference(NamedTuple):
     error: Its standard error over what `over` says; NaN if infinite.
     low: The lower end of the interval.
     high: The upper end.
-    over: `networks`, `repetitions` or `sequences`: what the interval is over.
+    over: `networks`, `repetitions` or `sequences`: what the interval is over;
+      `nothing` for an exact number, which has none.
     networks: How many networks count; 0 if neither tuner has a network.
     repetitions: How many repetitions count, the least of any network.
     sequences: How many sequences there are.
@@ -52,6 +59,8 @@ class Difference(NamedTuple):
   sequences: int
 
   def __str__(self) -> str:
+    if self.over == 'nothing':
+      return f'{self.difference:.3f} nats (exact)'
     text = f'{self.difference:.3f} [{self.low:.3f}, {self.high:.3f}] nats'
     return f'{text} ({LEVEL:.0%}, over {self._over()})'
 
@@ -107,9 +116,19 @@ def compare(
   checks.one_of('over', over, ('runs', 'sequences'))
   args = eval_task, step, reference, estimator
   # A tuner without networks or repetitions has an axis of length 1 here.
+  names = tuner, other
   values, counted, has_network = zip(
-    *(_own_runs(dataset, name, *args) for name in (tuner, other)), strict=True
+    *(_own_runs(dataset, name, *args) for name in names), strict=True
   )
+  exact = dataset_lib.exact(dataset).sel(
+    eval_task=eval_task, reference=reference
+  )
+  exact = all(bool(exact.sel(tuner=name)) for name in names)
+  if exact:
+    values = [
+      _exact_runs(dataset, name, *args)[: len(x), : x.shape[1]]
+      for name, x in zip(names, values, strict=True)
+    ]
   both = counted[0] & counted[1]
   on_network = both.any(1)
   if not on_network.any():
@@ -122,6 +141,15 @@ def compare(
     sizes = both[on_network].sum(1)
     by_network = runs.sum(1) / sizes[:, None]  # [P, S]
   networks = len(sizes) if any(has_network) else 0
+  if exact and (over == 'sequences' or sizes[0] == 1):
+    mean = float(by_network.mean())
+    return Difference(
+      *(mean, 0.0, mean, mean),
+      'nothing',
+      networks,
+      int(sizes.min()),
+      dataset.sizes['sequence'],
+    )
   if over == 'sequences':
     over, independent = 'sequences', by_network.mean(0)
   elif networks > 1:
@@ -135,7 +163,7 @@ def compare(
     over,
     networks,
     int(sizes.min()),
-    by_network.shape[1],
+    dataset.sizes['sequence'],
   )
 
 
@@ -154,6 +182,19 @@ def _own_runs(dataset, tuner, *args):
   repetitions = slice(None) if repeats else slice(0, 1)
   at = networks, repetitions
   return values[at], counted[at], has_network
+
+
+def _exact_runs(dataset, tuner, eval_task, step, reference, estimator):
+  """Returns the exact regrets [P, R, 1] of a tuner at its best settings."""
+  sums = dataset_lib.exact_sums(selection.choose(dataset)).sel(
+    tuner=tuner,
+    eval_task=eval_task,
+    report_step=step,
+    reference=reference,
+    estimator=estimator,
+  )
+  sums = sums.transpose('pretrain_seed', 'repetition').values
+  return sums.astype(np.float64)[..., None]
 
 
 def _student(values):

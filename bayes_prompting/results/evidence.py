@@ -1,7 +1,9 @@
 """Evidence: a table of regrets with a row for each network, which only grows.
 
 An experiment ends; evidence adds up. Each row is a number of one network: the
-mean regret of one tuner on one task after so many steps. Rows are appended as
+mean regret of one tuner on one task after so many steps. Exact Bayes has no
+network; where its regret is a closed sum, its row says *exact* and has no
+error. Rows are appended as
 networks end, from several processes, sessions and machines, and what is known
 of a claim is computed from this table alone (see `claims.judge`).
 
@@ -21,6 +23,7 @@ import pandas as pd
 import xarray as xr
 
 from bayes_prompting import errors
+from bayes_prompting.results import dataset as dataset_lib
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
@@ -30,7 +33,7 @@ NAME = 'networks.csv'
 # What a row is about.
 KEY = (
   'experiment',
-  'pretrain_seed',  # Which network; empty for an exact predictor.
+  'pretrain_seed',  # Which network; empty for exact Bayes, which has none.
   'tuner',
   'task',
   'step',
@@ -54,6 +57,9 @@ COLUMNS = (*KEY, *MEASURED, *ORIGIN)
 _WHOLE = ('step', 'repetitions', 'stopped')
 _FLOATS = ('mean', 'sem_sequences', 'learning_rate')
 _FORMAT = '%.6g'
+# Two machines agree on an exact number but for rounding: a unit of the last
+# digit that is kept, or what float32 makes of a zero.
+_SAME = {'rtol': 2e-5, 'atol': 1e-9}
 
 
 def read(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -169,7 +175,7 @@ def _new(held, rows, folder):
       continue
     for name in MEASURED:
       there, here = getattr(before, name), getattr(row, name)
-      if there != here and not (pd.isna(there) and pd.isna(here)):
+      if not _is_same(there, here, _is_exact(before) and _is_exact(row)):
         about = ' '.join(str(x) for x in key[:7])
         raise errors.UserError(
           f'evidence: {str(folder / NAME)!r} has another {name} of the same '
@@ -177,6 +183,20 @@ def _new(held, rows, folder):
           f'{before.device}, and {here} here, of {row.date} on {row.device}'
         )
   return rows.iloc[:0] if not kept else _same_types(kept, rows)
+
+
+def _is_exact(row):
+  return pd.isna(row.pretrain_seed) and row.sem_sequences == 0
+
+
+def _is_same(there, here, exact):
+  """Returns whether two cells are the same, within rounding if exact."""
+  if there == here or (pd.isna(there) and pd.isna(here)):
+    return True
+  if not exact:
+    return False
+  sides = [np.array(str(x).split(), np.float64) for x in (there, here)]
+  return sides[0].shape == sides[1].shape and np.allclose(*sides, **_SAME)
 
 
 def _same_types(rows, like):
@@ -195,9 +215,12 @@ def has(table: pd.DataFrame, **where) -> bool:
 
 
 def at(table: pd.DataFrame, **where) -> pd.DataFrame:
-  """Returns the rows with these values of columns."""
+  """Returns the rows with these values of columns; None is an empty cell."""
   chosen = np.ones(len(table), bool)
   for name, value in where.items():
+    if value is None:
+      chosen &= table[name].isna().to_numpy()
+      continue
     chosen &= (table[name] == value).fillna(False).to_numpy(bool)
   return table[chosen]
 
@@ -206,7 +229,8 @@ def of_results(dataset: xr.Dataset, experiment: str) -> pd.DataFrame:
   """Returns the rows of a results file, at the best settings of its grid.
 
   Claims of one's own are judged by these. They say nothing of versions, so they
-  are not for a table that grows.
+  are not for a table that grows. Exact Bayes has no `pretrain_seed`; where its
+  regret is a closed sum, there is one row in place of one for each estimator.
 
   Args:
     dataset: As loaded.
@@ -214,7 +238,9 @@ def of_results(dataset: xr.Dataset, experiment: str) -> pd.DataFrame:
   """
   dataset = selection.choose(dataset)
   counted = stopped.counted(dataset)
-  made = []
+  has_network = stopped.uses_network(dataset)
+  exact, made = dataset_lib.exact(dataset), []
+  sums = dataset_lib.exact_sums(dataset)
   for task in dataset.eval_task.values.tolist():
     for tuner in dataset.tuner.values.tolist():
       at = {'eval_task': task, 'tuner': tuner}
@@ -223,26 +249,44 @@ def of_results(dataset: xr.Dataset, experiment: str) -> pd.DataFrame:
       regrets = dataset.sequence_regret.sel(at).transpose(
         'report_step', 'reference', 'estimator', *runs.dims, 'sequence'
       )
+      known = sums.sel(at).transpose(*regrets.dims[:-1]).values
+      is_exact = exact.sel(at).values
+      uses_network = bool(has_network.sel(tuner=tuner))
       for i in np.flatnonzero((runs.values == 1).any(1)):
         ran = int((runs.values[i] == 1).sum())
+        seed = int(dataset.pretrain_seed.values[i]) if uses_network else None
         for j, k, m in np.ndindex(regrets.shape[:3]):
-          values = regrets.values[j, k, m, i].astype(np.float64)
-          labels = (
-            dataset[name].values[index].item()
-            for name, index in zip(regrets.dims[:3], (j, k, m), strict=True)
+          labels = dict(
+            step=int(dataset.report_step.values[j]),
+            reference=dataset.reference.values[k].item(),
+            estimator=dataset.estimator.values[m].item(),
           )
+          if not is_exact[k]:
+            values = regrets.values[j, k, m, i].astype(np.float64)
+            numbers = measured(values[which[i]])
+          elif m == 0:  # All estimators have the same numbers.
+            labels['estimator'] = 'exact'
+            numbers = measured_exactly(known[j, k, m, i][which[i]])
+          else:
+            continue
           made.append(
             {
               'experiment': experiment,
-              'pretrain_seed': int(dataset.pretrain_seed.values[i]),
+              'pretrain_seed': seed,
               'tuner': tuner,
               'task': task,
-              **dict(zip(('step', *regrets.dims[1:3]), labels, strict=True)),
-              **measured(values[which[i]]),
+              **labels,
+              **numbers,
               'stopped': ran - int(which[i].sum()),
             }
           )
   return _table(made)
+
+
+def measured_exactly(regrets: np.ndarray) -> dict[str, float | int | str]:
+  """Returns what a row says of exact regrets [R] of the runs that count."""
+  regrets = np.asarray(regrets, np.float64)[:, None]  # Without sequences.
+  return measured(regrets) | {'sem_sequences': 0.0 if len(regrets) else np.nan}
 
 
 def measured(regrets: np.ndarray) -> dict[str, float | int | str]:

@@ -29,7 +29,12 @@ from bayes_prompting.settings import plain
 
 AXES = ('learning_rate', 'prefix_init')
 # Variables of results without these axes.
-_WITHOUT = ('pretraining_loss', 'pretraining_stopped', 'candidate_loss')
+_WITHOUT = (
+  'pretraining_loss',
+  'pretraining_stopped',
+  'candidate_loss',
+  'exact',
+)
 
 
 class Choice(NamedTuple):

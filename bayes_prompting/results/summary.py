@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_prompting.results import dataset as dataset_lib
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
@@ -23,11 +24,13 @@ COLUMNS = (
   'q75',
   'mean',
   'sem_sequences',
+  'exact',
   'runs',
   'stopped',
   'learning_rate',
   'prefix_init',
 )
+EXACT = 'exact'  # Beside a regret that is no mean over sequences.
 EDGE = ' (edge)'  # Beside a learning rate at the end of its grid.
 FLOAT_FORMAT = '%.6g'  # Of the CSV file.
 
@@ -48,7 +51,9 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   the standard error, over sequences, of the mean over these runs. It says
   nothing of other networks, and is NaN if the mean is infinite. `stopped` runs
   are left out, see `results.stopped`; statistics are NaN if no other run is
-  left. NaN beside runs that count is a fault, see `notes`.
+  left. NaN beside runs that count is a fault, see `notes`. Where `exact` is
+  true, the regret of each run is a closed sum and not a mean over sequences,
+  whichever the estimator (`results.dataset`); the error is 0.
 
   Each method is at the best settings of the grid, see `selection.best`. The
   last columns say which settings these are, if the method has any.
@@ -61,6 +66,8 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
   dims = (*regrets.dims[:2], *regrets.dims[5:7])
   judged = dataset.judged.transpose(*dims).values == 1
   counted = stopped.counted(dataset).transpose(*dims).values
+  exact = dataset_lib.exact(dataset).values
+  sums = dataset_lib.exact_sums(dataset).transpose(*regrets.dims[:-1]).values
   for i, j in np.ndindex(*judged.shape[:2]):
     if not judged[i, j].any():
       continue
@@ -71,13 +78,17 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
     # float64 takes twice the memory, so it is made of one method and task.
     by_estimate = regrets.values[i, j].astype(np.float64)
     for index in np.ndindex(*by_estimate.shape[:3]):
-      runs = by_estimate[index][ran]
+      runs, is_exact = by_estimate[index][ran], bool(exact[i, j, index[1]])
+      if is_exact:
+        statistics = _exact_statistics(sums[i, j][index][ran])
+      else:
+        statistics = _statistics(runs)
       labels = [
         dataset[dim].values[k].item()
         for dim, k in zip(estimates, index, strict=True)
       ]
       sizes = len(runs), left_out
-      row = (*here, *labels, *_statistics(runs), *sizes, *settings)
+      row = (*here, *labels, *statistics, is_exact, *sizes, *settings)
       rows.append(dict(zip(COLUMNS, row, strict=True)))
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -88,6 +99,14 @@ def _statistics(runs: np.ndarray) -> tuple[float, ...]:
     return (np.nan,) * 5
   q25, median, q75 = _quartiles(runs.mean(-1))
   return median, q25, q75, *_mean_and_sem(runs)
+
+
+def _exact_statistics(runs: np.ndarray) -> tuple[float, ...]:
+  """Returns the same of exact regrets [runs], in which no sequence counts."""
+  if not len(runs):
+    return (np.nan,) * 5
+  q25, median, q75 = _quartiles(runs.astype(np.float64))
+  return median, q25, q75, float(runs.mean(dtype=np.float64)), 0.0
 
 
 def _quartiles(values: np.ndarray) -> np.ndarray:
@@ -124,6 +143,7 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
   summary = headline(chosen)
   summary = summary[summary.step == step].copy()
   summary['text'] = [cell(row) for row in summary.itertuples()]
+  any_exact = any(is_exact(row) for row in summary.itertuples())
   tasks = dataset.eval_task.values.tolist()
   wide = summary.pivot(index='tuner', columns='eval_task', values='text')
   note = ''
@@ -144,10 +164,14 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
       f'Cumulative regret against the oracle after {step} steps, in nats '
       '(paired; lower is better).',
       f'Target: {dataset.attrs.get("target", "not said")}. {_over(chosen)}',
-      f'mean +- standard error over sequences.\n{note}{wide.to_string()}',
+      f'{_ERROR}{EXACTLY * any_exact}.\n{note}{wide.to_string()}',
       *notes(dataset, chosen),
     ]
   )
+
+
+_ERROR = 'mean +- standard error over sequences'
+EXACTLY = f'; {EXACT}: a closed sum, without noise'
 
 
 def _over(chosen):
@@ -254,11 +278,22 @@ def cell(row: Any) -> str:
   """Returns a row of the summary as text, for a table of regrets."""
   if not row.runs:
     return 'stopped'
+  if is_exact(row):
+    return f'{row.median:.3f} {EXACT}'
   if row.runs > 1:
     return f'{row.median:.3f} [{row.q25:.3f}, {row.q75:.3f}]'
   if not np.isfinite(row.mean):
     return f'{row.mean:.3f}'
   return f'{row.mean:.3f} +- {row.sem_sequences:.3f}'
+
+
+def is_exact(row: Any) -> bool:
+  """Returns whether a row of the summary is one number without noise.
+
+  Repetitions whose exact regrets differ, as those of a search may, have
+  quartiles as others have.
+  """
+  return bool(row.exact) and row.runs > 0 and row.q25 == row.q75
 
 
 def edge_notes(dataset: xr.Dataset) -> list[str]:

@@ -92,6 +92,43 @@ def test_the_row_is_that_of_the_experiment_task_and_step():
   assert found.seeds.tolist() == [0, 1, 2]
 
 
+def exactly(value, **change):
+  """The row of exact Bayes, which has no network."""
+  change = {'pretrain_seed': None, 'sem_sequences': 0.0} | change
+  return soft((value,), tuner='PreBayes', **change)
+
+
+def against_bayes(**kwargs):
+  it = claim().means['it']
+  bayes = judge.Mean('PreBayes', it.experiment, it.step, it.task)
+  return claim(means={'it': it, 'bayes': bayes}, **kwargs)
+
+
+def test_exact_bayes_is_the_same_beside_every_network():
+  share = against_bayes(value=lambda m: m['it'] / m['bayes'], scale='linear')
+  found = only(share, soft() + exactly(0.5))
+  assert found.values.tolist() == pytest.approx([0.2, 0.4, 0.6])
+  assert found.seeds.tolist() == [0, 1, 2] and not found.exact
+  assert found.estimate.networks == 3 and found.repetitions == 1
+  # Without networks there is nothing to compare.
+  assert only(share, exactly(0.5)).verdict == judge.NOT_RUN
+
+
+def test_a_number_of_exact_bayes_alone_is_exact():
+  bayes = against_bayes().means['bayes']
+  of_bayes = claim(means={'bayes': bayes}, value=lambda m: 2 * m['bayes'])
+  found = only(of_bayes, exactly(0.3))
+  assert found.exact and found.estimate == intervals.exact(0.6)
+  assert (found.verdict, found.values.tolist()) == (judge.HOLDS, [])
+  row = judge.table([found]).iloc[0]
+  assert (row['scale'], tables.interval(row)) == ('exact', '0.6000 exact')
+  # One that was sampled has no interval over networks, and is not exact.
+  sampled = only(of_bayes, exactly(0.3, sem_sequences=0.1))
+  assert not sampled.exact and sampled.verdict == judge.UNDECIDED
+  assert sampled.to_decide == 'more sequences'
+  assert tables.interval(judge.table([sampled]).iloc[0]) == '0.6000'
+
+
 @pytest.mark.parametrize(
   'sign, number, verdict',
   [

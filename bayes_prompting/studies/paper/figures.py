@@ -257,7 +257,7 @@ def claims(judged: Sequence[judging.Judged]) -> mpl_figure.Figure:
 def _claim(ax, several):
   """Draws one claim, a line for each kind of network."""
   claim = several[0].claim
-  log = claim.scale == 'log' and claim.exact is None
+  log = claim.scale == 'log' and not any(x.exact for x in several)
   number = claim.bound.number
   seen = [number]
   for row, one in enumerate(several):
