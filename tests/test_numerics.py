@@ -28,6 +28,7 @@ from bayes_prompting import regret
 from bayes_prompting import settings
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import tuning
 from bayes_prompting.theory import expectation
 from bayes_prompting.training import blocks
@@ -162,6 +163,12 @@ def of_evaluation():
   return summary(evaluation.evaluate(predictor, params, none, {}, task, (2,)))
 
 
+def of_exactly():
+  sums = exactly.Sums(testing.two_coins(), 10)
+  values = np.array([[0, 0], [2, 0.5]])
+  return summary(sums.of_values(testing.random_coins(), values))
+
+
 def of_theory():
   return summary(
     expectation.expected_losses(
@@ -215,6 +222,7 @@ CASES = {
   'training.search': ([search], of_search),
   'experiment.tuning': ([tuning], of_tuning),
   'experiment.evaluation': ([evaluation], of_evaluation),
+  'experiment.exactly': ([exactly], of_exactly),
   'theory.expectation': ([expectation], of_theory),
   'regret': ([regret], of_regret),
   'keys': ([keys], of_keys),
