@@ -19,6 +19,7 @@ Options may follow, with commas between:
   lora_all        LoRAWT adapts all matrices of the torso
   clip_all        LoRAWT, EmbedWT and UnembedWT run; the norm that is clipped
                   is that of all weights
+  search_256      HardPT scores prefixes on 256 sequences
   quick           everything is small: another, cheaper experiment
 
 What to expect, in nats at step 50 (cumulative regret against the oracle,
@@ -56,7 +57,7 @@ KINDS = ('', '_untrained', '_narrow', '_large')
 NETWORKS = tuple(torso + kind for kind in KINDS for torso in TORSOS)
 TARGETS = ('single_coin', 'two_coin_mixture', 'random_coins')
 # Settings in which we differ from the code that the paper published, or did.
-ABLATIONS = ('normal_start', 'lora_all', 'clip_all')
+ABLATIONS = ('normal_start', 'lora_all', 'clip_all', 'search_256')
 OPTIONS = ('prefix_lengths', *ABLATIONS, 'quick')
 PREFIX_LENGTHS = (1, 2, 4, 6, 12, 25)
 
@@ -171,6 +172,9 @@ def _ablate(config, options):
   if 'lora_all' in options:
     config.methods.LoRAWT.patterns = ('torso',)
     config.tuning.methods = ('LoRAWT',)
+  if 'search_256' in options:
+    config.tuning.search_draws = 256
+    config.tuning.methods = ('HardPT',)
   if 'clip_all' in options:
     config.tuning.methods = ('LoRAWT', 'EmbedWT', 'UnembedWT')
     lora = settings.spec(
@@ -242,22 +246,17 @@ def _ablations_of(torso):
   """Returns what is run to see what settings of ours make of the claims."""
   targets = TARGETS[:2]
   planned = functools.partial(plans.Planned, get_config, networks=2, few=True)
-  prompts, weights = ('SimplexPT', 'RealPT', 'SoftPT'), ('LoRAWT',)
-  options = [('normal_start', prompts)]
-  options += [('lora_all', weights)] * (torso == 'transformer')
-  return (
-    *(
-      planned(arguments=f'{torso},{target},{option}', methods=methods)
-      for option, methods in options
-      for target in targets
-    ),
-    *(
-      planned(
-        arguments=f'{torso},{target},clip_all',
-        methods=('LoRAWT', 'EmbedWT', 'UnembedWT'),
-      )
-      for target in targets
-    ),
+  options = {
+    'normal_start': ('SimplexPT', 'RealPT', 'SoftPT'),
+    'clip_all': ('LoRAWT', 'EmbedWT', 'UnembedWT'),
+    'search_256': ('HardPT',),
+  }
+  if torso == 'transformer':  # An LSTM's LoRA is in all matrices anyway.
+    options['lora_all'] = ('LoRAWT',)
+  return tuple(
+    planned(arguments=f'{torso},{target},{option}', methods=methods)
+    for option, methods in options.items()
+    for target in targets
   )
 
 

@@ -44,7 +44,7 @@ def test_every_ablation_is_planned_beside_its_own():
   for planned in paper.PLAN:
     methods.setdefault(planned.name, set()).update(planned.methods)
   ablations = [x for x in methods if x.endswith(tuple(fidelity.SETTINGS))]
-  assert len(ablations) == 10
+  assert len(ablations) == 14
   for name in ablations:
     base = name.rpartition('-')[0]
     assert methods[name] <= methods[base]

@@ -10,11 +10,12 @@ import pandas as pd
 from bayes_prompting.claims import judge as judging
 from bayes_prompting.studies.paper import claims as paper_claims
 
-# By the end of an experiment's name: what is ours, and what stands in its place.
+# By the end of an experiment's name: what is ours, and what is in its place.
 SETTINGS = {
   'normal_start': ('prefixes start one-hot', 'from normal numbers'),
   'lora_all': ("LoRAWT adapts attention's matrices", 'all matrices'),
   'clip_all': ('the norm of what is tuned is clipped', 'that of all weights'),
+  'search_256': ('HardPT scores prefixes on 2048 sequences', 'on 256'),
 }
 _HEAD = (
   'setting',
