@@ -1,4 +1,4 @@
-"""How many matrix-product operations something needs."""
+"""How much arithmetic something needs, and how much memory its loops move."""
 
 from collections.abc import Callable
 import math
@@ -32,24 +32,47 @@ def matrix_operations(fn: Callable, *args: Any) -> int:
     NotImplementedError: If there is a `while` loop, whose length no shape
       tells: better no figure than a wrong one.
   """
+  return _count(_needed(fn, args), {'dot_general': _product})
+
+
+def loop_bytes(fn: Callable, *args: Any) -> int:
+  """Counts the bytes that the loops over positions of `fn(*args)` move.
+
+  These are, of each loop, the arrays that it reads or writes a row of at each
+  step. What it carries from step to step may stay in a cache, and does not
+  count. A recurrence without matrix products is bound by this.
+
+  Args:
+    fn: As for `matrix_operations`: the plain form, and what its derivative
+      keeps.
+    *args: Arrays, or shapes and dtypes.
+
+  Raises:
+    NotImplementedError: As `matrix_operations`.
+  """
+  return _count(_needed(fn, args), {'scan': _rows})
+
+
+def _needed(fn, args):
   closed = jax.make_jaxpr(fn)(*args)
   needed = [True] * len(closed.jaxpr.outvars)
-  return _count(partial_eval.dce_jaxpr(closed.jaxpr, needed)[0])
+  return partial_eval.dce_jaxpr(closed.jaxpr, needed)[0]
 
 
-def _count(jaxpr):
+def _count(jaxpr, counts):
+  """Adds up equations, given what those of a name count for."""
   total = 0
   for equation in jaxpr.eqns:
     name, params = equation.primitive.name, equation.params
-    if name == 'dot_general':
-      total += _product(equation)
-    elif name == 'while':
+    total += counts[name](equation) if name in counts else 0
+    if name == 'while':
       raise NotImplementedError('a loop whose length is not known')
-    elif name == 'cond':
-      total += max(_count(branch.jaxpr) for branch in params['branches'])
+    if name == 'cond':
+      branches = params['branches']
+      total += max(_count(branch.jaxpr, counts) for branch in branches)
     else:
       times = params['length'] if name == 'scan' else 1
-      total += times * sum(map(_count, _inner(params)))
+      total += times * sum(_count(x, counts) for x in _inner(params))
   return total
 
 
@@ -64,3 +87,12 @@ def _product(equation):
   shape = equation.invars[0].aval.shape
   depth = math.prod(shape[i] for i in contracted)
   return 2 * depth * math.prod(equation.outvars[0].aval.shape)
+
+
+def _rows(equation):
+  """Returns the bytes of the arrays that a loop reads or writes row by row."""
+  params = equation.params
+  carried = params['num_carry']
+  arrays = equation.invars[params['num_consts'] + carried :]
+  arrays += equation.outvars[carried:]
+  return sum(x.aval.size * x.aval.dtype.itemsize for x in arrays)

@@ -1,12 +1,15 @@
 """Measures speed, beside what the machine could do at best.
 
     python -m benchmarks.run --suite=all --json=speed.json
+    python -m benchmarks.run --suite=train --torso=all
 
 Each figure is the median of several runs of a compiled program after a warm-up,
 with the device's work waited for. Beside it stand the matrix-product operations
 that it needs (`benchmarks/arithmetic.py`), and the share that this makes of the
 machine's own rate of float32 matrix products, measured right before: a ratio,
-so that it means something on a noisy machine. See docs/performance.md.
+so that it means something on a noisy machine. *Memory* is the same of the bytes
+that loops over positions move: a recurrence without matrix products is bound by
+that. See docs/performance.md.
 """
 
 import json
@@ -16,14 +19,17 @@ from absl import app
 from absl import flags
 from absl import logging
 
-from configs import paper
+from bayes_prompting import registry
 
 _SUITE = flags.DEFINE_enum(
   'suite', 'all', ['train', 'tune', 'evaluate', 'scaling', 'all'], 'Which.'
 )
 _JSON = flags.DEFINE_string('json', None, 'File to write the figures to.')
 _TORSO = flags.DEFINE_enum(
-  'torso', 'both', [*paper.TORSOS, 'both'], 'Which network.'
+  'torso',
+  'paper',
+  ['paper', 'all', *registry.names('torsos')],
+  "Which network: the paper's two, all with their defaults, or one.",
 )
 _RUNS = flags.DEFINE_integer(
   'runs', 5, 'Runs of each figure, after warm-up.', lower_bound=2
@@ -36,14 +42,14 @@ _SECONDS = flags.DEFINE_float(
 def _line(row):
   ratio = '' if row.ratio is None else f'{row.ratio:5.2f} of {row.to}'
   return (
-    f'{row.torso:<12} {row.name:<36} {1e3 * row.seconds:9.1f} '
+    f'{row.torso:<18} {row.name:<36} {1e3 * row.seconds:9.1f} '
     f'{1 / row.seconds:9.2f} {row.operations / 1e9:10.1f} '
-    f'{100 * row.share:5.0f}%  {ratio}'
+    f'{100 * row.share:5.0f}% {100 * row.memory_share:6.0f}%  {ratio}'
   )
 
 
 def _record(row):
-  return {**vars(row), 'share': row.share}
+  return {**vars(row), 'share': row.share, 'memory_share': row.memory_share}
 
 
 def main(argv):
@@ -63,13 +69,14 @@ def main(argv):
 
   every = _SUITE.value == 'all'
   names = list(suites.SUITES) if every else [_SUITE.value]
-  torsos = suites.TORSOS if _TORSO.value == 'both' else [_TORSO.value]
+  several = {'paper': suites.PAPER, 'all': suites.TORSOS}
+  torsos = several.get(_TORSO.value, [_TORSO.value])
   rate = timing.product_rate()
   device = jax.devices()[0].device_kind
   print(f'{device}: {rate / 1e9:.0f} GFLOP/s in float32 products of 2048 cubed')
   print(
-    f'{"network":<12} {"what":<36} {"ms":>9} {"per s":>9} {"GFLOP":>10} '
-    f'{"share":>6}  speed'
+    f'{"network":<18} {"what":<36} {"ms":>9} {"per s":>9} {"GFLOP":>10} '
+    f'{"share":>6} {"memory":>7}  speed'
   )
   rows = []
   for name in names:

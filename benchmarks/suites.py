@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 import dataclasses
+import inspect
+import math
 
 from absl import logging
 import jax
@@ -18,7 +20,10 @@ from benchmarks import arithmetic
 from benchmarks import timing
 from configs import paper
 
-TORSOS = tuple(paper.TORSOS)
+# Those of the paper have its presets, and all suites. Others stand in the same
+# place with the defaults of their `make`.
+PAPER = tuple(paper.TORSOS)
+TORSOS = (*PAPER, *(x for x in registry.names('torsos') if x not in PAPER))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Row:
     operations: Matrix-product operations that it needs in plain form, with
       nothing shared between sequences.
     rate: The machine's own, measured right before.
+    moved: Bytes that its loops over positions move, in plain form.
+    bandwidth: The machine's own, in bytes a second.
     ratio: Speed relative to another row.
     to: Which.
   """
@@ -45,6 +52,8 @@ class Row:
   spread: float
   operations: float
   rate: float
+  moved: float = 0.0
+  bandwidth: float = math.inf
   ratio: float | None = None
   to: str = ''
 
@@ -52,6 +61,11 @@ class Row:
   def share(self) -> float:
     """Its arithmetic as a share of what the machine could do meanwhile."""
     return self.operations / self.seconds / self.rate
+
+  @property
+  def memory_share(self) -> float:
+    """What its loops move as a share of what the machine could."""
+    return self.moved / self.seconds / self.bandwidth
 
   def beside(self, other: 'Row', to: str = '') -> 'Row':
     """Returns it with its speed relative to another row."""
@@ -79,8 +93,19 @@ class Bench:
 
   @classmethod
   def make(cls, torso: str, runs: int, seconds: float, **network) -> 'Bench':
-    """Builds the network of `configs/paper.py:TORSO,single_coin`."""
-    config = paper.get_config(f'{torso},single_coin')
+    """Builds the network of `configs/paper.py:TORSO,single_coin`.
+
+    Of a torso that the paper has not, that network with this one in its place.
+    """
+    preset = torso if torso in PAPER else PAPER[0]
+    config = paper.get_config(f'{preset},single_coin')
+    if torso != preset:
+      make = registry.module('torsos', torso).make
+      defaults = inspect.signature(make).parameters.values()
+      with config.unlocked():
+        config.network.torso = {'name': torso}
+        config.network.torso.update({x.name: x.default for x in defaults})
+      config.methods.LoRAWT.patterns = ('torso',)
     for name, value in network.items():
       config.update_from_flattened_dict({name.replace('__', '.'): value})
     lab = build.build(config)
@@ -131,9 +156,14 @@ class Bench:
     one = timing.measure(lambda: some(1), 2).seconds
     count = max(1, min(1000, round(self.seconds / one)))
     operations = runs * self.fit_operations(settings, tuner)
-    return self.row(suite, name, lambda: some(count), operations, count)
+    row = self.row(suite, name, lambda: some(count), operations, count)
+    moved = runs * self.fit_operations(settings, tuner, arithmetic.loop_bytes)
+    bandwidth = timing.memory_rate(3)
+    return dataclasses.replace(row, moved=moved, bandwidth=bandwidth)
 
-  def fit_operations(self, settings, tuner) -> int:
+  def fit_operations(
+    self, settings, tuner, count: Callable = arithmetic.matrix_operations
+  ) -> int:
     """Counts one update of a tuner in plain form."""
     plain = self.plain
     tokens = jnp.zeros((settings.batch_size, settings.length), jnp.int32)
@@ -146,7 +176,7 @@ class Bench:
       log_probs = plain.predict(bound, state, tokens)
       return regret.log_loss(log_probs, tokens).mean()
 
-    return arithmetic.matrix_operations(jax.value_and_grad(loss), tunable)
+    return count(jax.value_and_grad(loss), tunable)
 
   def predict_operations(self, count, length) -> int:
     """Counts the prediction of sequences in plain form."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 _CUBE = 2048
+_FLOATS = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,3 +52,14 @@ def product_rate(runs: int = 5) -> float:
   )
   jax.block_until_ready(product(side, side))
   return 2 * _CUBE**3 / measure(lambda: product(side, side), runs).seconds
+
+
+def memory_rate(runs: int = 5) -> float:
+  """Returns how many bytes a second this machine reads and writes, together.
+
+  Of a copy of 256 MB with one added.
+  """
+  floats = jnp.ones(_FLOATS, jnp.float32)
+  copy = jax.jit(lambda x: x + 1)
+  jax.block_until_ready(copy(floats))
+  return 2 * floats.nbytes / measure(lambda: copy(floats), runs).seconds

@@ -63,6 +63,22 @@ def test_a_gradient_counts_what_it_passes():
   assert count(of_first, *shapes) == forward + passed
 
 
+def test_loops_move_what_has_positions():
+  def fn(x, w):
+    def step(h, row):
+      return h * w + row, h
+
+    return jax.lax.scan(step, x[0], x)[1]
+
+  shapes = jnp.zeros((6, 4)), jnp.zeros(4)
+  # Each row is read, and one is written; what is carried does not count.
+  once = arithmetic.loop_bytes(fn, *shapes)
+  assert once == 2 * 4 * 6 * 4
+  batch = jnp.zeros((5, 6, 4)), jnp.zeros(4)
+  assert arithmetic.loop_bytes(jax.vmap(fn, (0, None)), *batch) == 5 * once
+  assert arithmetic.loop_bytes(jnp.matmul, jnp.eye(3), jnp.eye(3)) == 0
+
+
 @pytest.fixture(scope='module')
 def bench():
   def make(torso):
@@ -71,6 +87,9 @@ def bench():
     sizes['tuning__length'] = N
     if torso == 'lstm':
       sizes['network__torso__width'] = E
+    if torso not in suites.PAPER:
+      sizes = {'pretraining__batch_size': B, 'pretraining__length': N}
+      sizes |= {'tuning__batch_size': B, 'tuning__length': N}
     return suites.Bench.make(torso, 2, 0.01, **sizes)
 
   return make
@@ -114,7 +133,17 @@ def test_a_row_is_measured(bench):
   (fast, slow) = suites.train(built)
   assert fast.operations == slow.operations > 0
   assert fast.ratio == pytest.approx(slow.seconds / fast.seconds)
-  assert fast.share > 0
+  assert fast.share > 0 and fast.memory_share > 0
+
+
+@pytest.mark.parametrize(
+  'torso', [x for x in suites.TORSOS if x not in suites.PAPER]
+)
+def test_other_torsos_are_counted(bench, torso):
+  built = bench(torso)
+  forward = built.predict_operations(B, N)
+  update = built.fit_operations(built.lab.tuning, suites.everything())
+  assert forward < update < 4 * forward
 
 
 def made_up(values):

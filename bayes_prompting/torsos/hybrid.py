@@ -318,13 +318,13 @@ def _in_blocks(heads, state):
 # Arguments that others have, and what to set here.
 ELSEWHERE = {
   'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim',
-  'num_layers': 'the blocks are the layers: set blocks',
+  'embedding: set network.embedding_dim'
 }
 
 
 def make(
   blocks: Sequence[str] = ('recurrent', 'recurrent', 'attention'),
+  num_layers: int = 1,
   state_dim: int = 128,
   convolution: int = 4,
   window: int = 32,
@@ -335,8 +335,9 @@ def make(
   """Builds recurrent blocks and local attention, as wide as the embedding.
 
   Args:
-    blocks: 'recurrent' or 'attention' for each layer, from the first. The
-      default is Griffin's order; Hawk has recurrent blocks alone.
+    blocks: 'recurrent' or 'attention' for each block of a layer, from the
+      first. The default is Griffin's order; Hawk has recurrent blocks alone.
+    num_layers: How often all of these stand one after the other.
     state_dim: Channels of each RG-LRU.
     convolution: Positions that the convolution before it sees, its own among
       them.
@@ -354,7 +355,10 @@ def make(
       f'blocks: must be a tuple of 1 to {checks.MOST_LAYERS} of '
       f'{", ".join(BLOCKS)}, got {checks.show(blocks)}'
     )
-  blocks = [checks.one_of('blocks', block, BLOCKS) for block in blocks]
+  for block in blocks:
+    checks.one_of('blocks', block, BLOCKS)
+  most = checks.MOST_LAYERS // len(blocks)
+  num_layers = checks.integer('num_layers', num_layers, 1, most)
   state_dim = checks.integer('state_dim', state_dim, 1, checks.MOST_CHANNELS)
   convolution = checks.integer('convolution', convolution, 1, _WIDEST)
   window = checks.integer('window', window, 1, _WIDEST)
@@ -374,4 +378,5 @@ def make(
       _AttentionMixing(num_heads, num_kv_heads, window),
     ),
   }
-  return _stack.Stack(tuple(mixers[x] for x in blocks), mlp_dim, 'geglu')
+  order = tuple(mixers[block] for block in blocks)
+  return _stack.Stack(order * num_layers, mlp_dim, 'geglu')

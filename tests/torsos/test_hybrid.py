@@ -150,6 +150,15 @@ def test_blocks_of_queries_are_steps(scale, monkeypatch):
   assert np.isfinite(to_state['filled']).all() and to_state['filled'].all()
 
 
+def test_an_order_is_repeated():
+  blocks = ('recurrent', 'attention')
+  once, twice = (
+    registry.make('torsos', 'test', {'name': 'hybrid', 'blocks': x, **more})
+    for x, more in ((blocks * 2, {}), (list(blocks), {'num_layers': 2}))
+  )
+  assert once == twice and len(once.mixers) == 4
+
+
 def test_starts_of_the_decays():
   decay = np.asarray(
     jax.jit(lambda key: hybrid._decay(key, (200,)))(jax.random.key(0)), 'f8'
@@ -172,7 +181,8 @@ def test_starts_of_the_decays():
     ('num_kv_heads', 3, 'must divide num_heads=4'),
     ('num_kv_heads', 8, 'at most 4'),
     ('mlp_dim', -1, 'at least 0'),
-    ('num_layers', 2, 'set blocks'),
+    ('num_layers', 0, 'at least 1'),
+    ('num_layers', 22, 'at most 21'),
     ('width', 4, 'embedding_dim'),
   ],
 )
