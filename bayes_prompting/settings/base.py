@@ -132,6 +132,15 @@ def base_config() -> ml_collections.ConfigDict:
   # Which of them are run, in the order of reports. Oracle and the Bayes
   # predictor of every evaluation task always are.
   c.tuning.methods = tuple(names)
+  # Beyond the paper: a prompt and weights together.
+  method(
+    'SoftPT+LoRAWT',
+    'compose',
+    tuners={
+      'SoftPT': spec('prefix', form='soft', **prefix()),
+      'LoRAWT': spec('lora', rank='@tuning.lora_rank', patterns=('torso',)),
+    },
+  )
 
   c.evaluation = configuration.Configuration()
   c.evaluation.tasks = ('single_coin', 'two_coin_mixture', 'random_coins')

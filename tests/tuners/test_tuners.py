@@ -378,7 +378,9 @@ def test_the_papers_methods_are_these():
     *('PreBayes', 'PreBayesPT', 'NoTuning', 'RandomPF', 'HardPT'),
     *('SimplexPT', 'RealPT', 'SoftPT', 'StatePT'),
     *('EmbedWT', 'UnembedWT', 'Un+EmbedWT', 'LoRAWT', 'FullWT'),
+    'SoftPT+LoRAWT',  # Ours.
   }
+  assert 'SoftPT+LoRAWT' not in settings.base_config().tuning.methods
 
 
 @pytest.mark.parametrize(
@@ -416,3 +418,75 @@ def test_a_clip_over_all_weights_counts_each_once(spec):
   own = norms[0] if spec['name'] == 'lora' else 0.0
   assert norms[1] == pytest.approx(np.hypot(own, norms[2]), rel=1e-5)
   assert norms[1] > norms[0]
+
+
+PROMPT = {'name': 'prefix', 'length': 2}
+LORA = {'name': 'lora', 'rank': 1}
+
+
+def test_a_composition_binds_weights_first_whatever_its_order():
+  predictor, params = testing.network('lstm')
+  prompt, lora = testing.tuner(**PROMPT), testing.tuner(**LORA)
+
+  @jax.jit
+  def both(key, params):
+    first = testing.tuner('compose', tuners={'p': PROMPT, 'w': LORA})
+    last = testing.tuner('compose', tuners={'w': LORA, 'p': PROMPT})
+    tunable = jax.tree.map(
+      lambda x: x + 0.3 * jnp.cos(9 * x), first.init(key, predictor, params)
+    )
+    adapted, _ = lora.bind(predictor, params, tunable['w'])
+    by_hand = prompt.bind(predictor, adapted, tunable['p'])
+    return by_hand, *(x.bind(predictor, params, tunable) for x in (first, last))
+
+  by_hand, first, last = both(root_key(), params)
+  testing.assert_trees_identical(first, by_hand)
+  testing.assert_trees_identical(last, by_hand)
+
+
+def test_a_composition_starts_where_its_parts_do():
+  predictor, params = testing.network('transformer')
+  tuner = testing.tuner('compose', tuners={'p': PROMPT, 'w': LORA})
+  bound, _ = tuner.bind(
+    predictor, params, tuner.init(root_key(), predictor, params)
+  )
+  testing.assert_trees_identical(bound, params)
+
+
+@pytest.mark.parametrize(
+  'tuners, named',
+  [
+    ({'a': PROMPT, 'b': {'name': 'state'}}, 'a and b are prompts'),
+    (
+      {'a': LORA, 'b': {'name': 'weights'}},
+      'a and b both change torso/.*kernel',
+    ),
+    (
+      {
+        'a': {'name': 'weights', 'patterns': ('embedding',)},
+        'b': {'name': 'weights', 'patterns': ('bias',)},
+      },
+      'a and b both change embedding/bias',
+    ),
+  ],
+)
+def test_a_composition_that_overlaps_is_refused(tuners, named):
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner('compose', tuners=tuners)
+  with pytest.raises(errors.UserError, match=named):
+    tuner.init(root_key(), predictor, params)
+
+
+@pytest.mark.parametrize(
+  'tuners, named',
+  [
+    ({'a': PROMPT}, 'at least two'),
+    ([PROMPT, LORA], 'mapping'),
+    ({'a': {'name': 'hard_prefix'}, 'b': LORA}, 'tuners.a: is not trained'),
+    ({'a': {'name': 'prefix', 'length': 0}, 'b': LORA}, 'length'),
+    ({'a': {'name': 'prefx'}, 'b': LORA}, 'tuners.a.*prefix'),
+  ],
+)
+def test_a_composition_of_what_cannot_be_is_refused(tuners, named):
+  with pytest.raises(errors.UserError, match=named):
+    testing.tuner('compose', tuners=tuners)
