@@ -77,7 +77,7 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_keys():
 
 def other_than(value):
   """Another value of the same type."""
-  return value + (1 if isinstance(value, int | float) else value[:1])
+  return value + (1 if isinstance(value, int | float) else value[:1] or [1])
 
 
 def test_a_fingerprint_depends_on_every_field():
