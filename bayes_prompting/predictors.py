@@ -29,8 +29,15 @@ class _Network(nn.Module):
   torso: nn.Module
   vocab_size: int
   embedding_dim: int
+  tied_unembedding: bool
 
   def setup(self):
+    if self.tied_unembedding:
+      # As the kernel [E, V] of an unembedding of its own: the logits of an
+      # untrained network are then of the same size.
+      kernel = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
+      self.embedding = nn.Dense(self.embedding_dim, kernel_init=kernel)
+      return
     # Flax's default initialisers: LeCun-normal kernels, zero biases. The
     # results on untrained networks depend on them.
     self.embedding = nn.Dense(self.embedding_dim)
@@ -70,7 +77,15 @@ class _Network(nn.Module):
     return self._log_probs(jnp.concatenate([state['output'][None], y]))
 
   def _log_probs(self, y):
-    return jax.nn.log_softmax(self.unembedding(y))
+    if not self.tied_unembedding:
+      return jax.nn.log_softmax(self.unembedding(y))
+    if y.shape[-1] != self.embedding_dim:
+      raise errors.UserError(
+        f'width: must be that of the embedding, {self.embedding_dim}, as '
+        f'network.tied_unembedding is True, got {y.shape[-1]}'
+      )
+    kernel = self.embedding.variables['params']['kernel']
+    return jax.nn.log_softmax(y @ kernel.T)
 
   def prepare(self, state: types.State, length: int) -> types.PyTree:
     """Does what the torso can do once for every token."""
@@ -166,7 +181,11 @@ def _float32(rows):
 
 @functools.lru_cache(maxsize=64)
 def network(
-  torso: nn.Module, vocab_size: int, embedding_dim: int, plain: bool = False
+  torso: nn.Module,
+  vocab_size: int,
+  embedding_dim: int,
+  plain: bool = False,
+  tied_unembedding: bool = False,
 ) -> types.Predictor:
   """Returns the neural predictor around a torso.
 
@@ -180,8 +199,13 @@ def network(
     embedding_dim: E.
     plain: Predict one sequence at a time, by the torso's `__call__` alone: the
       reference for `prepare` and `read`, and the way of torsos without.
+    tied_unembedding: Whether logits are products of activations and embeddings,
+      without a bias (Press and Wolf, arXiv 1608.05859), instead of a layer of
+      their own. The torso must be as wide as the embedding: `init` raises
+      UserError if it is not. There is then no weight called `unembedding`, and
+      who tunes the embedding tunes both.
   """
-  module = _Network(torso, vocab_size, embedding_dim)
+  module = _Network(torso, vocab_size, embedding_dim, tied_unembedding)
 
   def apply(params, *args, method):
     return module.apply({'params': params}, *args, method=method)

@@ -117,7 +117,11 @@ class Bench:
     network = self.lab.config['network']
     torso = registry.make('torsos', 'network.torso', network['torso'])
     return predictors.network(
-      torso, self.lab.network.vocab_size, network['embedding_dim'], plain=True
+      torso,
+      self.lab.network.vocab_size,
+      network['embedding_dim'],
+      plain=True,
+      tied_unembedding=network['tied_unembedding'],
     )
 
   def row(self, suite, name, fn: Callable, operations, times=1) -> Row:

@@ -9,6 +9,7 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import predictors
+from bayes_prompting import registry
 from bayes_prompting import types
 from tests import testing
 
@@ -44,6 +45,51 @@ def test_input_is_a_zero_row_then_the_prefix_then_the_tokens():
   logits = (hidden @ dense['kernel'] + dense['bias']) @ table['unembedding']
   expected = jax.nn.log_softmax(logits + bias['unembedding'])
   np.testing.assert_allclose(start[0, 0], expected, atol=1e-5)
+
+
+def tied(torso, vocab_size=3, embedding_dim=8, **kwargs):
+  module = registry.make('torsos', 'test', {'name': torso, **kwargs})
+  return predictors.network(
+    module, vocab_size, embedding_dim, tied_unembedding=True
+  )
+
+
+def test_a_tied_unembedding_is_the_embedding_transposed():
+  predictor = tied('linear', vocab_size=3, embedding_dim=8, width=8)
+  params = away_from_zero(jax.jit(predictor.init)(jax.random.key(0)))
+  assert set(params) == {'embedding', 'torso'}
+  exact = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  embedding, dense = exact['embedding'], exact['torso']['dense']
+  tokens = np.array([1, 0, 2, 1])
+
+  @jax.jit
+  def predict(params):
+    start = predictor.start(params)
+    carry, first = predictor.begin(params, start, tokens[:2], 2)
+    _, second = predictor.step(params, carry, tokens[2])
+    whole = predictor.predict(params, start, tokens[None])[0]
+    return whole, jnp.stack([first, second])
+
+  inputs = np.concatenate([np.zeros((1, 3)), np.eye(3)[tokens[:-1]]])
+  hidden = inputs @ embedding['kernel'] + embedding['bias']
+  logits = (hidden @ dense['kernel'] + dense['bias']) @ embedding['kernel'].T
+  expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  whole, steps = predict(params)
+  np.testing.assert_allclose(whole, expected, atol=1e-5)
+  np.testing.assert_allclose(steps, expected[2:], atol=1e-5)
+
+
+def test_untrained_logits_are_of_the_same_size_if_tied():
+  # Of activations of variance one, as norms leave them: variance about one.
+  predictor = tied('linear', vocab_size=50, embedding_dim=400, width=400)
+  params = jax.jit(predictor.init)(jax.random.key(0))
+  assert abs(np.std(params['embedding']['kernel']) * 20 - 1) < 0.02
+
+
+def test_a_tied_unembedding_needs_a_torso_as_wide():
+  predictor = tied('lstm', width=7)
+  with pytest.raises(errors.UserError, match=r'width.*embedding, 8.*got 7'):
+    jax.eval_shape(predictor.init, jax.random.key(0))
 
 
 @pytest.mark.parametrize('torso', ['lstm', 'transformer', 'linear'])

@@ -172,7 +172,10 @@ def _build(config):
     _check_vocabulary(name, priors[name], config, pretraining_prior)
   torso = registry.make('torsos', 'network.torso', specs.network.torso)
   network = predictors.network(
-    torso, pretraining_prior.vocab_size, config.network.embedding_dim
+    torso,
+    pretraining_prior.vocab_size,
+    config.network.embedding_dim,
+    tied_unembedding=config.network.tied_unembedding,
   )
   try:
     _weight_shapes(network)

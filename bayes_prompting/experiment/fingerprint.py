@@ -91,7 +91,7 @@ def network_hash(config: Mapping[str, Any], seed: int) -> str:
   ]
   return plain.fingerprint(
     {
-      'network': config['network'],
+      'network': _network(config),
       'task': config['tasks'][task],
       'pretraining': pretraining,
       'seed': config['seed'],
@@ -116,6 +116,15 @@ def network_hash(config: Mapping[str, Any], seed: int) -> str:
 
 def _if_any(digests):
   return {'files': digests} if digests else {}
+
+
+def _network(config):
+  """Returns the fields of a network; a field that is off does not count."""
+  return {
+    name: value
+    for name, value in config['network'].items()
+    if name != 'tied_unembedding' or value
+  }
 
 
 def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
@@ -196,7 +205,7 @@ def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
   return plain.fingerprint(
     {
       'seed': config['seed'],
-      'network': config['network'],
+      'network': _network(config),
       'pretraining': config['pretraining'] | {'num_seeds': None},
       'tuning': tuning,
       'method': config['methods'][method],

@@ -192,7 +192,7 @@ def _activations(lab, sequences, length, for_gradient=False):
 
   They are the state of every position, and what every matrix makes of it; only
   a gradient needs them all, a prediction one at a time. Where the state grows
-  with every position, as keys and values do, all pairs of positions are scored.
+  with every position, as keys and values do, pairs of positions are scored.
   """
   width = lab.config['network']['embedding_dim']
   outputs, widest, state, scores = _of_position(lab.network, width)
@@ -212,23 +212,34 @@ def _of_position(network, width):
   outputs = [
     math.prod(x.shape[1:]) for x in jax.tree.leaves(params) if x.ndim > 1
   ]
+  if 'unembedding' not in params:  # The embedding makes the logits, too.
+    outputs.append(network.vocab_size)
+  prefixes = [
+    jax.ShapeDtypeStruct((rows, width), jnp.float32) for rows in range(4)
+  ]
   first, second = (
-    jax.tree.leaves(
-      jax.eval_shape(
-        network.prefill,
-        params,
-        jax.ShapeDtypeStruct((rows, width), jnp.float32),
-      )
+    jax.tree.leaves(jax.eval_shape(network.prefill, params, prefix))
+    for prefix in prefixes[:2]
+  )
+  state, scores = sum(x.size for x in first), 0
+  if any(x.shape != y.shape for x, y in zip(first, second, strict=True)):
+    # A product of matrices that has H numbers for each pair of positions has
+    # H N^2, whose second difference is 2 H: scores, and their exponentials.
+    fewer, some, more = (
+      _product_size(jax.make_jaxpr(network.prefill)(params, prefix).jaxpr)
+      for prefix in prefixes[1:]
     )
-    for rows in (0, 1)
-  )
-  scores = sum(
-    math.prod(one.shape[1:-1])
-    for one, two in zip(first, second, strict=True)
-    if one.shape != two.shape
-  )
-  state = sum(x.size for x in first)
+    scores = max(0, fewer - 2 * some + more)
   return sum(outputs), max(outputs, default=0), state, scores
+
+
+def _product_size(program: Any) -> int:
+  """Returns how many numbers all products of matrices of a program have."""
+  return sum(
+    equation.outvars[0].aval.size
+    for equation in _equations(program)
+    if equation.primitive.name == 'dot_general'
+  )
 
 
 def _of_evaluation(lab):
@@ -280,12 +291,18 @@ def _largest(prior: types.TaskPrior, length: int) -> int:
 
 def _written(program: Any) -> Iterator[int]:
   """Yields the bytes of each array that a program makes, in its order."""
-  for equation in program.eqns:
+  for equation in _equations(program):
     yield from (_bytes(variable.aval) for variable in equation.outvars)
+
+
+def _equations(program: Any) -> Iterator[Any]:
+  """Yields the equations of a program and of those inside it, in order."""
+  for equation in program.eqns:
+    yield equation
     for inner in jax.tree.leaves(list(equation.params.values())):
       inner = getattr(inner, 'jaxpr', inner)
       if hasattr(inner, 'eqns'):
-        yield from _written(inner)
+        yield from _equations(inner)
 
 
 def _of_results(lab):

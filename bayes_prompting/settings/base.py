@@ -48,6 +48,11 @@ def base_config() -> ml_collections.ConfigDict:
 
   c.network = configuration.Configuration()
   c.network.embedding_dim = 128
+  # Whether the unembedding is the embedding, transposed, without a bias. The
+  # torso must be as wide, EmbedWT tunes both, and methods that tune the
+  # unembedding, of which there is none, are refused: leave them out of
+  # tuning.methods.
+  c.network.tied_unembedding = False
   c.network.torso = spec('lstm', width=128, num_layers=1)
 
   # Meta-training. 0 steps leave the network as initialised.

@@ -54,6 +54,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     1,
     checks.MOST_CHANNELS,
   )
+  checks.one_of_two('network.tied_unembedding', config.network.tied_unembedding)
   for section in ('pretraining', 'tuning'):
     part = config[section]
     checks.integer(f'{section}.num_steps', part.num_steps, 0)

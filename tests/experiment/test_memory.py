@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import results
 from bayes_prompting import settings
@@ -148,6 +149,22 @@ def test_a_device_and_its_host_are_two():
   with pytest.raises(errors.UserError, match='the device has 1 MB'):
     memory.check(lab, {'host': GIGA, 'device': 10**6})
   memory.check(lab, {})  # Nothing is known.
+
+
+def test_logits_and_scores_count_whatever_has_no_weight_or_state_of_its_own():
+  # The embedding makes the logits, and two heads of keys four heads of scores.
+  full, sharing = (
+    registry.make('torsos', 'test', {'name': 'transformer', **kwargs})
+    for kwargs in ({}, {'num_kv_heads': 2})
+  )
+
+  def of_position(torso, **kwargs):
+    return memory._of_position(predictors.network(torso, 3, 8, **kwargs), 8)
+
+  outputs, widest, _, scores = of_position(full)
+  assert scores == 2 * 4  # Of four heads, and their exponentials.
+  assert of_position(sharing)[-1] == scores
+  assert of_position(full, tied_unembedding=True)[:2] == (outputs, widest)
 
 
 def test_the_line_says_field_sizes_and_what_there_is():

@@ -498,6 +498,7 @@ def test_dice_and_a_user_s_own_method():
 
 def test_the_hash_covers_what_a_network_depends_on():
   def hashed(**overrides):
+    overrides['tuning.methods'] = ('NoTuning',)  # Which are no part of it.
     return fingerprint.network_hash(build.build(tiny(**overrides)).config, 0)
 
   first = hashed()
@@ -506,6 +507,7 @@ def test_the_hash_covers_what_a_network_depends_on():
     hashed(seed=1),
     hashed(**{'pretraining.batch_size': 5}),
     hashed(**{'network.embedding_dim': 5}),
+    hashed(**{'network.tied_unembedding': True}),
     hashed(**{'tasks.random_coins.concentration': (1.0, 2.0)}),
     hashed(**{'compute.matmul_precision': 'bfloat16'}),
     fingerprint.network_hash(build.build(tiny()).config, 1),
@@ -513,7 +515,33 @@ def test_the_hash_covers_what_a_network_depends_on():
   # What it is computed at is the configuration's, whatever JAX's default.
   with jax.default_matmul_precision('bfloat16'):
     assert hashed() == first
-  assert len(others - {first}) == 6
+  assert len(others - {first}) == 7
+  # A network without what was added later is the network that it was.
+  config = build.build(tiny()).config
+  del config['network']['tied_unembedding']
+  assert fingerprint.network_hash(config, 0) == first
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'said'),
+  [
+    (
+      {'network.embedding_dim': 5, 'network.tied_unembedding': True},
+      'network.torso.width: must be that of the embedding, 5, as '
+      'network.tied_unembedding is True, got 4',
+    ),
+    (
+      {'tuning.methods': ('UnembedWT',), 'network.tied_unembedding': True},
+      "methods.UnembedWT.patterns: 'unembedding' matches no weight; did you "
+      'mean embedding?',
+    ),
+  ],
+)
+def test_what_a_tied_unembedding_cannot_be_is_one_line(overrides, said):
+  with pytest.raises(errors.UserError) as caught:
+    build.build(tiny(**overrides))
+  assert str(caught.value).startswith(said)
+  assert '\n' not in str(caught.value)
 
 
 def test_an_edited_module_of_ones_own_trains_anew(tmp_path, monkeypatch):

@@ -12,7 +12,9 @@ from bayes_prompting import errors
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import regret
+from bayes_prompting import trees
 from bayes_prompting.torsos import _fast
+from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import transformer
 from tests import testing
 from tests.torsos.by_hand import LENGTH
@@ -29,6 +31,10 @@ def torso(torsos_spec):
 @pytest.fixture
 def x():
   return X
+
+
+# Of the rows of X: as they are, and the past in another order.
+ORDERS = ((0, 1, 2, 3, 4), (2, 0, 3, 1, 4))
 
 
 @functools.cache
@@ -151,10 +157,16 @@ def predictions_and_gradients(predictor, params, prefix, tokens):
 
 
 def assert_fast_is_plain(
-  torso, vocab_size, length, prefix_length, num_sequences=3, atol=1e-5
+  torso,
+  vocab_size,
+  length,
+  prefix_length,
+  num_sequences=3,
+  atol=1e-5,
+  tied=False,
 ):
   fast, plain = (
-    predictors.network(torso, vocab_size, WIDTH, plain=plain)
+    predictors.network(torso, vocab_size, WIDTH, plain, tied)
     for plain in (False, True)
   )
   rng = np.random.default_rng(2)
@@ -177,6 +189,13 @@ def test_fast_path_is_the_plain_one(torso):
   assert_fast_is_plain(torso, vocab_size=3, length=LENGTH, prefix_length=2)
 
 
+def test_fast_path_is_the_plain_one_with_a_tied_unembedding():
+  torso = registry.make('torsos', 'test', {'name': 'transformer'})
+  assert_fast_is_plain(
+    torso, vocab_size=3, length=LENGTH, prefix_length=2, tied=True
+  )
+
+
 def test_fast_path_of_one_token_which_is_never_fed(torso):
   assert_fast_is_plain(torso, vocab_size=2, length=1, prefix_length=0)
 
@@ -186,10 +205,18 @@ def test_fast_path_of_a_long_sequence_without_prefix(torso):
   assert_fast_is_plain(torso, 2, 2000, 0, num_sequences=1, atol=1e-4)
 
 
-@pytest.mark.parametrize(('vocab_size', 'length'), [(2, 70), (70, 4)])
-def test_fast_path_of_a_transformer_in_other_worlds(vocab_size, length):
+@pytest.mark.parametrize(
+  ('kwargs', 'vocab_size', 'length'),
+  [
+    ({}, 2, 70),
+    ({}, 70, 4),
+    ({'positions': 'alibi', 'norm': 'rms', 'num_kv_heads': 1}, 2, 70),
+    ({'positions': 'rope', 'mlp': 'swiglu', 'num_kv_heads': 1}, 70, 4),
+  ],
+)
+def test_fast_path_of_a_transformer_in_other_worlds(kwargs, vocab_size, length):
   # More than attend in one group; more tokens than are put into a table.
-  torso = registry.make('torsos', 'test', {'name': 'transformer'})
+  torso = registry.make('torsos', 'test', {'name': 'transformer', **kwargs})
   assert_fast_is_plain(torso, vocab_size, length, prefix_length=1)
 
 
@@ -306,61 +333,205 @@ def test_lstm_against_its_equations(x):
   np.testing.assert_allclose(cell, expected_cell, atol=1e-5)
 
 
-def norm(x, scale=1.0, bias=0.0):
+def layer_norm(x, epsilon, scale=1.0, bias=0.0):
   centred = x - x.mean(-1, keepdims=True)
   variance = (centred**2).mean(-1, keepdims=True)
-  return centred / np.sqrt(variance + 1e-6) * scale + bias
+  return centred / np.sqrt(variance + epsilon) * scale + bias
 
 
-def block_by_hand(params, x, num_heads):
-  """One block, position by position and head by head."""
+def rms_norm(x, epsilon, scale):
+  return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * scale
 
-  def dense(name, y):
-    return y @ params[name]['kernel']
 
-  y = norm(x, **params['attention_norm'])
-  query = norm(dense('query', y), **params['query_norm'])
-  key = norm(dense('key', y), **params['key_norm'])
-  value = dense('value', y)
+def turned(row, position, base):
+  """RoPE: pairs of channels as complex numbers, each turned by its angle."""
+  half = len(row) // 2
+  angles = position * base ** (-2 * np.arange(half) / len(row))
+  pairs = (row[:half] + 1j * row[half:]) * np.exp(1j * angles)
+  return np.concatenate([pairs.real, pairs.imag])
+
+
+def gelu(x):
+  """In its tanh form (Hendrycks and Gimpel, arXiv 1606.08415)."""
+  return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def transformer_by_hand(params, x, options):
+  """The papers' equations, position by position and head by head."""
+  num_heads = options['num_heads']
+  num_kv_heads = options.get('num_kv_heads', num_heads)
+  positions = options.get('positions', 'sinusoidal')
+  norms = {'layer': layer_norm, 'rms': rms_norm}
+  norm, epsilon = norms[options.get('norm', 'layer')], 1e-6
+  is_after = options.get('norm_place', 'before') == 'after'
   size = x.shape[1] // num_heads
-  attended = np.zeros_like(x)
-  for n in range(len(x)):
-    for head in range(num_heads):
-      part = slice(head * size, (head + 1) * size)
-      scores = key[: n + 1, part] @ query[n, part] / np.sqrt(size)
-      weights = np.exp(scores - scores.max())
-      attended[n, part] = weights / weights.sum() @ value[: n + 1, part]
-  x = x + dense('attention_output', attended)
-  y = dense('mlp_in', norm(x, **params['mlp_norm']))
-  x = x + dense('mlp_out', np.asarray(jax.jit(nn.gelu)(y)))
-  return norm(x, **params['output_norm'])
+  if positions == 'sinusoidal':
+    x = x + transformer.sinusoids(0, *x.shape)
+
+  def attention(layer, y):
+    query, key, value = (
+      y @ layer[name]['kernel'] for name in ('query', 'key', 'value')
+    )
+    if options.get('query_key_norm', True):
+      query = norm(query, epsilon, **layer['query_norm'])
+      key = norm(key, epsilon, **layer['key_norm'])
+    attended = np.zeros_like(x)
+    for n in range(len(x)):
+      for head in range(num_heads):
+        shared = head * num_kv_heads // num_heads
+        part, shared = (slice(i * size, (i + 1) * size) for i in (head, shared))
+        scores = np.zeros(n + 1)
+        for m in range(n + 1):
+          one, other = query[n, part], key[m, shared]
+          if positions == 'rope':
+            one, other = turned(one, n, 1e4), turned(other, m, 1e4)
+          scores[m] = one @ other / np.sqrt(size)
+          if positions == 'alibi':
+            scores[m] -= 2 ** (-8 * (head + 1) / num_heads) * (n - m)
+        weights = np.exp(scores - scores.max())
+        weights /= weights.sum()
+        attended[n, part] = weights @ value[: n + 1, shared]
+    return attended @ layer['attention_output']['kernel']
+
+  def mlp(layer, y):
+    hidden, kind = y @ layer['mlp_in']['kernel'], options.get('mlp', 'gelu')
+    if kind == 'gelu':
+      hidden = gelu(hidden)
+    else:
+      gate = y @ layer['mlp_gate']['kernel']
+      silu = gate / (1 + np.exp(-gate))
+      hidden = {'swiglu': silu, 'geglu': gelu(gate)}[kind] * hidden
+    return hidden @ layer['mlp_out']['kernel']
+
+  num_layers = options.get('num_layers', 1)
+  for i in range(num_layers):
+    layer = params[f'layer_{i}']
+    if is_after:
+      x = norm(x + attention(layer, x), epsilon, **layer['attention_norm'])
+      x = norm(x + mlp(layer, x), epsilon, **layer['mlp_norm'])
+      continue
+    x = x + attention(layer, norm(x, epsilon, **layer['attention_norm']))
+    x = x + mlp(layer, norm(x, epsilon, **layer['mlp_norm']))
+    if i == num_layers - 1 or options.get('output_norm') != 'last':
+      x = norm(x, epsilon, **layer['output_norm'])
+  return x
 
 
-@pytest.mark.parametrize('queries', [transformer._QUERIES, 2])
-def test_transformer_against_its_equations(x, queries, monkeypatch):
-  # With two queries in a group there are three groups, the last of one.
+@pytest.mark.parametrize(
+  ('options', 'queries'),
+  [
+    (transformer.EXAMPLES[0], transformer._QUERIES),
+    # With two queries in a group there are three groups, the last of one.
+    *((options, 2) for options in transformer.EXAMPLES),
+  ],
+)
+def test_transformer_against_its_equations(x, options, queries, monkeypatch):
   monkeypatch.setattr(transformer, '_QUERIES', queries)
-  torso = registry.make(
-    'torsos', 'test', {'name': 'transformer', 'num_heads': 2}
-  )
+  torso = registry.make('torsos', 'test', {'name': 'transformer', **options})
   empty = torso.empty_state(WIDTH)
-  variables = jax.jit(lambda *args: moved(torso.init(*args)))(
-    jax.random.key(0), x, empty
-  )
-  # A new function: what was compiled for other groups must not serve again.
-  run = jax.jit(lambda *args: torso.apply(*args))
-  found, _ = run(variables, x, empty)
+
+  @jax.jit
+  def run(key, x):
+    variables = moved(torso.init(key, x, empty))
+    return variables, torso.apply(variables, x, empty)[0]
+
+  variables, found = run(jax.random.key(0), x)
   params = jax.tree.map(
-    lambda leaf: np.asarray(leaf, np.float64), variables['params']['layer_0']
+    lambda leaf: np.asarray(leaf, np.float64), variables['params']
   )
   # A bias that is nowhere would be missing by hand, too.
-  assert {name for name, part in params.items() if 'bias' in part} == {
-    'attention_norm',
-    'mlp_norm',
-    'output_norm',
+  biased = {
+    name
+    for layer in params.values()
+    for name, weights in layer.items()
+    if 'bias' in weights
   }
-  start = np.asarray(x) + transformer.sinusoids(0, LENGTH, WIDTH)
-  np.testing.assert_allclose(found, block_by_hand(params, start, 2), atol=1e-4)
+  if options.get('norm') == 'rms':
+    assert not biased
+  elif options.get('norm_place') == 'after':
+    assert biased == {'attention_norm', 'mlp_norm'}
+  else:
+    assert biased == {'attention_norm', 'mlp_norm', 'output_norm'}
+  expected = transformer_by_hand(params, np.asarray(x, np.float64), options)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_grouped_heads_keep_fewer_keys_and_values():
+  torso = registry.make(
+    'torsos', 'test', {'name': 'transformer', 'num_kv_heads': 2}
+  )
+  shapes = {leaf.shape for leaf in jax.tree.leaves(torso.empty_state(8))}
+  assert shapes == {(0, 2, 2)}
+
+
+def test_a_swiglu_of_any_width_and_one_final_norm_are_those_of_llama():
+  # 576 wide with a hidden layer of 1536 is no whole multiple.
+  llama = {
+    **{'name': 'transformer', 'num_heads': 9, 'num_kv_heads': 3},
+    **{'num_layers': 2, 'positions': 'rope', 'rope_base': 1e5, 'norm': 'rms'},
+    **{'norm_epsilon': 1e-5, 'query_key_norm': False, 'output_norm': 'last'},
+    **{'mlp': 'swiglu', 'mlp_dim': 1536},
+  }
+  torso = registry.make('torsos', 'test', llama)
+  shapes = jax.eval_shape(
+    lambda key: torso.init(key, np.zeros((3, 576)), torso.empty_state(576)),
+    jax.random.key(0),
+  )
+  found = {
+    path: leaf.shape for path, leaf in trees.by_path(shapes['params']).items()
+  }
+  of_layer = {
+    'attention_norm/scale': (576,),
+    'query/kernel': (576, 576),
+    'key/kernel': (576, 192),
+    'value/kernel': (576, 192),
+    'attention_output/kernel': (576, 576),
+    'mlp_norm/scale': (576,),
+    'mlp_gate/kernel': (576, 1536),
+    'mlp_in/kernel': (576, 1536),
+    'mlp_out/kernel': (1536, 576),
+  }
+  assert found == {
+    f'layer_{i}/{name}': shape
+    for i in range(2)
+    for name, shape in of_layer.items()
+  } | {'layer_1/output_norm/scale': (576,)}
+
+
+def test_rotations_make_products_of_distances_alone():
+  # Of four positions, far from zero: the last two are the first two, moved.
+  query, key = np.random.default_rng(0).normal(size=(2, 1, 6))
+  turns = [_layers.rotations(n, 1, 6, 100.0) for n in (3, 1, 503, 501)]
+
+  @jax.jit
+  def products(query, key, turns):
+    near, far = turns[:2], turns[2:]
+    return [
+      (_layers.rotate(query, q) * _layers.rotate(key, k)).sum()
+      for q, k in (near, far, near[::-1])
+    ]
+
+  near, far, backwards = products(query, key, turns)
+  np.testing.assert_allclose(far, near, atol=1e-4)
+  for found, positions in ((near, (3, 1)), (backwards, (1, 3))):
+    q, k = map(turned, (query[0], key[0]), positions, (100.0, 100.0))
+    np.testing.assert_allclose(found, q @ k, atol=1e-5)
+
+
+def test_slopes_are_those_of_the_paper():
+  np.testing.assert_allclose(_layers.slopes(8), 0.5 ** np.arange(1, 9))
+
+
+@pytest.mark.parametrize('positions', transformer.POSITIONS)
+def test_order_matters_where_positions_are_told(positions, x):
+  # Without positions, one layer sees the past as a set.
+  torso = registry.make(
+    'torsos', 'test', {'name': 'transformer', 'positions': positions}
+  )
+  run, empty = initialised(torso)
+  last, shuffled = (run(x[rows], empty)[0][-1] for rows in ORDERS)
+  same = np.allclose(last, shuffled, atol=1e-5)
+  assert same == (positions == 'none')
 
 
 def test_sinusoids_have_sines_first_then_cosines():
@@ -399,13 +570,45 @@ def test_default_initialisers():
     ('transformer', {'num_heads': 1.5}, 'num_heads'),
     ('transformer', {'widening': True}, 'widening'),
     ('linear', {'width': -1}, 'width'),
+    ('transformer', {'mlp_dim': 0}, 'mlp_dim'),
+    ('transformer', {'num_kv_heads': 0}, 'num_kv_heads'),
+    (
+      'transformer',
+      {'num_heads': 4, 'num_kv_heads': 3},
+      'num_kv_heads.* got 3',
+    ),
+    ('transformer', {'positions': 'learned'}, 'positions.*sinusoidal'),
+    ('transformer', {'positions': 'rope', 'rope_base': 0}, 'rope_base'),
+    (
+      'transformer',
+      {'positions': 'alibi', 'rope_base': 10},
+      'rope_base.*alibi',
+    ),
+    ('transformer', {'norm': 'batch'}, 'norm.*layer, rms'),
+    ('transformer', {'norm_place': 'inside'}, 'norm_place'),
+    ('transformer', {'norm_epsilon': 0}, 'norm_epsilon'),
+    ('transformer', {'query_key_norm': 1}, 'query_key_norm'),
+    ('transformer', {'output_norm': 'none'}, 'output_norm'),
+    (
+      'transformer',
+      {'norm_place': 'after', 'output_norm': 'last'},
+      'output_norm.*norm_place',
+    ),
+    ('transformer', {'mlp': 'relu'}, 'mlp.*gelu'),
+    ('lstm', {'positions': 'rope'}, 'positions'),
   ],
 )
-def test_refuses_sizes_that_make_no_sense(name, kwargs, field):
-  with pytest.raises(errors.UserError, match=field):
+def test_refuses_arguments_that_make_no_sense(name, kwargs, field):
+  with pytest.raises(errors.UserError, match=field) as caught:
     registry.make('torsos', 'test', {'name': name, **kwargs})
+  assert '\n' not in str(caught.value)
 
 
 def test_heads_must_divide_the_embedding():
   with pytest.raises(errors.UserError, match='divide the embedding width 7'):
     testing.network('transformer', embedding_dim=7, num_heads=2)
+
+
+def test_rotary_embeddings_need_pairs_of_channels():
+  with pytest.raises(errors.UserError, match='have 3 each, which is odd'):
+    testing.network('transformer', embedding_dim=6, positions='rope')

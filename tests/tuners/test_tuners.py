@@ -244,6 +244,19 @@ def test_weights_match_whole_names_only():
     assert set(tunable) == {f'{pattern}/kernel', f'{pattern}/bias'}
 
 
+def test_a_tied_unembedding_cannot_be_tuned_alone():
+  torso = registry.make('torsos', 'test', {'name': 'lstm', 'width': 4})
+  predictor = predictors.network(torso, 2, 4, tied_unembedding=True)
+  params = jax.eval_shape(predictor.init, jax.random.key(0))
+  for name in ('weights', 'lora'):
+    tuner = testing.tuner(name, patterns=('unembedding',))
+    with pytest.raises(errors.UserError, match='unembedding.*mean embedding'):
+      tuner.init(root_key(), predictor, params)
+  tuner = testing.tuner('weights', patterns=('embedding',))
+  tunable = tuner.init(root_key(), predictor, params)
+  assert set(tunable) == {'embedding/kernel', 'embedding/bias'}
+
+
 def test_full_weights_start_where_the_network_is():
   predictor, params = testing.network('transformer')
   tuner = testing.tuner('weights')
