@@ -172,10 +172,7 @@ class Mixer(nn.Module):
     width = skip.shape[-1]
     start = state['real'], state['imaginary']
     run = _diagonal.recurrence if fast else _diagonal.by_steps
-    length = skip.shape[-2]
-    decay = tuple(
-      jnp.broadcast_to(x, (length, self.state_dim)) for x in self.decay
-    )
+    decay = tuple(x[None] for x in self.decay)
     real, imaginary = _stack.over_batch(
       lambda inputs, decay, start: run(decay, inputs, start),
       inputs,

@@ -76,17 +76,20 @@ def test_starts_of_the_lru():
 
 
 @pytest.mark.parametrize('num_parts', [1, 2])
+@pytest.mark.parametrize('num_decays', [1, 7])
 @pytest.mark.parametrize('way', ['cpu', 'other devices'])
 def test_recurrence_and_its_gradients_are_those_of_steps(
-  num_parts, way, monkeypatch
+  num_parts, num_decays, way, monkeypatch
 ):
   if way != 'cpu':
-    monkeypatch.setattr(_diagonal, '_run', _diagonal._by_halves)
+    ways = (_diagonal._by_halves, _diagonal._backward_by_halves)
+    monkeypatch.setattr(_diagonal, '_run', ways[0])
+    monkeypatch.setattr(_diagonal, '_backward_by_steps', ways[1])
   rng = np.random.default_rng(0)
   draw = lambda *shape: tuple(
     rng.normal(size=shape).astype(np.float32) for _ in range(num_parts)
   )
-  args = draw(7, 3), draw(7, 3), draw(3)
+  args = draw(num_decays, 3), draw(7, 3), draw(3)
   weights = draw(7, 3)
 
   def value(run, args):
