@@ -32,20 +32,31 @@ WIDTH = 64
 # What `make` takes, and the learning rate of pretraining.
 TORSOS = {
   'lstm': (settings.spec('lstm', width=64), 5e-3),
-  'gru': (settings.spec('gru', width=72), 5e-3),
+  'gru': (settings.spec('gru', width=77), 5e-3),
   'transformer': (settings.spec('transformer', widening=2), 5e-3),
   'linear_recurrence': (
     settings.spec('linear_recurrence', state_dim=64, mlp_dim=64),
     5e-3,
   ),
-  'selective_ssm': (settings.spec('selective_ssm'), 5e-3),
-  'selective_ssm_plain': (settings.spec('selective_ssm', convolution=0), 5e-3),
-  'linear_attention': (settings.spec('linear_attention'), 5e-3),
-  'retention': (settings.spec('linear_attention', decay='fixed'), 5e-3),
-  'gated_delta': (settings.spec('gated_delta'), 5e-3),
-  'mlstm': (settings.spec('mlstm'), 5e-3),
-  'rwkv7': (settings.spec('rwkv7'), 5e-3),
-  'hybrid': (settings.spec('hybrid', blocks=('recurrent', 'attention')), 5e-3),
+  'selective_ssm': (settings.spec('selective_ssm', state_dim=48), 5e-3),
+  'selective_ssm_plain': (
+    settings.spec('selective_ssm', state_dim=54, convolution=0),
+    5e-3,
+  ),
+  'linear_attention': (settings.spec('linear_attention', mlp_dim=86), 5e-3),
+  'retention': (
+    settings.spec('linear_attention', decay='fixed', mlp_dim=64),
+    5e-3,
+  ),
+  'gated_delta': (settings.spec('gated_delta', mlp_dim=58), 5e-3),
+  'mlstm': (settings.spec('mlstm', mlp_dim=60), 5e-3),
+  'rwkv7': (settings.spec('rwkv7', rank=20, widening=1), 5e-3),
+  'hybrid': (
+    settings.spec(
+      'hybrid', blocks=('recurrent', 'attention'), state_dim=32, mlp_dim=36
+    ),
+    5e-3,
+  ),
 }
 DEEP = '_deep'
 WORLDS = {
@@ -138,12 +149,8 @@ def _set_torso(config, name):
     checks.one_of('architectures.py:TORSO,WORLD: TORSO', torso, TORSOS)
     spec, rate = TORSOS[torso]
     spec = spec.copy_and_resolve_references()
-  if spec.name == 'hybrid':
-    blocks = spec.blocks
-    spec.blocks = blocks * (1 + deep)
-  else:
-    with spec.unlocked():
-      spec.num_layers = 1 + deep
+  with spec.unlocked():
+    spec.num_layers = 1 + deep
   with config.unlocked():
     config.network.torso = spec
   config.network.embedding_dim = WIDTH
