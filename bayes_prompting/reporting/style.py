@@ -269,12 +269,6 @@ def handles(ax):
   return [x for x in ax.lines if not re.fullmatch(r'_child\d+', x.get_label())]
 
 
-def legend_below(figure, handles):
-  """Puts a legend in a row below all panels; returns it."""
-  place = {'loc': 'outside lower center', 'ncols': len(handles)}
-  return figure.legend(handles=handles, **place)
-
-
 def footnote(figure, text, key='', legend=None):
   """Writes a text below all panels; the figure grows to hold it.
 

@@ -75,7 +75,9 @@ def overview(runs: Mapping[str, losses.Losses]) -> mpl_figure.Figure:
   for ax in axes[-len(columns) :]:
     ax.set_xlabel('regret above TargetBayes\n(nats, log scale)')
   steps = next(iter(shown.values())).steps
-  legend = style.legend_below(figure, _overview_legend(steps))
+  legend = common.tall_legend_below(
+    figure, {x.get_label(): x for x in _overview_legend(steps)}
+  )
   style.footnote(figure, common.left_out(shown), legend=legend)
   return figure
 
