@@ -263,8 +263,8 @@ BUGS = tuple(
       ('wrong index', '      experiment=self.experiment,\n', ''),
       (
         'wrong reference',
-        "reference='bayes',\n      estimator='exact',",
-        "reference='oracle',\n      estimator='paired',",
+        "reference: str = 'bayes'\n  estimator: str = 'exact'",
+        "reference: str = 'oracle'\n  estimator: str = 'paired'",
       ),
       (
         'wrong mask',
@@ -463,7 +463,11 @@ BUGS = tuple(
         'error = values.std(ddof=1)',
         'error = values.std(ddof=0)',
       ),
-      ('min for max', 'int(sizes.min())', 'int(sizes.max())'),
+      (
+        'min for max',
+        '    over,\n    networks,\n    int(sizes.min()),',
+        '    over,\n    networks,\n    int(sizes.max()),',
+      ),
       (
         'any for all',
         'if any(has_network) else 0',
@@ -499,8 +503,8 @@ BUGS = tuple(
       ('wrong order', '(0.25, 0.5, 0.75)', '(0.75, 0.5, 0.25)'),
       (
         'wrong mask',
-        'runs = by_estimate[index][ran]',
-        'runs = by_estimate[index][judged[i, j]]',
+        'runs, is_exact = by_estimate[index][ran],',
+        'runs, is_exact = by_estimate[index][judged[i, j]],',
         f'{_STOPPED} -k statistics',
       ),
       (
@@ -542,8 +546,8 @@ BUGS = tuple(
       ('wrong mask', 'chosen &= (table', 'chosen |= (table'),
       (
         'wrong mask',
-        '**measured(values[which[i]])',
-        '**measured(values)',
+        'numbers = measured(values[which[i]])',
+        'numbers = measured(values)',
         f'{_STOPPED} -k claims',
       ),
     ),
@@ -730,13 +734,17 @@ BUGS = tuple(
         'jnp.concatenate([start[None], outputs])[: len(outputs)]',
         'outputs',
       ),
+      ('swapped arguments', "_GATES = 'ifgo'", "_GATES = 'igfo'"),
+    ),
+    _of(
+      'torsos._cells',
+      _LSTM,
       ('missing bias', " + first['bias'][None]", ''),
       (
         'missing bias',
         "(hidden @ layer['input'] + bias)",
         "(hidden @ layer['input'])",
       ),
-      ('swapped arguments', "_GATES = 'ifgo'", "_GATES = 'igfo'"),
       ('wrong index', 'initial_carry=state[i]', 'initial_carry=state[0]'),
     ),
     _of(
@@ -1440,8 +1448,8 @@ BUGS = tuple(
       'tests/experiment/test_by_network.py',
       (
         'wrong mask',
-        '**evidence.measured(values[counted])',
-        '**evidence.measured(values[:1])',
+        'measured = evidence.measured(values[counted])\n        if exact',
+        'measured = evidence.measured(values[:1])\n        if exact',
         'tests/experiment/test_by_network.py -k what_counts',
       ),
       (
@@ -1473,7 +1481,7 @@ BUGS = tuple(
       ),
       (
         'ignored argument',
-        "      'evaluation': config['evaluation'] | {'tasks': None},\n"
+        "      'evaluation': _sequences_of(config),\n"
         '      **_if_any(_files_of(config, names)),',
         '      **_if_any(_files_of(config, names)),',
       ),
