@@ -61,7 +61,7 @@ _DECAYS = (0.9, 0.999)
 # Of 1 - a_t^2, below which the root's slope would be too steep.
 _LEAST = 1e-12
 # Queries that attend together on the fast path, or a window's if that is more.
-_QUERIES = 64
+_QUERIES = 32
 # A wider window is a mistake: its keys are kept of each sequence.
 _WIDEST = 2**16
 
@@ -284,8 +284,8 @@ def _in_blocks(heads, state):
   end = jax.tree.map(lambda x: x[length:], seen)
   if not length:
     return heads['query'], end
-  block = min(length, max(past + 1, _QUERIES))
-  num_blocks = -(-length // block)
+  num_blocks = -(-length // max(past + 1, _QUERIES))
+  block = -(-length // num_blocks)
   more = num_blocks * block - length
   turns = _layers.rotations(0, past + length, size)
   key = _layers.rotate(seen['key'], turns[:, None])
