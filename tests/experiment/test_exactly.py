@@ -66,6 +66,18 @@ def test_prompts_of_the_mixture_hard_and_soft():
     np.testing.assert_allclose(regrets, wanted, atol=1e-9)
 
 
+def test_one_task_has_sums_of_several_priors():
+  sums = exactly.Sums(testing.two_coins(), 20)
+  none = np.zeros((1, 2))
+  for added in ((0.0, 0.0), (1.0, 0.5)):
+    prior = testing.task_prior(
+      'dirichlet_categorical', concentration=tuple(1 + x for x in added)
+    )
+    (found,) = sums.of_values(prior, none).sum(-1)
+    wanted = brute_force([0.8, 0.2], 20, added)
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
 @pytest.mark.parametrize(
   'value', [[-0.1, 1.0], [np.nan, 1.0]], ids=['negative', 'NaN']
 )

@@ -60,6 +60,12 @@ _TRANSFORMER = (
   '(equations or parts or steps or fast_path_is)"'
 )
 _EQUATIONS = f'{_TORSOS} -k "transformer and equations"'
+_GRU = f'{_TORSOS} -k "gru and fast_path_is"'
+_CHUNKS = 'tests/torsos/test_chunks.py -k'
+_ATTENTION = 'tests/torsos/test_linear_attention.py -k'
+_RECURRENCE = 'tests/torsos/test_linear_recurrence.py -k'
+_GRADIENTS = f'{_RECURRENCE} gradients'
+_HYBRID = 'tests/torsos/test_hybrid.py -k'
 _PREDICTORS = (
   'tests/test_predictors.py -k "zero_row or affine or bayesian or normalised"'
 )
@@ -71,6 +77,7 @@ _STRUCTURED = 'tests/task_priors/test_structured_priors.py'
 _CLAIMS = 'tests/claims/test_judge.py'
 _STOPPED = 'tests/results/test_stopped.py'
 _RUN = 'tests/experiment/test_run.py'
+_EXACTLY = 'tests/experiment/test_exactly.py -k'
 
 
 def _contract(name):
@@ -296,6 +303,11 @@ BUGS = tuple(
         'max(networks, len(self.values) + 1)',
         'min(networks, len(self.values) + 1)',
       ),
+      (
+        'dropped term',
+        'estimate = estimate._replace(low=np.nan, high=np.nan)',
+        'estimate = estimate._replace()',
+      ),
     ),
     _of(
       'studies.paper.claims',
@@ -372,6 +384,60 @@ BUGS = tuple(
         'wrong index',
         "'it': _mean('SoftPT', _SINGLE)},\n    value=lambda m: m['it'] -",
         "'it': _mean('HardPT', _SINGLE)},\n    value=lambda m: m['it'] -",
+      ),
+    ),
+    _of(
+      'studies.paper.fidelity',
+      'tests/studies/test_fidelity.py -k compares',
+      ('wrong step', 'paper_claims.TUNING', 'paper_claims.LAST'),
+      ('any for all', 'if sides.all() else', 'if sides.any() else'),
+    ),
+    _of(
+      'studies.architectures.claims',
+      'tests/studies/test_architectures.py -k "hold or own_number"',
+      (
+        'dropped term',
+        "means[f'{x} {LAST}'] - means[f'{x} {TUNING}']",
+        "means[f'{x} {LAST}']",
+      ),
+      (
+        'wrong index',
+        "for x in ('SoftPT', 'NoTuning')",
+        "for x in ('SoftPT', 'SoftPT')",
+      ),
+      (
+        'wrong task',
+        "'NoTuning', f'{{network}}-{world}'",
+        "'NoTuning', COINS",
+      ),
+      (
+        'wrong bound',
+        "judging.Bound('<', IS_BAYES[world])",
+        "judging.Bound('<', IS_BAYES['coins'])",
+      ),
+      (
+        'wrong sign',
+        "judging.Bound('<', -REACHES)",
+        "judging.Bound('<', REACHES)",
+      ),
+      (
+        'wrong index',
+        "'other': _target('StatePT')}",
+        "'other': _target('HardPT')}",
+      ),
+    ),
+    _of(
+      'studies.study',
+      'tests/studies/test_study.py',
+      (
+        'stale state',
+        'judged = study.judge(current)',
+        'judged = study.judge(table)',
+      ),
+      (
+        'stale state',
+        "study.draw(into / 'figures', current,",
+        "study.draw(into / 'figures', table,",
       ),
     ),
     _of(
@@ -477,6 +543,12 @@ BUGS = tuple(
         'wrong mask',
         'repeats = judged[:, 1:].any()',
         'repeats = judged.any()',
+      ),
+      (
+        'wrong condition',
+        "if exact and (over == 'sequences' or sizes[0] == 1):",
+        "if exact and over == 'sequences':",
+        f'{_EXACTLY} difference',
       ),
     ),
     _of(
@@ -748,6 +820,154 @@ BUGS = tuple(
       ('wrong index', 'initial_carry=state[i]', 'initial_carry=state[0]'),
     ),
     _of(
+      'torsos.gru',
+      _GRU,
+      (
+        'swapped arguments',
+        'hidden = (1 - z) * n + z * hidden',
+        'hidden = z * n + (1 - z) * hidden',
+      ),
+      (
+        'dropped term',
+        'to_r = to_n * inner * r * (1 - r)',
+        'to_r = to_n * r * (1 - r)',
+      ),
+      ('dropped term', '[to_r, to_z, to_n * r]', '[to_r, to_z, to_n]'),
+    ),
+    _of(
+      'torsos._diagonal',
+      _GRADIENTS,
+      (
+        'wrong sign',
+        'a[0] * b[0] - a[1] * b[1], a[0]',
+        'a[0] * b[0] + a[1] * b[1], a[0]',
+        f'{_RECURRENCE} equations',
+      ),
+      ('wrong sign', 'else (a[0], -a[1])', 'else (a[0], a[1])'),
+      (
+        'off by one',
+        'x, jnp.maximum(number - 1, 0), keepdims=False',
+        'x, number, keepdims=False',
+      ),
+      (
+        'shifted by a position',
+        'jnp.concatenate([x[1:], x[:1]])[::-1] for x in decay',
+        'x[::-1] for x in decay',
+      ),
+      (
+        'mean for sum',
+        'x.sum(0, keepdims=True) for x in to_decay',
+        'x.mean(0, keepdims=True) for x in to_decay',
+      ),
+    ),
+    _of(
+      'torsos._convolution',
+      'tests/torsos/test_convolution.py',
+      ('wrong order', 'kernel[k][None]', 'kernel[-1 - k][None]'),
+      ('stale state', 'inputs[length:]', 'inputs[: len(state)]'),
+    ),
+    _of(
+      'torsos._stack',
+      f'{_ATTENTION} equations',
+      ('dropped term', '    x = x + y\n', '    x = y\n'),
+      ('stale state', '      projected = None\n', ''),
+      (
+        'stale state',
+        'jax.lax.index_in_dim(states, -1, num_axes',
+        'jax.lax.index_in_dim(states, 0, num_axes',
+        f'{_RECURRENCE} equations',
+      ),
+    ),
+    _of(
+      'torsos._chunks',
+      f'{_CHUNKS} "steps and strong"',
+      (
+        'stale state',
+        'jnp.outer(now.change, now.probe @ state)',
+        'jnp.outer(now.change, now.probe @ new)',
+      ),
+      (
+        'wrong mask',
+        'ratios[:-1, 1:] if before else ratios[1:, 1:]',
+        'ratios[1:, 1:]',
+      ),
+      (
+        'wrong sign',
+        '-products(now.probe, now.change, before=True)',
+        'products(now.probe, now.change, before=True)',
+      ),
+      (
+        'wrong mask',
+        'np.tri(size, k=-1 if before else 0, dtype=bool)',
+        'np.tri(size, dtype=bool)',
+        f'{_CHUNKS} "steps and rows"',
+      ),
+      (
+        'lost digits',
+        'middle = logs[(size + 1) // 2][None]',
+        'middle = logs[:1]',
+        f'{_CHUNKS} bears',
+      ),
+    ),
+    _of(
+      'torsos.linear_attention',
+      f'{_ATTENTION} equations',
+      ('dropped term', 'return nn.elu(x) + 1', 'return nn.elu(x)'),
+      (
+        'wrong function',
+        "jax.nn.silu(heads['gate']) * y",
+        "heads['gate'] * y",
+      ),
+      (
+        'wrong index',
+        "'normaliser': end[..., -1]",
+        "'normaliser': end[..., 0]",
+      ),
+    ),
+    _of(
+      'torsos.linear_recurrence',
+      f'{_RECURRENCE} equations',
+      ('dropped term', "y = 2 * y if self.variant == 's5' else y\n", 'y = y\n'),
+      (
+        'wrong sign',
+        'inverse = real / squared, -imaginary / squared',
+        'inverse = real / squared, imaginary / squared',
+      ),
+      (
+        'wrong unit',
+        'jnp.exp(-2 * jnp.exp(decay))',
+        'jnp.exp(-jnp.exp(decay))',
+        f'{_RECURRENCE} starts',
+      ),
+    ),
+    _of(
+      'torsos.hybrid',
+      f'{_HYBRID} "attention_against"',
+      (
+        'wrong unit',
+        '-jnp.expm1(2 * log_a)',
+        '-jnp.expm1(log_a)',
+        f'{_HYBRID} recurrent_blocks',
+      ),
+      (
+        'wrong index',
+        "'grw,wgd->grd', shares, seen['value']",
+        "'grw,wgd->grd', shares, seen['key']",
+      ),
+      (
+        'off by one',
+        '(behind >= 0) & (behind <= past)',
+        '(behind >= 0) & (behind < past)',
+        f'{_HYBRID} blocks_of_queries',
+      ),
+      (
+        'shifted by a position',
+        'turns[past:, None, None]',
+        'turns[:length, None, None]',
+        f'{_HYBRID} blocks_of_queries',
+      ),
+    ),
+    _of(
       'torsos._fast',
       f'{_TORSOS} -k derivatives_are_jax',
       ('dropped term', ' * (1 - t**2) * inner', ' * (1 - t**2)'),
@@ -907,6 +1127,40 @@ BUGS = tuple(
         'ignored argument',
         'prefix = _initial.rows(value_key, init, init_scale, prefix)',
         'del value_key',
+      ),
+    ),
+    _of(
+      'tuners.compose',
+      f'{_TUNERS} -k composition_binds',
+      (
+        'wrong order',
+        '[name for name in changed if name not in prompts] + prompts',
+        '[*changed]',
+      ),
+      (
+        'stale state',
+        'params, state = inner[name].bind(',
+        '_, state = inner[name].bind(',
+      ),
+      (
+        'all for any',
+        'random=any(tuner.random',
+        'random=all(tuner.random',
+        f'{_TUNERS} -k "compose and random_says"',
+      ),
+    ),
+    _of(
+      'tuners.clipped_with_all',
+      f'{_TUNERS} -k clip_over',
+      (
+        'dropped term',
+        '(copy - jax.lax.stop_gradient(copy))',
+        'copy',
+      ),
+      (
+        'wrong mask',
+        "if not hasattr(tuned.get(path), 'shape')",
+        "if hasattr(tuned.get(path), 'shape')",
       ),
     ),
     _of(
@@ -1414,6 +1668,68 @@ BUGS = tuple(
       ),
     ),
     _of(
+      'experiment.exactly',
+      f'{_EXACTLY} mixture_hard',
+      (
+        'swapped arguments',
+        '[self.own + gaps, gaps]',
+        '[gaps, self.own + gaps]',
+      ),
+      (
+        'wrong sign',
+        'histories.gaps(value - start)',
+        'histories.gaps(start - value)',
+      ),
+      (
+        'wrong order',
+        'np.stack(gaps)[run.ravel()]',
+        'np.stack(gaps)[np.sort(run.ravel())]',
+      ),
+      (
+        'wrong key',
+        'key = prior, start.tobytes()',
+        'key = start.tobytes()',
+        f'{_EXACTLY} sums_of_several',
+      ),
+      (
+        'wrong mask',
+        '      or np.any(values < starts)\n',
+        '',
+        f'{_EXACTLY} no_tokens_leave',
+      ),
+      (
+        'off by one',
+        'if total > _MOST_VALUES:',
+        'if total >= _MOST_VALUES:',
+        f'{_EXACTLY} costs_too_much',
+      ),
+      (
+        'wrong index',
+        'known[method.name, reference] = regrets[..., i, :]',
+        'known[method.name, reference] = regrets[..., 0, :]',
+        f'{_EXACTLY} sums_replace',
+      ),
+    ),
+    _of(
+      'experiment.reorderings',
+      'tests/experiment/test_reorderings.py',
+      (
+        'dropped term',
+        'jax.nn.logsumexp(log_probs, axis=0) - jnp.log(orders)',
+        'jax.nn.logsumexp(log_probs, axis=0)',
+      ),
+      (
+        'shifted by a position',
+        'predictor.read(context, tokens)[:, -1]',
+        'predictor.read(context, tokens)[:, -2]',
+      ),
+      (
+        'key used twice',
+        'jax.random.permutation(k, history)',
+        'jax.random.permutation(jax.random.clone(key), history)',
+      ),
+    ),
+    _of(
       'experiment.tuning',
       'tests/experiment/test_tuning.py',
       (
@@ -1507,6 +1823,18 @@ BUGS = tuple(
         "'task': config['tasks'][task],\n      'pretraining': pretraining",
         "'task': None,\n      'pretraining': pretraining",
         f'{_RUN} -k hash_covers',
+      ),
+      (
+        'wrong mask',
+        '*(_BAYES if is_bayes else ()),',
+        '*_BAYES,',
+        f'{_EXACTLY} rows_of_networks',
+      ),
+      (
+        'wrong mask',
+        "said = ('report_steps', 'reorderings')",
+        "said = ('report_steps',)",
+        'tests/experiment/test_by_network.py -k said_of_orders',
       ),
     ),
   )
