@@ -29,8 +29,9 @@ NUMERICS = 1
 
 # Longer chunks have triangles of more numbers than anybody has memory for.
 MOST_POSITIONS = 4096
-# The largest exponent, up and down, that a float32 bears with digits to spare.
-_MOST_EXPONENT = 80
+# How small the sum of a chunk's log decays may be, where each row of S has its
+# own: from its middle a float32 reaches half as far in both directions.
+LEAST_LOG_DECAY = -160.0
 
 
 class Inputs(NamedTuple):
@@ -88,8 +89,8 @@ def in_chunks(
   Args:
     inputs: Of N positions; N may be 0.
     start: S_0, [Dk, Dv].
-    chunk: The most positions of a chunk. With decays for each row of S, those
-      of a chunk may multiply to no less than `least_log_decay(chunk)` allows.
+    chunk: The most positions of a chunk. If each row of S has its own decay,
+      the log decays of a chunk must sum to `LEAST_LOG_DECAY` or more.
   """
   length = len(inputs.key)
   if not length:
@@ -106,11 +107,6 @@ def in_chunks(
   run = jax.checkpoint(_run_chunk, prevent_cse=False)
   end, outputs = jax.lax.scan(run, start, jax.tree.map(cut, inputs))
   return outputs.reshape(number * size, -1)[:length], end
-
-
-def least_log_decay(chunk: int) -> float:
-  """Returns how small the logarithm of each decay of a row of S may be."""
-  return -2 * _MOST_EXPONENT / chunk
 
 
 def _run_chunk(state, now):
@@ -248,7 +244,11 @@ def split(x: types.Array, num_heads: int) -> types.Array:
   return jnp.moveaxis(x, -2, -3)
 
 
+def heads_last(x: types.Array) -> types.Array:
+  """Maps [..., H, N, D] to [..., N, H, D]."""
+  return jnp.moveaxis(x, -3, -2)
+
+
 def join(x: types.Array) -> types.Array:
-  """Maps [..., H, N, D] to [..., N, H D]."""
-  x = jnp.moveaxis(x, -3, -2)
+  """Maps [..., N, H, D] to [..., N, H D]."""
   return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])

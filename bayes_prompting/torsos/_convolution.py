@@ -1,11 +1,17 @@
 """Short convolutions over positions, each channel for itself."""
 
+from flax import linen as nn
+import jax
 import jax.numpy as jnp
 
 from bayes_prompting import types
+from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
+
+# A convolution over more is no short one.
+MOST_POSITIONS = 1024
 
 
 def convolve(
@@ -35,3 +41,32 @@ def convolve(
   if bias is not None:
     y = y + bias[None]
   return y, inputs[length:]
+
+
+class Convolution(nn.Module):
+  """`convolve` with weights, of sequences that start from the same state.
+
+  Attributes:
+    width: W.
+    use_bias: Whether it has a bias.
+  """
+
+  width: int
+  use_bias: bool
+
+  @nn.compact
+  def __call__(
+    self, x: types.Array, state: types.Array
+  ) -> tuple[types.Array, types.Array]:
+    """Maps [..., N, D] and [W - 1, D] to [..., N, D] and the new states."""
+    channels = x.shape[-1]
+    kernel = self.param('kernel', _uniform, (self.width, channels))
+    bias = None
+    if self.use_bias:
+      bias = self.param('bias', nn.initializers.zeros, (channels,))
+    return _stack.over_batch(convolve, x, x.ndim - 2, kernel, state, bias)
+
+
+def _uniform(key, shape):
+  """Within 1 / sqrt(W) of zero, as those of what the papers ran."""
+  return jax.random.uniform(key, shape, jnp.float32, -1, 1) * shape[0] ** -0.5

@@ -1,7 +1,8 @@
 """Layers that torsos share: norms, MLPs, and codings of positions.
 
 Those with weights are functions that a `nn.compact` method calls: their layers
-are the calling module's own, by the names that are given or said here.
+are the calling module's own, by the names that are given or said here. Or they
+are modules.
 
 There is no `NUMERICS`: what a layer computes is a part of the torsos that use
 it. Whoever changes numbers here raises the version of each of these.
@@ -19,6 +20,9 @@ NORMS = ('layer', 'rms')
 MLPS = ('gelu', 'swiglu', 'geglu')
 # Flax's.
 EPSILON = 1e-6
+# How Mamba-2 starts: the smallest and the largest step, and exp(decay).
+_STEPS = (1e-3, 1e-1)
+_RATES = (1.0, 16.0)
 
 
 def dense(features: int, name: str, fast: bool = False) -> nn.Module:
@@ -119,7 +123,7 @@ def slopes(num_heads: int) -> np.ndarray:
   return np.exp2(-8 * powers).astype(np.float32)
 
 
-def head_norm(kind: str, name: str, use_bias: bool = True) -> nn.Module:
+def head_norm(kind: str, name: str, epsilon: float = EPSILON) -> nn.Module:
   """Returns a norm of each head for itself: over D, of [..., H, D].
 
   A `layer` norm is also known as a group norm, the heads being the groups.
@@ -127,15 +131,41 @@ def head_norm(kind: str, name: str, use_bias: bool = True) -> nn.Module:
   Args:
     kind: As of `norm`.
     name: That of its weights: a scale [H, D], and of `layer` a bias.
-    use_bias: Whether `layer` has a bias.
+    epsilon: As of `norm`.
   """
   axes = {'reduction_axes': -1, 'feature_axes': (-2, -1)}
   if kind == 'rms':
-    return nn.RMSNorm(epsilon=EPSILON, name=name, **axes)
-  return nn.LayerNorm(epsilon=EPSILON, use_bias=use_bias, name=name, **axes)
+    return nn.RMSNorm(epsilon=epsilon, name=name, **axes)
+  return nn.LayerNorm(epsilon=epsilon, name=name, **axes)
 
 
 def unit(x: types.Array) -> types.Array:
   """Returns x over its length, over the last axis; zeros stay zeros."""
   # Inside the root, or the derivative at zero would be none.
   return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + EPSILON)
+
+
+def _step_bias(key, shape):
+  """Returns biases whose softplus is uniform on the logarithms of steps."""
+  low, high = np.log(_STEPS)
+  steps = jnp.exp(jax.random.uniform(key, shape, jnp.float32, low, high))
+  return steps + jnp.log(-jnp.expm1(-steps))
+
+
+def _log_rates(key, shape):
+  """Returns logarithms of uniform numbers."""
+  return jnp.log(jax.random.uniform(key, shape, jnp.float32, *_RATES))
+
+
+class LogDecay(nn.Module):
+  """Mamba-2's decay of each head: exp(-exp(decay) d), d a step (2405.21060)."""
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> tuple[types.Array, types.Array]:
+    """Maps [..., N, H] to [..., H, N] twice: log decays, and steps."""
+    size = x.shape[-1:]
+    bias = self.param('step_bias', _step_bias, size)
+    rate = jnp.exp(self.param('decay', _log_rates, size))
+    steps = jax.nn.softplus(x + jnp.broadcast_to(bias, x.shape))
+    logs = -jnp.broadcast_to(rate, x.shape) * steps
+    return jnp.swapaxes(logs, -1, -2), jnp.swapaxes(steps, -1, -2)

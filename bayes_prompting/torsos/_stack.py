@@ -173,11 +173,16 @@ class Stack(nn.Module):
     return max(1, 2**18 // (max(length, 1) * width))
 
 
-def repeat(mixer: nn.Module, num_layers: int, mlp_dim: int) -> Stack:
+def repeat(
+  mixer: nn.Module,
+  num_layers: int,
+  mlp_dim: int,
+  mlp_mixer: nn.Module | None = None,
+) -> Stack:
   """Returns so many layers with the same mixer, once the sizes are checked."""
   num_layers = checks.integer('num_layers', num_layers, 1, checks.MOST_LAYERS)
   mlp_dim = checks.integer('mlp_dim', mlp_dim, 0, checks.MOST_CHANNELS)
-  return Stack((mixer,) * num_layers, mlp_dim)
+  return Stack((mixer,) * num_layers, mlp_dim, mlp_mixer=mlp_mixer)
 
 
 def over_batch(fn, x: types.PyTree, num_axes: int, *shared):

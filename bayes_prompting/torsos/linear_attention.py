@@ -89,7 +89,7 @@ class _Mixing(nn.Module):
     }
     attend = self._normalised if self.decay == 'none' else self._retained
     y, state = attend(heads, state, fast)
-    return _layers.dense(width, 'output')(y), state
+    return _layers.dense(width, 'output', fast)(y), state
 
   def _normalised(self, heads, state, fast):
     # z is what S would have of a value that is always 1.
@@ -104,7 +104,7 @@ class _Mixing(nn.Module):
     )
     outputs, end = _chunks.run(inputs, start, fast, self.chunk)
     y = outputs[..., :-1] / (outputs[..., -1:] + _EPSILON)
-    return _chunks.join(y), {
+    return _chunks.join(_chunks.heads_last(y)), {
       'memory': end[..., :-1],
       'normaliser': end[..., -1],
     }
@@ -118,9 +118,8 @@ class _Mixing(nn.Module):
     outputs, memory = _chunks.run(
       inputs, state['memory'], fast, self.chunk, shared_decay=decays
     )
-    y = jnp.moveaxis(outputs, -3, -2)
-    y = jnp.moveaxis(_layers.head_norm('layer', 'head_norm')(y), -2, -3)
-    y = jax.nn.silu(heads['gate']) * y
+    y = _layers.head_norm('layer', 'head_norm')(_chunks.heads_last(outputs))
+    y = jax.nn.silu(_chunks.heads_last(heads['gate'])) * y
     return _chunks.join(y), {'memory': memory}
 
 

@@ -52,18 +52,41 @@ def rms_norm(x, scale):
   return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
 
 
-def head_norm(x, params, head):
+def head_norm(x, params, head, epsilon=1e-6):
   """A layer norm of the outputs [N, D] of one head."""
   x = x - x.mean(-1, keepdims=True)
-  x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+  x = x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon)
   return x * params['scale'][head] + params['bias'][head]
 
 
-def stack(params, x, mixer, activation=silu):
+def unit(x):
+  """Of length 1 over the last axis."""
+  return x / np.sqrt((x**2).sum(-1, keepdims=True) + 1e-6)
+
+
+def softplus(x):
+  return np.log1p(np.exp(x))
+
+
+def convolve(x, kernel, bias=0.0):
+  """A causal convolution of [N, D] with [W, D]."""
+  width = len(kernel)
+  y = np.zeros_like(x, np.float64) + bias
+  for t in range(len(x)):
+    for k in range(width):
+      if t - width + 1 + k >= 0:
+        y[t] += kernel[k] * x[t - width + 1 + k]
+  return y
+
+
+def stack(params, x, mixer, activation=silu, mlp_mixer=None):
   """Returns a whole stack of layers, given `mixer(params, u [N, E])`."""
   for i in range(sum(name.startswith('layer') for name in params)):
     layer = params[f'layer_{i}']
     x = x + mixer(layer['mixer'], rms_norm(x, **layer['mixer_norm']))
+    if mlp_mixer is not None:
+      y = rms_norm(x, **layer['mlp_norm'])
+      x = x + mlp_mixer(layer['mlp_mixer'], y)
     if 'mlp_in' in layer:
       y = rms_norm(x, **layer['mlp_norm'])
       gate, value = (

@@ -76,7 +76,7 @@ def test_chunks_are_steps(kind, delta, chunk, length):
 def test_decays_of_rows_as_strong_as_a_chunk_bears():
   # Twice as far as a float32 can go from 1 in one direction.
   inputs, start = draw('rows', delta=True, length=16)
-  least = np.float32(_chunks.least_log_decay(8))
+  least = np.float32(_chunks.LEAST_LOG_DECAY / 8)
   inputs = inputs._replace(log_decay=np.full_like(inputs.log_decay, least))
   expected, found = both(8)(inputs, start)
   jax.tree.map(
