@@ -34,8 +34,12 @@ NUMERICS = 1
 FORGETS = ('sigmoid', 'exponential')
 EXAMPLES = (
   {'num_heads': 2, 'num_layers': 2, 'mlp_dim': 5, 'chunk': 2},
-  {'num_heads': 1, 'forget': 'exponential', 'chunk': 4},
+  {'num_heads': 1, 'chunk': 4},
 )
+
+# Not 'exponential': where its products grow, and a norm takes the growth away
+# again, gradients to gates are sums over all positions that cancel. Over
+# thousands of positions few of their digits are left, whatever computes them.
 
 # Biases of the forget gates, from the first head to the last, as in what the
 # authors published: heads forget at several rates.
@@ -135,28 +139,42 @@ def cell(
   Returns:
     h [..., H, N, D], and the state.
   """
-  before = jnp.broadcast_to(
-    state['stabiliser'][:, None], (*log_input.shape[:-1], 1)
+  # Nothing depends on m but what it was at first, and that only as the scale of
+  # the past: it cancels, gradient and all.
+  begin, logs_i, logs_f = jax.lax.stop_gradient(
+    (state['stabiliser'], log_input, log_forget)
   )
-  # m_t is the largest log i_s plus all log f since s. It cancels, gradient and
-  # all, so that it need not be exact.
-  sums = jnp.cumsum(log_forget, axis=-1)
-  largest = jax.lax.cummax(log_input - sums, axis=log_input.ndim - 1)
-  largest = jnp.maximum(largest, jnp.broadcast_to(before, largest.shape))
-  stabilisers = jax.lax.stop_gradient(sums + largest)
-  before = jnp.concatenate([before, stabilisers], axis=-1)
 
-  weights = jnp.exp(log_input - stabilisers) / math.sqrt(key.shape[-1])
+  def step(before, logs):
+    log_i, log_f = logs
+    kept = before + log_f
+    now = jnp.maximum(kept, log_i)
+    # By how much i outweighs what is kept. Not by m, which with exponential
+    # gates grows so large that differences of it have few digits.
+    return now, (now, log_i - kept)
+
+  last, (stabilisers, excess) = jax.lax.scan(
+    step,
+    jnp.broadcast_to(begin, log_input.shape[:-1]),
+    (jnp.moveaxis(logs_i, -1, 0), jnp.moveaxis(logs_f, -1, 0)),
+  )
+  stabilisers = jnp.moveaxis(stabilisers, 0, -1)
+  excess = jnp.moveaxis(excess, 0, -1)
+
+  weights = jnp.exp(jnp.minimum(excess, 0) + (log_input - logs_i))
+  weights = weights / math.sqrt(key.shape[-1])
   inputs = _chunks.Inputs(
     query,
     weights[..., None] * key,
     # n is what C would have of a value that is always 1.
     jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1),
-    log_forget + before[..., :-1] - stabilisers,
+    -jnp.maximum(excess, 0) + (log_forget - logs_f),
   )
   start = jnp.concatenate(
     [state['memory'], state['normaliser'][..., None]], axis=-1
   )
+  scale = jnp.exp(state['stabiliser'] - begin)
+  start = jnp.broadcast_to(scale[:, None, None], start.shape) * start
   outputs, end = _chunks.run(inputs, start, fast, chunk)
   # The 1 of the maximum, by the same scale.
   least = jnp.exp(jnp.clip(-stabilisers, *_EXPONENTS))
@@ -164,7 +182,7 @@ def cell(
   return outputs[..., :-1] / divisor[..., None], {
     'memory': end[..., :-1],
     'normaliser': end[..., -1],
-    'stabiliser': before[..., -1],
+    'stabiliser': last,
   }
 
 

@@ -178,10 +178,12 @@ def assert_fast_is_plain(
     return [predictions_and_gradients(x, *args) for x in (fast, plain)]
 
   found, expected = both(weights(fast), prefix, tokens)
+  largest = max(np.abs(x).max(initial=0) for x in jax.tree.leaves(expected[0]))
   for one, other in zip(
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
   ):
-    scale = np.abs(other).max(initial=1e-3)
+    # Of a gradient that cancels, rounding of what cancels is left.
+    scale = np.abs(other).max(initial=1e-3) + largest / 10
     np.testing.assert_allclose(one / scale, other / scale, atol=atol)
 
 
