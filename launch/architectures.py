@@ -29,7 +29,20 @@ flags.adopt_module_key_flags(study)
 def _plan():
   from bayes_prompting.configs import architectures
 
-  return architectures.plan((*architectures.TORSOS, *_TORSOS.value)), ()
+  for name in _TORSOS.value:
+    parts = name.split('.')
+    if (
+      len(parts) < 2
+      or not all(map(str.isidentifier, parts))
+      or name.endswith(architectures.DEEP)
+    ):
+      launch_flags.fail(
+        '--torsos: must be modules of your own, such as my_lab.mine, whose '
+        f'names do not end with {architectures.DEEP}, got {name!r}; there are '
+        f'without it {", ".join(architectures.TORSOS)}'
+      )
+  own = dict.fromkeys(_TORSOS.value)
+  return architectures.plan((*architectures.TORSOS, *own)), ()
 
 
 def _study():

@@ -19,7 +19,7 @@ from launch import sweep_grid
 _PLACEHOLDERS = {
   r'--config=\.\.\.': '--config=quick',
   r'\bSIZE\b|\bM\b': '4',
-  r'\bNETWORK\b': 'lstm',
+  r'\bNETWORK\b|\bTORSO\b': 'lstm',
   r'\bTARGET\b': 'single_coin',
   r'\bCASE\b': 'coin',
   r'(?<=prompts:)WORLD\b': 'coins',

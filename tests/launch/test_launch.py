@@ -781,31 +781,45 @@ def test_a_run_tells_the_headline_and_where_everything_is(
     assert (workdir / name).exists()
 
 
-# A few as a user starts them.
+# Studies.
 
 
-# The paper.
+# Of each script, how one of its main experiments is called, and a second one.
+STUDIES = {
+  'paper': ('lstm-single_coin', 'lstm-single_coin-tunings'),
+  'architectures': ('lstm-coins', 'lstm-coins-mixture'),
+}
 
 
-def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
-  outcome = bare('paper', '--help')
+@pytest.mark.parametrize('script', STUDIES)
+def test_the_script_of_a_study_tells_of_its_flags_and_experiments(bare, script):
+  outcome = bare(script, '--help')
   assert outcome.code == 0
   assert '--experiments' in outcome.out
+  assert f'bayes-prompting {script} ' in outcome.out
+  assert ('--torsos' in outcome.out) == (script == 'architectures')
   assert not outcome.imported_jax
-  listed = bare('paper', '--list', '--experiments=lstm-*')
+  listed = bare(script, '--list', '--experiments=lstm-*')
   assert listed.code == 0
+  for name in STUDIES[script]:
+    assert f'\n{name}: networks 0 to ' in f'\n{listed.out}'
+  assert 'transformer' not in listed.out
+
+
+def test_more_networks_of_the_paper_are_none_of_its_few(bare):
+  listed = bare('paper', '--list', '--experiments=lstm-*')
   assert 'lstm-single_coin: networks 0 to 19, ' in listed.out
   assert 'lstm-single_coin-tunings: networks 0 to 1, ' in listed.out
-  assert 'transformer' not in listed.out
   more = bare('paper', '--list', '--experiments=lstm-*', '--seeds=20:30')
   assert 'lstm-single_coin: networks 20 to 29, NoTuning, SoftPT\n' in more.out
   assert 'tunings' not in more.out and 'StatePT' not in more.out
 
 
+@pytest.mark.parametrize('script', STUDIES)
 @pytest.mark.parametrize(
   'arguments, fragments',
   [
-    (['--experiments=lstm'], ['--experiments', "'lstm'", 'lstm-single_coin']),
+    (['--experiments=lstm'], ['--experiments', "'lstm'", 'NAME']),
     (['--seeds=3'], ['--seeds', 'FIRST:END', '3']),
     (['--seeds=3:3'], ['--seeds', 'FIRST:END', '3:3']),
     (['--methods=SoftPR'], ['--methods', 'SoftPR', 'SoftPT']),
@@ -814,15 +828,43 @@ def test_the_paper_s_script_tells_of_its_flags_and_experiments(bare):
     (['--experiments=', '--workdir=x'], ['--experiments: empty']),
   ],
 )
-def test_mistakes_in_flags_of_the_paper(bare, arguments, fragments):
-  mistake(bare('paper', *arguments), *fragments)
+def test_mistakes_in_flags_of_a_study(bare, script, arguments, fragments):
+  name, _ = STUDIES[script]
+  fragments = [x.replace('NAME', name) for x in fragments]
+  mistake(bare(script, *arguments), *fragments)
 
 
-def test_where_there_is_no_row_nothing_is_judged(loaded, tmp_path):
+def test_a_torso_of_one_s_own_joins_the_study_of_architectures(bare):
+  own = '--torsos=my_lab.mine'
+  listed = bare('architectures', '--list', own)
+  assert listed.code == 0
+  lines = listed.out.splitlines()
+  mine = [x.replace('my_lab.mine', 'lstm') for x in lines if 'my_lab' in x]
+  assert mine == [x for x in lines if x.startswith(('lstm-', 'lstm_deep-'))]
+  alone = bare('architectures', '--list', own, '--experiments=my_lab*')
+  assert [x.replace('my_lab.mine', 'lstm') for x in alone.out.splitlines()] == (
+    mine
+  )
+  assert 'my_lab' not in bare('architectures', '--list').out
+  twice = bare('architectures', '--list', f'{own},my_lab.mine')
+  assert twice.out == listed.out
+
+
+@pytest.mark.parametrize('name', ['lstn', 'my_lab.mine-x', 'my_lab.mine_deep'])
+def test_a_torso_that_cannot_join_is_refused(bare, name):
+  outcome = bare('architectures', '--list', f'--torsos=my_lab.mine,{name}')
+  mistake(outcome, '--torsos', 'my_lab.mine,', repr(name))
+
+
+@pytest.mark.parametrize('script', STUDIES)
+def test_where_there_is_no_row_nothing_is_judged(loaded, tmp_path, script):
   for folder in (tmp_path, tmp_path / 'missing'):
-    outcome = loaded('paper', '--judge_only', f'--results={folder}')
+    outcome = loaded(script, '--judge_only', f'--results={folder}')
     mistake(outcome, str(folder), 'no row')
   assert not any(tmp_path.iterdir())
+
+
+# A few as a user starts them.
 
 
 def test_an_unknown_field_as_a_user_sees_it(tmp_path):

@@ -113,7 +113,7 @@ def test_help_has_a_line_for_each_script(arguments):
 
 def test_every_script_is_a_command():
   scripts = {path.stem for path in (ROOT / 'launch').glob('*.py')}
-  parts = {'__init__', 'main', 'flags', 'sweep_grid', 'sweep_jobs'}
+  parts = {'__init__', 'main', 'flags', 'study', 'sweep_grid', 'sweep_jobs'}
   assert scripts - parts == {*main.COMMANDS.values()}
 
 
