@@ -5,7 +5,9 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import settings
+from bayes_prompting import trees
 from bayes_prompting.claims import judge
+from bayes_prompting.experiment import build
 from bayes_prompting.results import evidence
 from bayes_prompting.studies.architectures import claims as study_claims
 from bayes_prompting.studies.architectures import figures
@@ -189,3 +191,16 @@ def test_figures_show_every_network_and_claim(tmp_path):
   (tmp_path / 'figures').mkdir()
   figures.draw(rows, every, tmp_path / 'figures')
   assert (tmp_path / 'table.md').read_text() == figures.table(every)
+
+
+def test_all_torsos_have_about_as_many_weights():
+  counts = {}
+  for name in architectures.TORSOS:
+    lab = build.build(architectures.get_config(f'{name},switching'))
+    counts[name] = sum(
+      leaf.size
+      for path, leaf in trees.by_path(build.network_shapes(lab)).items()
+      if path.startswith('torso/')
+    )
+  for name, count in counts.items():
+    assert count == pytest.approx(33_000, rel=0.03), name
