@@ -66,6 +66,8 @@ _ATTENTION = 'tests/torsos/test_linear_attention.py -k'
 _RECURRENCE = 'tests/torsos/test_linear_recurrence.py -k'
 _GRADIENTS = f'{_RECURRENCE} gradients'
 _HYBRID = 'tests/torsos/test_hybrid.py -k'
+_SELECTIVE = 'tests/torsos/test_selective_ssm.py -k equations'
+_MLSTM = 'tests/torsos/test_mlstm.py -k'
 _PREDICTORS = (
   'tests/test_predictors.py -k "zero_row or affine or bayesian or normalised"'
 )
@@ -782,6 +784,12 @@ BUGS = tuple(
         "activation(dense(hidden, 'mlp_gate', fast)(x)) * y",
         "dense(hidden, 'mlp_gate', fast)(x) * activation(y)",
       ),
+      (
+        'missing bias',
+        'jax.nn.softplus(x + jnp.broadcast_to(bias, x.shape))',
+        'jax.nn.softplus(x)',
+        _SELECTIVE,
+      ),
     ),
     _of(
       'torsos.lstm',
@@ -915,8 +923,8 @@ BUGS = tuple(
       ('dropped term', 'return nn.elu(x) + 1', 'return nn.elu(x)'),
       (
         'wrong function',
-        "jax.nn.silu(heads['gate']) * y",
-        "heads['gate'] * y",
+        "jax.nn.silu(_chunks.heads_last(heads['gate'])) * y",
+        "_chunks.heads_last(heads['gate']) * y",
       ),
       (
         'wrong index',
@@ -966,6 +974,57 @@ BUGS = tuple(
         'turns[:length, None, None]',
         f'{_HYBRID} blocks_of_queries',
       ),
+    ),
+    _of(
+      'torsos.selective_ssm',
+      _SELECTIVE,
+      ('dropped term', 'steps[..., None] * x,', 'x,'),
+      ('swapped arguments', 'x, keys, queries = ', 'x, queries, keys = '),
+    ),
+    _of(
+      'torsos.gated_delta',
+      'tests/torsos/test_gated_delta.py -k equations',
+      (
+        'dropped term',
+        '-jnp.exp(log_decay)[..., None] * written',
+        '-written',
+      ),
+      (
+        'dropped term',
+        '(query, written, value, log_decay, key, change)',
+        '(query, key, value, log_decay, key, change)',
+      ),
+    ),
+    _of(
+      'torsos.mlstm',
+      f'{_MLSTM} cell_against',
+      ('dropped term', 'jnp.abs(outputs[..., -1])', 'outputs[..., -1]'),
+      (
+        'min for max',
+        'now = jnp.maximum(kept, log_i)',
+        'now = jnp.minimum(kept, log_i)',
+      ),
+      (
+        'wrong gradient',
+        "jnp.exp(state['stabiliser'] - begin)",
+        'jnp.exp(begin - begin)',
+        f'{_MLSTM} stabiliser_changes',
+      ),
+    ),
+    _of(
+      'torsos.rwkv7',
+      'tests/torsos/test_rwkv7.py -k equations',
+      (
+        'shifted by a position',
+        'joined[..., :-1, :], joined[..., -1, :]',
+        'joined[..., 1:, :], joined[..., -1, :]',
+      ),
+      (
+        'wrong sign',
+        "'change': -heads['change'] * probe",
+        "'change': heads['change'] * probe",
+      ),
+      ('dropped term', 'y + _chunks.heads_last(bonus)', 'y'),
     ),
     _of(
       'torsos._fast',
