@@ -23,7 +23,7 @@ from bayes_prompting.torsos import _diagonal
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 VARIANTS = ('lru', 's5')
 EXAMPLES = (
@@ -46,7 +46,8 @@ def _lru_decay(key, shape):
 
 
 def _lru_scale(decay):
-  return 0.5 * jnp.log(1 - jnp.exp(-2 * jnp.exp(decay)))
+  # Radii are near 1, where 1 - exp(.) has few digits.
+  return 0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(decay)))
 
 
 def _lru_phase(key, shape):
@@ -92,17 +93,19 @@ def _lru_kernels(state_dim):
 def _s5_kernels(state_dim):
   """Returns those of S5: real matrices in the basis of the eigenvectors."""
   _, vectors = hippo(state_dim)
-  basis = np.concatenate([vectors.real, -vectors.imag], 1).astype(np.float32)
+  real, imaginary = (x.astype(np.float32) for x in (vectors.real, vectors.imag))
+  to_state = np.concatenate([real, -imaginary], 1)
+  from_state = np.concatenate([real, imaginary], 1)
 
   def first(key, shape, dtype=jnp.float32):
     # x B^T conj(V): B's rows are of the matrix's space, its columns of x.
-    kernel = jax.random.normal(key, (shape[0], len(basis)), dtype)
-    return kernel @ basis / math.sqrt(shape[0])
+    kernel = jax.random.normal(key, (shape[0], len(to_state)), dtype)
+    return kernel @ to_state / math.sqrt(shape[0])
 
   def last(key, shape, dtype=jnp.float32):
-    # Re(C V h) is C Re(V) Re(h) - C Im(V) Im(h).
-    kernel = jax.random.normal(key, (shape[1], len(basis)), dtype)
-    return (kernel @ basis).T / math.sqrt(len(basis))
+    # Re(C V h) is C Re(V) Re(h) - C Im(V) Im(h), and `mix` gives it -Im(h).
+    kernel = jax.random.normal(key, (shape[1], len(from_state)), dtype)
+    return (kernel @ from_state).T / math.sqrt(len(from_state))
 
   return first, last
 
@@ -156,7 +159,7 @@ class Mixer(nn.Module):
       # (a - 1) / L, which is (a - 1) times L's conjugate, by |L|^2.
       squared = real**2 + imaginary**2
       inverse = real / squared, -imaginary / squared
-      less = self.decay[0] - 1, self.decay[1]
+      less = _less_one(real * steps, imaginary * steps)
       self.scale = _diagonal.times(less, inverse)
 
   def project(self, x: types.Array) -> types.PyTree:
@@ -200,6 +203,14 @@ def _constant(value):
 def _exponential(real, imaginary):
   size = jnp.exp(real)
   return size * jnp.cos(imaginary), size * jnp.sin(imaginary)
+
+
+def _less_one(real, imaginary):
+  """Returns exp(.) - 1, with all digits where the exponent is near 0."""
+  # exp(x) cos(y) - 1 is (exp(x) - 1) cos(y) - (1 - cos(y)).
+  of_angle = 2 * jnp.sin(imaginary / 2) ** 2
+  less = jnp.expm1(real) * jnp.cos(imaginary) - of_angle
+  return less, jnp.exp(real) * jnp.sin(imaginary)
 
 
 # Arguments that others have, and what to set here.

@@ -945,8 +945,8 @@ BUGS = tuple(
       ),
       (
         'wrong unit',
-        'jnp.exp(-2 * jnp.exp(decay))',
-        'jnp.exp(-jnp.exp(decay))',
+        'jnp.expm1(-2 * jnp.exp(decay))',
+        'jnp.expm1(-jnp.exp(decay))',
         f'{_RECURRENCE} starts',
       ),
     ),

@@ -11,8 +11,8 @@ from bayes_prompting.torsos import linear_recurrence
 from tests.torsos import by_hand
 
 
-def recur_by_hand(params, u, variant):
-  """One step at a time, with complex numbers."""
+def linear_by_hand(params, u, variant):
+  """One step at a time, with complex numbers; returns y, and the last h."""
   real, phase = params['decay'], params['phase']
   kernel = np.array_split(params['input']['kernel'], 2, axis=1)
   b = (kernel[0] + 1j * kernel[1]).T
@@ -30,7 +30,13 @@ def recur_by_hand(params, u, variant):
   for row in u:
     h = a * h + b @ row
     y.append((c @ h).real + params['skip'] * row)
-  y = by_hand.gelu(np.stack(y))
+  return np.stack(y), h
+
+
+def recur_by_hand(params, u, variant):
+  """As `linear_by_hand`, and the gate behind it."""
+  y, h = linear_by_hand(params, u, variant)
+  y = by_hand.gelu(y)
   gate = y @ params['gate']['kernel'] + params['gate']['bias']
   return y * by_hand.sigmoid(gate), h
 
@@ -62,6 +68,71 @@ def test_hippo_is_the_normal_part_of_legs():
   np.testing.assert_allclose(normal @ normal.T, normal.T @ normal, atol=1e-9)
   np.testing.assert_allclose(normal @ vectors, vectors * eigenvalues, atol=1e-9)
   assert (eigenvalues.imag > 0).all()
+
+
+def test_s5_starts_as_the_real_system_of_hippo():
+  # x_t = exp(A d) x_{t-1} + A^-1 (exp(A d) - 1) B u_t and y_t = C x_t, with A
+  # the real matrix of 2 P rows, and B and C the real matrices that are drawn.
+  num_states, step = 3, 0.05
+  root = np.sqrt(np.arange(2 * num_states) + 0.5)
+  lower = np.tril(np.outer(root, root), -1)
+  system = lower.T - lower - np.eye(2 * num_states) / 2
+  power, term = np.eye(2 * num_states), np.eye(2 * num_states)
+  for n in range(1, 30):
+    term = term @ system * step / n
+    power = power + term
+  driven = np.linalg.solve(system, power - np.eye(2 * num_states))
+
+  first, last = linear_recurrence._KERNELS['s5'](num_states)
+  (key_b, key_c), width = jax.random.split(jax.random.key(0)), by_hand.WIDTH
+  drawn = jax.jit(
+    lambda b, c: [
+      jax.random.normal(b, (width, 2 * num_states)),
+      jax.random.normal(c, (width, 2 * num_states)),
+    ]
+  )(jax.random.clone(key_b), jax.random.clone(key_c))
+  b, c = (np.asarray(x, 'f8') for x in drawn)
+  b, c = b.T / np.sqrt(width), c / np.sqrt(2 * num_states)
+  x, expected = np.zeros(2 * num_states), []
+  for row in by_hand.X:
+    x = power @ x + driven @ b @ row
+    expected.append(c @ x)
+
+  eigenvalues, _ = linear_recurrence.hippo(num_states)
+  kernels = jax.jit(
+    lambda b, c: [
+      first(b, (width, 2 * num_states)),
+      last(c, (2 * num_states, width)),
+    ]
+  )(key_b, key_c)
+  params = {
+    'decay': np.log(-eigenvalues.real),
+    'phase': eigenvalues.imag,
+    'steps': np.full(num_states, np.log(step)),
+    'input': {'kernel': kernels[0]},
+    'output': {'kernel': kernels[1]},
+    'skip': np.zeros(width),
+  }
+  y, _ = linear_by_hand(params, by_hand.X, 's5')
+  np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('real', [-1e-6, -0.5e-3, -0.5, -30.0])
+def test_what_is_near_zero_keeps_its_digits(real):
+  angles = np.array([0.0, 1e-6, 1e-3, 0.5, 3.0, 40.0], np.float32)
+  reals = np.full_like(angles, real)
+  exponents = reals.astype('f8') + 1j * angles
+  # By its series where a difference would lose digits in float64, too.
+  series = exponents * (1 + exponents / 2 * (1 + exponents / 3))
+  expected = np.where(abs(exponents) < 1e-4, series, np.exp(exponents) - 1)
+  less = jax.jit(linear_recurrence._less_one)(reals, angles)
+  np.testing.assert_allclose(less[0], expected.real, rtol=1e-5, atol=1e-12)
+  np.testing.assert_allclose(less[1], expected.imag, rtol=1e-5, atol=1e-12)
+  decay = np.log(-reals)
+  scale = jax.jit(linear_recurrence._lru_scale)(decay)
+  np.testing.assert_allclose(
+    scale, 0.5 * np.log(-np.expm1(-2 * np.exp(decay.astype('f8')))), rtol=1e-5
+  )
 
 
 def test_starts_of_the_lru():
