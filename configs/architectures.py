@@ -128,7 +128,7 @@ def get_config(arguments: str = 'lstm,coins'):
     tuning.methods += ('HardPT', 'SoftPT', 'StatePT', 'LoRAWT', 'FullWT')
     evaluation.length = LENGTH
     evaluation.report_steps = STEPS
-    evaluation.reorderings = True
+    evaluation.reorderings = ('world',)
   for updates in EARLIER:
     if f'after{updates}' in options:
       pretraining.num_steps = updates

@@ -15,6 +15,8 @@ what was computed is not computed again.
 
 from absl import flags
 
+from bayes_prompting.settings import plans
+
 from . import flags as launch_flags
 from . import study
 
@@ -34,12 +36,12 @@ def _plan():
     if (
       len(parts) < 2
       or not all(map(str.isidentifier, parts))
-      or name.endswith(architectures.DEEP)
+      or plans.torso_and_kind(name)[1]
     ):
       launch_flags.fail(
         '--torsos: must be modules of your own, such as my_lab.mine, whose '
-        f'names do not end with {architectures.DEEP}, got {name!r}; there are '
-        f'without it {", ".join(architectures.TORSOS)}'
+        f'names do not end with _{" or _".join(plans.KINDS)}, got {name!r}; '
+        f'there are without it {", ".join(architectures.TORSOS)}'
       )
   own = dict.fromkeys(_TORSOS.value)
   return architectures.plan((*architectures.TORSOS, *own)), ()

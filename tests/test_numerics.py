@@ -29,6 +29,7 @@ from bayes_prompting import settings
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import exactly
+from bayes_prompting.experiment import reorderings
 from bayes_prompting.experiment import tuning
 from bayes_prompting.theory import expectation
 from bayes_prompting.training import blocks
@@ -169,6 +170,16 @@ def of_exactly():
   return summary(sums.of_values(testing.random_coins(), values))
 
 
+def of_reorderings():
+  chain = predictors.bayesian(
+    testing.task_prior('dirichlet_markov', order=1, concentration=(1.0, 1.0))
+  )
+  histories = np.array([[0, 1, 1, 0, 1], [1, 1, 0, 1, 0]], np.int32)
+  return summary(
+    reorderings.spread(chain, {}, chain.start({}), histories, jax.random.key(0))
+  )
+
+
 def of_theory():
   return summary(
     expectation.expected_losses(
@@ -223,6 +234,7 @@ CASES = {
   'experiment.tuning': ([tuning], of_tuning),
   'experiment.evaluation': ([evaluation], of_evaluation),
   'experiment.exactly': ([exactly], of_exactly),
+  'experiment.reorderings': ([reorderings], of_reorderings),
   'theory.expectation': ([expectation], of_theory),
   'regret': ([regret], of_regret),
   'keys': ([keys], of_keys),

@@ -52,21 +52,6 @@ COLUMNS = (
 )
 
 
-# What may stand behind the name of a torso, and an underscore, in the name of a
-# kind of network.
-KINDS = ('untrained', 'narrow', 'large', 'deep')
-
-
-def torso_and_kind(network: str) -> tuple[str, str]:
-  """Returns the torso of a kind of network, and what kind; '' for the usual.
-
-  Args:
-    network: Such as `linear_recurrence` or `lstm_untrained`.
-  """
-  torso, _, kind = network.rpartition('_')
-  return (torso, kind) if torso and kind in KINDS else (network, '')
-
-
 @dataclasses.dataclass(frozen=True)
 class Bound:
   """What a quantity must be: below a number, or above it."""

@@ -16,6 +16,7 @@ import bayes_prompting
 from bayes_prompting.claims import judge
 from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import page_parts
+from bayes_prompting.settings import plans
 from bayes_prompting.system import files
 
 NAME = 'report.html'
@@ -107,7 +108,7 @@ def _claim(several, titles):
 
 def _row(one, axis, titles):
   """Returns what the page says of a claim about one kind of network."""
-  estimate, (torso, kind_of) = one.estimate, judge.torso_and_kind(one.network)
+  estimate, (torso, kind_of) = one.estimate, plans.torso_and_kind(one.network)
   ends = [estimate.low, estimate.high]
   known = not np.isnan(ends).any()
   kind, sign = page_claims.VERDICTS[one.verdict]

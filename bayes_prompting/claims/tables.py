@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_prompting.claims import judge
+from bayes_prompting.settings import plans
 from bayes_prompting.system import files
 
 
@@ -49,7 +50,7 @@ def markdown(table: pd.DataFrame) -> str:
   In brackets stand 95% intervals, then networks x repetitions and how many
   stopped runs are left out.
   """
-  split = [judge.torso_and_kind(x) for x in table.network]
+  split = [plans.torso_and_kind(x) for x in table.network]
   table = table.assign(
     torso=[torso for torso, _ in split], kind=[kind for _, kind in split]
   )

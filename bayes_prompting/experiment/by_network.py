@@ -15,7 +15,6 @@ import time
 import traceback
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -44,7 +43,6 @@ EXACT = ('bayes', 'exact')
 HEADLINE = ('oracle', 'paired')
 # Not a regret: see `experiment.reorderings`.
 REORDERINGS = ('reorderings', 'spread')
-_HISTORIES = 256
 _PAUSE = 30  # Seconds, where other processes work on all that is left.
 
 
@@ -140,6 +138,15 @@ class _Known:
     config.tuning.methods = methods
     return config
 
+  def in_folder(self, name, method):
+    """Returns the configuration of one network with one method, in its folder.
+
+    It is the same whatever is measured of what was tuned.
+    """
+    config = self.config(name, (method,))
+    config.evaluation.report_steps = config.evaluation.reorderings = ()
+    return config
+
   def tasks(self, lab):
     """Returns the evaluation tasks of an experiment, by name.
 
@@ -177,7 +184,7 @@ def _do(known, unit, folder, into):
       # Exact Bayes is the same beside every network.
       own = _seed(whole, unit, method) or 0
       place = folder / f'{name}-{method}-network{own}'
-      lab, run_folder = run_lib.open_run(known.config(name, (method,)), place)
+      lab, run_folder = run_lib.open_run(known.in_folder(name, method), place)
       if params is None and not lab.methods[method].is_bayes:
         network = run_lib.meta_train_one(lab, seed, run_folder)
         params = network['params']
@@ -186,10 +193,11 @@ def _do(known, unit, folder, into):
       outcome = run_lib.tune_one(
         lab, lab.methods[method], own, params or {}, run_folder
       )
-      tasks = known.tasks(lab)
-      evidence.append(
-        into, rows(lab, unit, method, params or {}, outcome, tasks, was_stopped)
+      tasks = known.tasks(whole)
+      made = rows(
+        whole, unit, method, params or {}, outcome, tasks, was_stopped
       )
+      evidence.append(into, made)
 
 
 def _seed(lab, unit, method):
@@ -198,17 +206,33 @@ def _seed(lab, unit, method):
 
 
 def _is_there(into, lab, unit, method):
-  """Returns whether a method on a network has its rows."""
-  settings, numerics = identity(lab.config, method, lab.target)
-  return evidence.has(
-    evidence.read(into),
-    experiment=unit.experiment,
-    pretrain_seed=_seed(lab, unit, method),
-    tuner=method,
-    task=lab.target,
-    settings=settings,
-    numerics=numerics,
+  """Returns whether a method on a network has all of its rows."""
+  table = evidence.at(
+    evidence.read(into), experiment=unit.experiment, tuner=method
   )
+  seed = _seed(lab, unit, method)
+  of_network = table.pretrain_seed == seed if seed is not None else None
+  table = table[
+    table.pretrain_seed.isna() if of_network is None else of_network
+  ]
+  for task in lab.config['evaluation']['tasks']:
+    settings, numerics = identity(lab.config, method, task)
+    of_task = evidence.at(
+      table, task=task, settings=settings, numerics=numerics
+    )
+    there = {*zip(of_task.step, of_task.reference, strict=True)}
+    if not there.issuperset(_wanted(lab, task)):
+      return False
+  return True
+
+
+def _wanted(lab, task):
+  """Returns the steps and references of the rows on a task."""
+  references = [EXACT[0]] + [HEADLINE[0]] * (task == lab.target)
+  wanted = {(step, x) for step in lab.report_steps for x in references}
+  if task in lab.config['evaluation']['reorderings']:
+    wanted.add((lab.report_steps[0], REORDERINGS[0]))
+  return wanted
 
 
 def identity(
@@ -235,6 +259,7 @@ def identity(
   return fingerprint.measurement(config, method, task), ' '.join(changed) or '1'
 
 
+@run_lib.as_configured
 def rows(
   lab: build.Lab,
   unit: Unit,
@@ -297,9 +322,15 @@ def rows(
           known = exact[counted, i, :step].sum(-1)
           measured = evidence.measured_exactly(known)
         numbers.append((step, reference, estimator, measured))
-    if lab.config['evaluation']['reorderings']:
-      own = _seed(lab, unit, method) or 0
-      values = _reordered(lab, own, how, params, outcome, sampled)
+    if task in lab.config['evaluation']['reorderings']:
+      values = reorderings.of_runs(
+        how.predictor,
+        how.tuner.bind,
+        params,
+        outcome['tunable'],
+        sampled.tokens[:, : lab.report_steps[0]],
+        keys.stream(lab.root, 'reorderings', task, unit.seed),
+      )
       measured = evidence.measured(values[counted])
       numbers.append((lab.report_steps[0], *REORDERINGS, measured))
     settings, numerics = identity(lab.config, method, task)
@@ -323,33 +354,15 @@ def rows(
   return made
 
 
-def _reordered(lab, seed, how, params, outcome, task):
-  """Returns how far each repetition goes by order, [R, histories]."""
-  histories = task.tokens[:_HISTORIES, : lab.report_steps[0]]
-  key = keys.stream(keys.root(lab.config['seed']), 'reorderings', seed)
-
-  def of_run(params, tunable, key):
-    bound, state = how.tuner.bind(how.predictor, params, tunable)
-    return reorderings.spread(how.predictor, bound, state, histories, key)
-
-  @jax.jit
-  def spreads(params, tunables, key):
-    if not jax.tree.leaves(tunables):  # Nothing is tuned: one run.
-      return of_run(params, tunables, key)[None]
-    split = jax.random.split(key, how.repetitions)
-    return jax.lax.map(lambda x: of_run(params, *x), (tunables, split))
-
-  return np.asarray(spreads(params, outcome['tunable'], key), np.float64)
-
-
 def _origin(lab, how, by_gradient):
   """Returns how a row came about."""
   numerical = provenance.provenance()['numerical']
   versions = ('jax', 'jaxlib', 'flax', 'optax')
-  inits = plain.resolved(lab.config)['methods'][how.name].get('init', '')
+  spec = plain.resolved(lab.config)['methods'][how.name]
+  inits = dict.fromkeys(x for names in build.inits(spec) for x in names)
   return {
     'learning_rate': how.learning_rates[0] if by_gradient else np.nan,
-    'prefix_init': inits if isinstance(inits, str) else ' '.join(inits),
+    'prefix_init': ' '.join(inits),
     'packages': ' '.join(f'{x} {numerical[x]}' for x in versions),
     'device': numerical['device'],
     'date': datetime.date.today().isoformat(),

@@ -13,8 +13,10 @@ from typing import Any
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
+from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import exactly
+from bayes_prompting.experiment import reorderings
 from bayes_prompting.experiment import tuning
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import workdir
@@ -28,6 +30,8 @@ _FIT = (fit, predictors, tuning)
 _RUN = (*_FIT, evaluation, search)
 # What a run of exact Bayes goes through as well. No number of a network does.
 _BAYES = (exactly,)
+# What is measured on some tasks besides.
+_ORDERS = (reorderings,)
 
 
 def _priors(
@@ -45,10 +49,7 @@ def _tuners(config: Mapping[str, Any], method: str) -> list[dict[str, Any]]:
   spec = dict(config['methods'][method])
   if spec.pop('predictor', 'network') == 'bayes':
     spec.pop('task', None)
-  inits = spec.get('init')
-  if isinstance(inits, list | tuple):
-    return [{**spec, 'init': init} for init in inits]
-  return [spec]
+  return build.each_init(spec)
 
 
 def _files_of(config, tasks):
@@ -119,12 +120,13 @@ def _if_any(digests):
 
 
 def _network(config):
-  """Returns the fields of a network; a field that is off does not count."""
-  return {
-    name: value
-    for name, value in config['network'].items()
-    if name != 'tied_unembedding' or value
-  }
+  """Returns the fields of a network that count.
+
+  An option that is off does not, so that one can be added without losing the
+  networks there are.
+  """
+  network = config['network'].items()
+  return {name: value for name, value in network if value is not False}
 
 
 def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
@@ -153,9 +155,11 @@ def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
     ),
   }
   is_bayes = any(x.get('predictor') == 'bayes' for x in methods)
+  reordered = {*config['evaluation']['reorderings']}
   modules = [
     *_RUN,
     *(_BAYES if is_bayes else ()),
+    *(_ORDERS if reordered & {*config['evaluation']['tasks']} else ()),
     *_torso(config),
     *(x for task in sorted(tasks) for x in _priors(config, task)),
     *(x for spec in tuners.values() for x in registry.modules('tuners', spec)),
@@ -183,7 +187,8 @@ def record(config: Mapping[str, Any]) -> dict[str, Any]:
   Args:
     config: Plain values.
   """
-  return workdir.record(config, numerics(config))
+  # The references of every run are exact Bayes.
+  return workdir.record(config, registry.numerics(_BAYES) | numerics(config))
 
 
 def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
@@ -218,7 +223,7 @@ def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
 
 def _sequences_of(config):
   """Returns what of the evaluation says which sequences there are."""
-  # What is said of them is said beside each number.
+  # These say which numbers there are, and change none.
   said = ('report_steps', 'reorderings')
   evaluation = {k: v for k, v in config['evaluation'].items() if k not in said}
   return evaluation | {'tasks': None}

@@ -5,17 +5,22 @@ alone. Of a network one can ask what it expects after the same tokens in other
 orders.
 """
 
+from collections.abc import Callable
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayes_prompting import types
 
 # Raise it when numbers change: rows of evidence depend on it.
 NUMERICS = 1
 
-ORDERS = 16
+# Histories that are reordered, and orders of each.
+HISTORIES, ORDERS = 256, 16
+# Histories at once.
+_BLOCK = 16
 
 
 @functools.partial(jax.jit, static_argnames=('predictor', 'orders'))
@@ -60,4 +65,43 @@ def spread(
     return (jnp.exp(log_probs) * ratio).sum(-1).mean()
 
   split = jax.random.split(key, len(histories))
-  return jax.lax.map(of_history, (histories, split))
+  return jax.lax.map(of_history, (histories, split), batch_size=_BLOCK)
+
+
+def of_runs(
+  predictor: types.Predictor,
+  bind: Callable[..., tuple[types.Params, types.State]],
+  params: types.Params,
+  tunables: types.Tunable,
+  histories: types.Array,
+  key: types.Key,
+) -> np.ndarray:
+  """Measures the spread of every repetition of a tuned predictor.
+
+  Args:
+    predictor: Neural or Bayesian.
+    bind: Of its tuner.
+    params: Its weights.
+    tunables: Leading axis [R]; without any leaf it is one run.
+    histories: int32 [S, N], of which the first `HISTORIES` are taken.
+    key: A typed key; consumed.
+
+  Returns:
+    float64 [R, min(S, HISTORIES)], nats.
+  """
+  histories = histories[:HISTORIES]
+  spreads = _of_runs(predictor, bind, params, tunables, histories, key)
+  return np.asarray(spreads, np.float64)
+
+
+@functools.partial(jax.jit, static_argnames=('predictor', 'bind'))
+def _of_runs(predictor, bind, params, tunables, histories, key):
+  def of_run(tunable, key):
+    bound, state = bind(predictor, params, tunable)
+    return spread(predictor, bound, state, histories, key)
+
+  leaves = jax.tree.leaves(tunables)
+  if not leaves:
+    return of_run(tunables, key)[None]
+  split = jax.random.split(key, len(leaves[0]))
+  return jax.lax.map(lambda run: of_run(*run), (tunables, split))

@@ -38,8 +38,12 @@ Lab = build.Lab
 Workdir = workdir_lib.Workdir
 
 
-def _as_configured(function):
-  """Has a function of a lab compute at its precision, and debug as it says."""
+def as_configured(function):
+  """Has a function of a lab compute at its precision, and debug as it says.
+
+  Args:
+    function: Its first argument is a lab.
+  """
 
   @functools.wraps(function)
   def wrapped(lab, *args, **kwargs):
@@ -227,7 +231,7 @@ def _check_pretrained(lab, folder):
       )
 
 
-@_as_configured
+@as_configured
 def meta_train(
   lab: Lab, folder: Workdir | None = None, require: bool = False
 ) -> list[dict[str, Any]]:
@@ -251,7 +255,7 @@ def meta_train(
     ]
 
 
-@_as_configured
+@as_configured
 def meta_train_one(
   lab: Lab, seed: int, folder: Workdir | None = None, require: bool = False
 ) -> dict[str, Any]:
@@ -281,7 +285,7 @@ def meta_train_one(
   )
 
 
-@_as_configured
+@as_configured
 def tune(
   lab: Lab,
   networks: list[dict[str, Any]],
@@ -310,7 +314,7 @@ def tune(
   return tuned
 
 
-@_as_configured
+@as_configured
 def tune_one(
   lab: Lab,
   method: build.Method,
@@ -358,7 +362,7 @@ def _recorder(lab, method, title, folder):
   return recorder.Recorder(title, total, lab.config, folder, names)
 
 
-@_as_configured
+@as_configured
 def evaluate(
   lab: Lab,
   networks: list[dict[str, Any]],

@@ -153,9 +153,9 @@ def base_config() -> ml_collections.ConfigDict:
   c.evaluation.length = 200
   # Steps of the summary beside the lengths of tuning, pretraining, evaluation.
   c.evaluation.report_steps = ()
-  # Whether evidence (`experiment.by_network`) also says how far predictions
-  # depend on the order of what was seen, see `experiment.reorderings`.
-  c.evaluation.reorderings = False
+  # Tasks on which evidence (`experiment.by_network`) also says how far
+  # predictions depend on the order of tokens, see `experiment.reorderings`.
+  c.evaluation.reorderings = ()
 
   # How it is computed; none of it changes a result by more than the rounding
   # of the precision that it is computed in.

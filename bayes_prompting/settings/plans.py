@@ -5,6 +5,20 @@ from typing import NamedTuple
 
 import ml_collections
 
+# What may stand behind the name of a torso, and an underscore, in the name of a
+# kind of network.
+KINDS = ('untrained', 'narrow', 'large', 'deep')
+
+
+def torso_and_kind(network: str) -> tuple[str, str]:
+  """Returns the torso of a kind of network, and what kind; '' for the usual.
+
+  Args:
+    network: Such as `linear_recurrence` or `lstm_untrained`.
+  """
+  torso, _, kind = network.rpartition('_')
+  return (torso, kind) if torso and kind in KINDS else (network, '')
+
 
 class Planned(NamedTuple):
   """What is run of one experiment.

@@ -88,7 +88,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
     'evaluation.report_steps', evaluation.report_steps
   ):
     checks.integer('evaluation.report_steps', step, 1, evaluation.length)
-  checks.one_of_two('evaluation.reorderings', evaluation.reorderings)
   for field in (
     'sequence_block',
     'run_block',
@@ -122,6 +121,9 @@ def _check_names(config):
   checks.one_of('tuning.target', config.tuning.target, tasks)
   for task in checks.strings('evaluation.tasks', config.evaluation.tasks):
     checks.one_of('evaluation.tasks', task, tasks)
+  reordered = config.evaluation.reorderings
+  for task in reordered and checks.strings('evaluation.reorderings', reordered):
+    checks.one_of('evaluation.reorderings', task, config.evaluation.tasks)
   if config.tuning.target not in config.evaluation.tasks:
     raise errors.UserError(
       f'evaluation.tasks: must hold the target {config.tuning.target!r}, got '

@@ -75,6 +75,7 @@ def write(
   judged = study.judge(current)
   tables.save(judging.table(judged), into)
   seeds = current.pretrain_seed.nunique()
+  most = max(current.pretrain_seed.dropna(), default=-1) + 1
   about = f'{study.about}: {seeds} pretraining seeds, {len(current)} numbers.'
   if len(others):
     about += (
@@ -87,7 +88,10 @@ def write(
     study.title,
     about,
     [
-      ('Ten more networks of each kind:', f'{study.command} --seeds=20:30'),
+      (
+        'Ten more networks of each kind:',
+        f'{study.command} --seeds={most}:{most + 10}',
+      ),
       (
         'The same from the rows that are there:',
         f'{study.command} --judge_only',

@@ -3,6 +3,7 @@
 import itertools
 
 import jax
+import numpy as np
 import pytest
 
 from bayes_prompting import errors
@@ -137,6 +138,26 @@ def test_every_experiment_of_the_paper_can_be_built_in_small():
     assert small.tuning.length == full.tuning.length
     untrained = '_untrained' in arguments
     assert (small.pretraining.num_steps == 0) == untrained
+
+
+def test_every_method_of_the_configuration_can_be_built():
+  config = settings.base_config()
+  config.tuning.methods = tuple(config.methods)
+  config.tuning.prefix_init = ('one_hot', 'zeros')
+  lab = build.build(config)
+  assert {*lab.methods} == {*config.methods}
+  # A start that follows the grid does so inside of a composition, too.
+  for name in ('SoftPT', 'SoftPT+LoRAWT'):
+    assert len(lab.methods[name].tuners) == 2
+  config.tuning.prefix_init = ('zeros',)
+  (tuner,) = build.build(config).methods['SoftPT+LoRAWT'].tuners
+
+  @jax.jit
+  def start(key):
+    of_network, of_tuner = jax.random.split(key)
+    return tuner.init(of_tuner, lab.network, lab.network.init(of_network))
+
+  assert not np.any(start(jax.random.key(0))['SoftPT'])
 
 
 def test_paper_without_argument_is_an_lstm_on_a_single_coin():

@@ -2,6 +2,7 @@
 
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from bayes_prompting import regret
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import by_network
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import reorderings
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.experiment import tuning
 from bayes_prompting.results import evidence
@@ -103,26 +105,32 @@ def test_one_more_network_or_tuner_adds_its_rows_alone(
 
 def test_what_is_said_of_orders_is_rows_of_their_own(collected, tmp_path):
   asked = config(
-    **{'evaluation.reorderings': True, 'evaluation.report_steps': (2,)}
+    **{
+      'evaluation.reorderings': ('single_coin',),
+      'evaluation.report_steps': (2,),
+    }
   )
   methods = ('NoTuning', 'SoftPT')
   units = [by_network.Unit('coin', 0, methods)]
+  # Rows that nobody asked more of are there already, and are not enough.
+  evidence.append(tmp_path, evidence.read(collected / 'out'))
   assert not by_network.collect(
-    {'coin': asked}, units, tmp_path / 'runs', tmp_path
+    {'coin': asked}, units, collected / 'runs', tmp_path
   )
-  table = evidence.read(tmp_path)
+  table = evidence.at(evidence.read(tmp_path), pretrain_seed=0)
+  table = table[table.tuner.isin(methods)]
   of_orders = table[table.reference == 'reorderings']
   assert {*of_orders.tuner} == {*methods}
   assert {*of_orders.step} == {asked.tuning.length}
   assert (of_orders['mean'] > 0).all() and (of_orders['mean'] < 0.7).all()
   assert {*evidence.at(of_orders, tuner='SoftPT').repetitions} == {2}
-  # All other rows are those of a run that nobody asked for more, by their keys.
-  assert evidence.append(tmp_path, evidence.read(collected / 'out')) > 0
+  assert {*of_orders.task} == {'single_coin'}
+  assert {*evidence.at(table, tuner='SoftPT').step} >= {2, asked.tuning.length}
+  # The rows that were there count beside them.
   same = table[(table.reference != 'reorderings') & (table.step != 2)]
-  assert len(same)
   key = [*evidence.KEY]
-  merged = same[key].merge(evidence.read(collected / 'out')[key])
-  assert len(merged) == len(same)
+  old = evidence.read(collected / 'out')[key]
+  assert len(same) and len(same[key].merge(old)) == len(same)
 
 
 def test_another_setting_is_another_row():
@@ -188,6 +196,40 @@ def test_rows_are_of_what_counts_on_a_stopped_network_of_nothing(
       evidence.measured(of),
     )
     assert row['stopped'] == method.repetitions - len(counts)
+
+
+def test_numbers_are_at_the_precision_of_the_configuration(monkeypatch):
+  seen = []
+  lab = build.build(
+    config(
+      **{
+        'compute.matmul_precision': 'bfloat16',
+        'evaluation.reorderings': ('single_coin',),
+      }
+    )
+  )
+  shape = 1, 2, 3, len(lab.report_steps), 5
+
+  def evaluate(*args, **kwargs):
+    seen.append(jax.config.jax_default_matmul_precision)
+    return types.SimpleNamespace(sequences=np.zeros(shape))
+
+  def of_runs(*args):
+    seen.append(jax.config.jax_default_matmul_precision)
+    return np.zeros((1, 5))
+
+  monkeypatch.setattr(evaluation, 'evaluate', evaluate)
+  monkeypatch.setattr(reorderings, 'of_runs', of_runs)
+  tokens = types.SimpleNamespace(tokens=np.zeros((5, 9), np.int32))
+  by_network.rows(
+    lab,
+    by_network.Unit('coin', 0, ('NoTuning',)),
+    'NoTuning',
+    {},
+    {'tunable': {}},
+    {lab.target: tokens},
+  )
+  assert seen == ['bfloat16', 'bfloat16']
 
 
 def test_a_network_that_another_process_works_on_is_left_to_it(

@@ -64,3 +64,27 @@ def test_a_chain_s_bayes_against_all_orders():
   )
   assert expected > 0.005
   np.testing.assert_allclose(found[0], expected, rtol=0.1)
+
+
+def test_runs_are_those_of_one_after_the_other():
+  coins = predictors.bayesian(testing.random_coins())
+  tuner = testing.tuner('prefix', form='simplex', length=2)
+  histories = np.random.default_rng(0).integers(0, 2, (3, 5), np.int32)
+  tunables = np.random.default_rng(1).normal(size=(2, 2, 2)).astype(np.float32)
+  chain = predictors.bayesian(
+    testing.task_prior('dirichlet_markov', order=1, concentration=(1.0, 1.0))
+  )
+  none = testing.tuner('none')
+  of_coins = reorderings.of_runs(
+    coins, tuner.bind, {}, tunables, histories, jax.random.key(0)
+  )
+  assert of_coins.shape == (2, 3)
+  np.testing.assert_allclose(of_coins, 0.0, atol=1e-6)
+  untuned = reorderings.of_runs(
+    chain, none.bind, {}, {}, histories, jax.random.key(0)
+  )
+  alone = reorderings.spread(
+    chain, {}, chain.start({}), histories, jax.random.key(0)
+  )
+  np.testing.assert_allclose(untuned, alone[None], atol=1e-7)
+  assert untuned.max() > 1e-3

@@ -13,6 +13,7 @@ from bayes_prompting.claims import judge as judging
 from bayes_prompting.claims import tables
 from bayes_prompting.reporting import style
 from bayes_prompting.results import evidence
+from bayes_prompting.settings import plans
 from bayes_prompting.studies.architectures import claims as study_claims
 from bayes_prompting.system import files
 
@@ -40,7 +41,7 @@ _HEADS = {
   'soft_beats_hard': 'coin: SoftPT beats HardPT',
   'state_gains_little': 'coin: StatePT gains little',
   'soft_lasts': 'coin: SoftPT lasts',
-  'no_prompt_reaches': 'mixture: SoftPT does not reach',
+  'soft_does_not_reach': 'mixture: SoftPT does not reach',
   'lorawt_reaches': 'mixture: LoRAWT reaches',
   'fullwt_reaches': 'mixture: FullWT reaches',
   'untrained_is_close': 'untrained: SoftPT is close',
@@ -72,7 +73,7 @@ _LEAST = 1e-5  # Nats. Smaller losses are drawn here.
 
 def title(network: str) -> str:
   """Returns the name of a kind of network for readers."""
-  torso, kind = judging.torso_and_kind(network)
+  torso, kind = plans.torso_and_kind(network)
   return TITLES.get(torso, torso) + ', 2 layers' * (kind == 'deep')
 
 
@@ -126,7 +127,7 @@ def overview(judged: Sequence[judging.Judged]) -> mpl_figure.Figure:
   ax.set_yticks(np.arange(len(rows)) + 0.5, [title(x) for x in rows])
   ax.set_xticks(
     np.arange(len(heads)) + 0.5,
-    [_column(one) for one in next(iter(rows.values())).values()],
+    [_column(next(iter(rows.values()))[name]) for name in heads],
     rotation=38,
     ha='left',
     rotation_mode='anchor',
@@ -178,7 +179,8 @@ def table(judged: Sequence[judging.Judged]) -> str:
   rows = _cells(judged)
   heads = ['architecture', *_HEADS.values()]
   lines = [f'| {" | ".join(heads)} |', '|---' * len(heads) + '|']
-  bounds = [str(one.claim.bound) for one in next(iter(rows.values())).values()]
+  first = next(iter(rows.values()))
+  bounds = [str(first[name].claim.bound) for name in _HEADS]
   lines.append(f'| must be | {" | ".join(bounds)} |')
   for network, row in rows.items():
     cells = [_cell(row[name]) for name in _HEADS]
@@ -332,7 +334,7 @@ def draw(
     return []
   path = pathlib.Path(into).parent / 'table.md'
   files.write_text(path, table(judged), 'results')
-  shallow = [x for x in networks if not judging.torso_and_kind(x)[1]]
+  shallow = [x for x in networks if not plans.torso_and_kind(x)[1]]
   makers = {
     'overview': functools.partial(overview, judged),
     'fading': functools.partial(fading, table_of_rows, shallow),

@@ -55,7 +55,7 @@ _SINGLE_WHY = (
   f'{REACHES} nats are a thirtieth of the 1.477 that exact Bayes, untuned, is '
   'above TargetBayes'
 )
-_MIXTURE_WHY = (
+MIXTURE_WHY = (
   f'{REACHES} nats are a sixteenth of the 0.784 that exact Bayes, untuned, is '
   'above TargetBayes (1.477 - ln 2)'
 )
@@ -69,7 +69,7 @@ def _mean(tuner, experiment, step=TUNING, task=None):
 
 
 def _why(experiment):
-  return _MIXTURE_WHY if experiment == _MIXTURE else _SINGLE_WHY
+  return MIXTURE_WHY if experiment == _MIXTURE else _SINGLE_WHY
 
 
 def _reach(name, tuner, experiment, text):

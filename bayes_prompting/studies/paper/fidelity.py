@@ -64,6 +64,7 @@ def _compared(rows, name, setting, tuner):
     judging.Mean(tuner, x, paper_claims.TUNING, target).rows(rows)
     for x in (base, name)
   ]
+  both = [x[x.repetitions > 0] for x in both]
   shared = sorted(set(both[0].index) & set(both[1].index))
   if not shared:
     return None
