@@ -335,7 +335,9 @@ def numerics(
   every network, a changed line keeps none.
 
   Helpers are the modules that a module imports, as far as they have `NUMERICS`
-  or are the user's own: of the same package, or in the same folder.
+  or are the user's own: of the same package, or in the same folder. A module of
+  the package whose name starts with `_` may lack a version: it is a part of all
+  that import it, and its own helpers are theirs.
   """
   parts = list(modules)
   for part in parts:  # It grows.
@@ -345,6 +347,7 @@ def numerics(
       part.NUMERICS if _has_version(part) else _syntax(part)
     )
     for part in parts
+    if not _is_shared(part)
   }
 
 
@@ -352,6 +355,13 @@ def _has_version(part):
   """Returns whether a module is of the package, and has tested numerics."""
   ours = part.__name__.startswith('bayes_prompting.')
   return ours and hasattr(part, 'NUMERICS')
+
+
+def _is_shared(part):
+  """Returns whether a module is a part of the package's others, see above."""
+  package, _, name = part.__name__.rpartition('.')
+  ours = f'{package}.'.startswith('bayes_prompting.') and name.startswith('_')
+  return ours and not _has_version(part)
 
 
 def _per_load(function):
@@ -397,7 +407,7 @@ def _helpers(part):
 
 def _is_helper(one, of):
   """Returns whether the numbers of a module depend on one that it imports."""
-  if _has_version(one):
+  if _has_version(one) or _is_shared(one):
     return True
   if one.__name__.startswith('bayes_prompting.') or not getattr(
     one, '__file__', None

@@ -279,6 +279,24 @@ def test_what_a_module_of_ones_own_builds_and_imports_late_counts(user_module):
   assert isinstance(found['my_lab.maths'], str)
 
 
+def test_helpers_are_found_through_modules_without_a_version(user_module):
+  # `_layers` has none, and computes by `_fast`, which has one.
+  user_module(
+    'my_lab.deep',
+    """
+    from bayes_prompting.torsos import _layers
+
+    def make():
+      return _layers
+    """,
+  )
+  registry.module('torsos', 'my_lab.deep')
+  for name in ('transformer', 'linear_attention', 'my_lab.deep'):
+    versions = registry.numerics([registry.module('torsos', name)])
+    assert 'torsos._fast' in versions, name
+    assert 'torsos._layers' not in versions
+
+
 def test_what_else_a_process_has_built_does_not_count():
   coins = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
   chains = {'name': 'dirichlet_markov', 'order': 1, 'concentration': (1.0, 1.0)}

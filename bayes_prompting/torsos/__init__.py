@@ -12,6 +12,11 @@ this left must equal one run over their concatenation. Everything that it
 remembers is in the state, a pytree of float arrays: a prompt acts through it,
 and StatePT tunes it. N may be 0.
 
+Weights of two axes are matrices [in, out] that activations are multiplied with;
+LoRA adapts these, and the estimate of memory counts what they make. All other
+weights have one axis: the scales of several heads, or the kernel of a
+convolution of each channel, are kept flat.
+
 Tokens take few values, so that much of the first layer can be done once for
 every token instead of once for every sequence. A torso may do so, by
 

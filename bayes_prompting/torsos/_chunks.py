@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.torsos import _stack
 
@@ -218,24 +217,6 @@ def run(
 
   num_axes = inputs.value.ndim - 3
   return _stack.over_batch(of_sequence, inputs, num_axes, start, shared_decay)
-
-
-def head_size(num_heads: int, width: int, name: str = 'embedding width') -> int:
-  """Returns the channels of each head.
-
-  Args:
-    num_heads: H.
-    width: Of all heads together.
-    name: What has that width.
-
-  Raises:
-    UserError: If the heads do not divide it.
-  """
-  if width % num_heads:
-    raise errors.UserError(
-      f'num_heads: must divide the {name} {width}, got {num_heads}'
-    )
-  return width // num_heads
 
 
 def split(x: types.Array, num_heads: int) -> types.Array:

@@ -8,7 +8,7 @@ from bayes_prompting import types
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 # A convolution over more is no short one.
 MOST_POSITIONS = 1024
@@ -46,6 +46,8 @@ def convolve(
 class Convolution(nn.Module):
   """`convolve` with weights, of sequences that start from the same state.
 
+  The kernel is kept flat, [W D]: it is no matrix, see `torsos`.
+
   Attributes:
     width: W.
     use_bias: Whether it has a bias.
@@ -60,13 +62,15 @@ class Convolution(nn.Module):
   ) -> tuple[types.Array, types.Array]:
     """Maps [..., N, D] and [W - 1, D] to [..., N, D] and the new states."""
     channels = x.shape[-1]
-    kernel = self.param('kernel', _uniform, (self.width, channels))
+    # Within 1 / sqrt(W) of zero, as those of what the papers ran.
+    kernel = self.param(
+      'kernel', _uniform, (self.width * channels,), self.width**-0.5
+    ).reshape(self.width, channels)
     bias = None
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (channels,))
     return _stack.over_batch(convolve, x, x.ndim - 2, kernel, state, bias)
 
 
-def _uniform(key, shape):
-  """Within 1 / sqrt(W) of zero, as those of what the papers ran."""
-  return jax.random.uniform(key, shape, jnp.float32, -1, 1) * shape[0] ** -0.5
+def _uniform(key, shape, bound):
+  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)

@@ -1,8 +1,8 @@
-"""Layers that torsos share: norms, MLPs, and codings of positions.
+"""Layers that torsos share: norms, MLPs, decays, and codings of positions.
 
-Those with weights are functions that a `nn.compact` method calls: their layers
-are the calling module's own, by the names that are given or said here. Or they
-are modules.
+What has weights is a function that a `nn.compact` method calls, or a module. A
+function's layers are the calling module's own, by the names that are given or
+said here.
 
 There is no `NUMERICS`: what a layer computes is a part of the torsos that use
 it. Whoever changes numbers here raises the version of each of these.
@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayes_prompting import checks
+from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.torsos import _fast
 
@@ -53,6 +55,56 @@ def norm(
   if kind == 'rms':
     return nn.RMSNorm(epsilon=epsilon, name=name)
   return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, name=name)
+
+
+def head_size(
+  num_heads: int,
+  width: int,
+  name: str = 'embedding width',
+  pairs: str | None = None,
+) -> int:
+  """Returns the channels of each head.
+
+  Args:
+    num_heads: H.
+    width: Of all heads together.
+    name: What has that width.
+    pairs: What turns pairs of a head's channels, if there is such a thing.
+
+  Raises:
+    UserError: If the heads do not divide it, or a channel has no other.
+  """
+  if width % num_heads:
+    raise errors.UserError(
+      f'num_heads: must divide the {name} {width}, got {num_heads}'
+    )
+  size = width // num_heads
+  if pairs and size % 2:
+    raise errors.UserError(
+      f'num_heads: {pairs} turns pairs of channels, but {num_heads} heads of '
+      f'the {name} {width} have {size} each, which is odd'
+    )
+  return size
+
+
+def num_kv_heads(number: int | None, num_heads: int) -> int:
+  """Returns G, heads of keys and values that those of queries share.
+
+  Args:
+    number: G; None for H.
+    num_heads: H.
+
+  Raises:
+    UserError: If G does not divide H.
+  """
+  if number is None:
+    return num_heads
+  number = checks.integer('num_kv_heads', number, 1, checks.MOST_CHANNELS)
+  if num_heads % number:
+    raise errors.UserError(
+      f'num_kv_heads: must divide num_heads={num_heads}, got {number}'
+    )
+  return number
 
 
 def mlp(
@@ -123,25 +175,42 @@ def slopes(num_heads: int) -> np.ndarray:
   return np.exp2(-8 * powers).astype(np.float32)
 
 
-def head_norm(kind: str, name: str, epsilon: float = EPSILON) -> nn.Module:
-  """Returns a norm of each head for itself: over D, of [..., H, D].
+class HeadNorm(nn.Module):
+  """A norm of each head for itself: over D, of [..., H, D].
 
-  A `layer` norm is also known as a group norm, the heads being the groups.
+  A `layer` norm is also known as a group norm, the heads being the groups. Its
+  weights are a scale [H D], and of `layer` a bias: no matrices, see `torsos`.
 
-  Args:
+  Attributes:
     kind: As of `norm`.
-    name: That of its weights: a scale [H, D], and of `layer` a bias.
     epsilon: As of `norm`.
   """
-  axes = {'reduction_axes': -1, 'feature_axes': (-2, -1)}
-  if kind == 'rms':
-    return nn.RMSNorm(epsilon=epsilon, name=name, **axes)
-  return nn.LayerNorm(epsilon=epsilon, name=name, **axes)
+
+  kind: str
+  epsilon: float = EPSILON
+
+  @nn.compact
+  def __call__(self, x: types.Array) -> types.Array:
+    """Maps [..., H, D] to [..., H, D]."""
+    size = x.shape[-2] * x.shape[-1]
+    if self.kind == 'layer':
+      x = x - x.mean(-1, keepdims=True)
+    square = (x * x).mean(-1, keepdims=True)
+    x = x * jax.lax.rsqrt(square + self.epsilon)
+
+    def of_each(name, initialiser):
+      vector = self.param(name, initialiser, (size,))
+      return jnp.broadcast_to(vector.reshape(x.shape[-2:]), x.shape)
+
+    x = x * of_each('scale', nn.initializers.ones)
+    if self.kind == 'layer':
+      x = x + of_each('bias', nn.initializers.zeros)
+    return x
 
 
 def unit(x: types.Array) -> types.Array:
   """Returns x over its length, over the last axis; zeros stay zeros."""
-  # Inside the root, or the derivative at zero would be none.
+  # Inside the root: at zero the length alone has no derivative.
   return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + EPSILON)
 
 

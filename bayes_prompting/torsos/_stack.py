@@ -27,6 +27,12 @@ from bayes_prompting.torsos import _layers
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 2
 
+# Arguments that other torsos have, and what to set for a stack.
+ELSEWHERE = {
+  'width': 'this torso has no width of its own, it is as wide as its '
+  'embedding: set network.embedding_dim'
+}
+
 
 class Halves(nn.Module):
   """A mixer of two modules, each of which may see the width before its weights.
@@ -125,7 +131,7 @@ class Stack(nn.Module):
       setattr(self, f'layer_{i}', layer)
     self.output_norm = _layers.norm('rms', None)
 
-  def _layers(self):
+  def _blocks(self):
     return [getattr(self, f'layer_{i}') for i in range(len(self.mixers))]
 
   def empty_state(self, width: int) -> types.State:
@@ -147,7 +153,7 @@ class Stack(nn.Module):
   def _run(self, x, projected, state, fast):
     """Runs over [..., N, E]; the first layer's projections may be known."""
     states = []
-    for layer, start in zip(self._layers(), state, strict=True):
+    for layer, start in zip(self._blocks(), state, strict=True):
       if projected is None:
         projected = layer.project(x)
       x, end = layer.mix(x, projected, start, fast)

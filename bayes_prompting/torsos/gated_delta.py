@@ -23,7 +23,7 @@ from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = (
   {'num_heads': 2, 'num_layers': 2, 'chunk': 2},
@@ -59,7 +59,7 @@ class _Mixing(nn.Module):
 
   def empty_state(self, width: int) -> types.State:
     """Returns zeros: S [H, D, D], and the last inputs of the convolution."""
-    size = _chunks.head_size(self.num_heads, width)
+    size = _layers.head_size(self.num_heads, width)
     state = {'memory': jnp.zeros((self.num_heads, size, size), jnp.float32)}
     if self.convolution:
       shape = (self.convolution - 1, 3 * width)
@@ -85,7 +85,7 @@ class _Mixing(nn.Module):
       _layers.unit(query), _layers.unit(key), value, strength, log_decay
     )
     y, state['memory'] = _chunks.run(inputs, state['memory'], fast, self.chunk)
-    y = _layers.head_norm('rms', 'head_norm')(_chunks.heads_last(y))
+    y = _layers.HeadNorm('rms', name='head_norm')(_chunks.heads_last(y))
     y = _chunks.join(y) * jax.nn.silu(gate)
     return _layers.dense(gate.shape[-1], 'output', fast)(y), state
 
@@ -103,11 +103,7 @@ def delta_rule(
   return _chunks.Inputs(query, written, value, log_decay, key, change)
 
 
-# Arguments that others have, and what to set here.
-ELSEWHERE = {
-  'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim'
-}
+ELSEWHERE = _stack.ELSEWHERE
 
 
 def make(

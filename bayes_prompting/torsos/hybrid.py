@@ -35,7 +35,7 @@ from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 BLOCKS = ('recurrent', 'attention')
 EXAMPLES = (
@@ -111,27 +111,18 @@ class _RecurrentMixing(nn.Module):
   def __call__(self, projected: types.PyTree, state: types.State, fast: bool):
     """Maps [..., N, D] to [..., N, E]."""
     num_axes = projected['x'].ndim - 2
-    kernel = self.param(
-      'kernel',
-      nn.initializers.lecun_normal(),
-      (self.convolution, self.state_dim),
+    convolve = _convolution.Convolution(
+      self.convolution, use_bias=True, name='convolution'
     )
-    bias = self.param('bias', nn.initializers.zeros_init(), (self.state_dim,))
-    x, inputs = _stack.over_batch(
-      _convolution.convolve,
-      projected['input'],
-      num_axes,
-      kernel,
-      state['inputs'],
-      bias,
-    )
+    x, inputs = convolve(projected['input'], state['inputs'])
 
     def gate(name):
       product = _fast.dot_general if fast else None
       dense = nn.Dense(self.state_dim, dot_general=product, name=name)
       return nn.sigmoid(dense(x))
 
-    rates = -_POWER * nn.softplus(-self.param('decay', _decay, bias.shape))
+    decay = self.param('decay', _decay, (self.state_dim,))
+    rates = -_POWER * nn.softplus(-decay)
     log_a = jnp.broadcast_to(rates, x.shape) * gate('recurrence_gate')
     scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_a), _LEAST))
     run = _diagonal.recurrence if fast else _diagonal.by_steps
@@ -156,23 +147,13 @@ class _AttentionProjection(nn.Module):
   @nn.compact
   def __call__(self, x: types.Array) -> types.PyTree:
     """Maps [..., E] to [..., H D] of queries and [..., G D] of the others."""
-    size = _head_size(self.num_heads, x.shape[-1])
+    size = _layers.head_size(self.num_heads, x.shape[-1], pairs='attention')
     sizes = {
       'query': self.num_heads * size,
       'key': self.num_kv_heads * size,
       'value': self.num_kv_heads * size,
     }
     return {name: _layers.dense(y, name)(x) for name, y in sizes.items()}
-
-
-def _head_size(num_heads, width):
-  """Returns D, an even number."""
-  if width % (2 * num_heads):
-    raise errors.UserError(
-      f'num_heads: heads must be of an even number of channels each, and twice '
-      f'their number must divide the embedding width {width}, got {num_heads}'
-    )
-  return width // num_heads
 
 
 class _AttentionMixing(nn.Module):
@@ -196,7 +177,7 @@ class _AttentionMixing(nn.Module):
     that is tuned may fill more. Scores depend on distances alone; so keys are
     kept as they are, and turned by where they lie in the window.
     """
-    size = _head_size(self.num_heads, width)
+    size = _layers.head_size(self.num_heads, width, pairs='attention')
     none = jnp.zeros((self.window - 1, self.num_kv_heads, size), jnp.float32)
     return {'key': none, 'value': none, 'filled': none[:, 0, 0]}
 
@@ -315,11 +296,7 @@ def _in_blocks(heads, state):
   return y.reshape(-1, *heads['query'].shape[1:])[:length], end
 
 
-# Arguments that others have, and what to set here.
-ELSEWHERE = {
-  'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim'
-}
+ELSEWHERE = _stack.ELSEWHERE
 
 
 def make(
@@ -360,14 +337,12 @@ def make(
   most = checks.MOST_LAYERS // len(blocks)
   num_layers = checks.integer('num_layers', num_layers, 1, most)
   state_dim = checks.integer('state_dim', state_dim, 1, checks.MOST_CHANNELS)
-  convolution = checks.integer('convolution', convolution, 1, _WIDEST)
+  convolution = checks.integer(
+    'convolution', convolution, 1, _convolution.MOST_POSITIONS
+  )
   window = checks.integer('window', window, 1, _WIDEST)
   num_heads = checks.integer('num_heads', num_heads, 1, checks.MOST_CHANNELS)
-  num_kv_heads = checks.integer('num_kv_heads', num_kv_heads, 1, num_heads)
-  if num_heads % num_kv_heads:
-    raise errors.UserError(
-      f'num_kv_heads: must divide num_heads={num_heads}, got {num_kv_heads}'
-    )
+  num_kv_heads = _layers.num_kv_heads(num_kv_heads, num_heads)
   mlp_dim = checks.integer('mlp_dim', mlp_dim, 0, checks.MOST_CHANNELS)
   mixers = {
     'recurrent': _stack.Halves(

@@ -30,7 +30,7 @@ from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 DECAYS = ('none', 'fixed')
 EXAMPLES = (
@@ -74,7 +74,7 @@ class _Mixing(nn.Module):
 
   def empty_state(self, width: int) -> types.State:
     """Returns zeros: S [H, D, D], and z [H, D] where there is one."""
-    size = _chunks.head_size(self.num_heads, width)
+    size = _layers.head_size(self.num_heads, width)
     state = {'memory': jnp.zeros((self.num_heads, size, size), jnp.float32)}
     if self.decay == 'none':
       state['normaliser'] = jnp.zeros((self.num_heads, size), jnp.float32)
@@ -92,16 +92,18 @@ class _Mixing(nn.Module):
     return _layers.dense(width, 'output', fast)(y), state
 
   def _normalised(self, heads, state, fast):
-    # z is what S would have of a value that is always 1.
+    # z is what S would have of a value that is always 1. A sum of features has
+    # no entry below 0, but a state that is tuned may: there it counts as 0, or
+    # what is divided by would cross zero. At 0 it has its slope.
+    normaliser = state['normaliser']
+    normaliser = jnp.where(normaliser < 0, 0, normaliser)
     value = heads['value']
     inputs = _chunks.Inputs(
       _features(heads['query']),
       _features(heads['key']),
       jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1),
     )
-    start = jnp.concatenate(
-      [state['memory'], state['normaliser'][..., None]], axis=-1
-    )
+    start = jnp.concatenate([state['memory'], normaliser[..., None]], axis=-1)
     outputs, end = _chunks.run(inputs, start, fast, self.chunk)
     y = outputs[..., :-1] / (outputs[..., -1:] + _EPSILON)
     return _chunks.join(_chunks.heads_last(y)), {
@@ -118,16 +120,12 @@ class _Mixing(nn.Module):
     outputs, memory = _chunks.run(
       inputs, state['memory'], fast, self.chunk, shared_decay=decays
     )
-    y = _layers.head_norm('layer', 'head_norm')(_chunks.heads_last(outputs))
+    y = _layers.HeadNorm('layer', name='head_norm')(_chunks.heads_last(outputs))
     y = jax.nn.silu(_chunks.heads_last(heads['gate'])) * y
     return _chunks.join(y), {'memory': memory}
 
 
-# Arguments that others have, and what to set here.
-ELSEWHERE = {
-  'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim'
-}
+ELSEWHERE = _stack.ELSEWHERE
 
 
 def make(

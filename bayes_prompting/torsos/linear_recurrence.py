@@ -213,11 +213,7 @@ def _less_one(real, imaginary):
   return less, jnp.exp(real) * jnp.sin(imaginary)
 
 
-# Arguments that others have, and what to set here.
-ELSEWHERE = {
-  'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim'
-}
+ELSEWHERE = _stack.ELSEWHERE
 
 
 def make(

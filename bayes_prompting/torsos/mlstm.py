@@ -29,17 +29,14 @@ from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 FORGETS = ('sigmoid', 'exponential')
 EXAMPLES = (
   {'num_heads': 2, 'num_layers': 2, 'mlp_dim': 5, 'chunk': 2},
   {'num_heads': 1, 'chunk': 4},
+  {'num_heads': 2, 'forget': 'exponential', 'chunk': 2},
 )
-
-# Not 'exponential': where its products grow, and a norm takes the growth away
-# again, gradients to gates are sums over all positions that cancel. Over
-# thousands of positions few of their digits are left, whatever computes them.
 
 # Biases of the forget gates, from the first head to the last, as in what the
 # authors published: heads forget at several rates.
@@ -86,7 +83,7 @@ class _Mixing(nn.Module):
 
   def empty_state(self, width: int) -> types.State:
     """Returns zeros: C [H, D, D], n [H, D] and m [H]."""
-    size = _chunks.head_size(self.num_heads, width)
+    size = _layers.head_size(self.num_heads, width)
     shapes = {'memory': (size, size), 'normaliser': (size,), 'stabiliser': ()}
     return {
       name: jnp.zeros((self.num_heads, *shape), jnp.float32)
@@ -109,7 +106,7 @@ class _Mixing(nn.Module):
     y, state = cell(
       query, key, value, log_input, log_forget, state, fast, self.chunk
     )
-    y = _layers.head_norm('layer', 'head_norm')(_chunks.heads_last(y))
+    y = _layers.HeadNorm('layer', name='head_norm')(_chunks.heads_last(y))
     y = _chunks.join(y) * jax.nn.sigmoid(projected['output_gate'])
     return _layers.dense(y.shape[-1], 'output', fast)(y), state
 
@@ -186,11 +183,7 @@ def cell(
   }
 
 
-# Arguments that others have, and what to set here.
-ELSEWHERE = {
-  'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim'
-}
+ELSEWHERE = _stack.ELSEWHERE
 
 
 def make(

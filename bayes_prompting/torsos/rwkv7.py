@@ -33,7 +33,7 @@ from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = (
   {'num_heads': 2, 'num_layers': 2, 'rank': 3, 'widening': 1, 'chunk': 2},
@@ -127,7 +127,7 @@ class Mixer(nn.Module):
 
   def empty_state(self, width: int) -> types.State:
     """Returns zeros: S [H, D, D], and the last input."""
-    size = _chunks.head_size(self.num_heads, width)
+    size = _layers.head_size(self.num_heads, width)
     return {
       'memory': jnp.zeros((self.num_heads, size, size), jnp.float32),
       'last': jnp.zeros(width, jnp.float32),
@@ -180,7 +180,9 @@ class Mixer(nn.Module):
       **heads | {'probe': probe, 'change': -heads['change'] * probe}
     )
     y, memory = _chunks.run(inputs, state['memory'], fast, self.chunk)
-    y = _layers.head_norm('layer', 'head_norm', _EPSILON)(_chunks.heads_last(y))
+    y = _layers.HeadNorm('layer', _EPSILON, name='head_norm')(
+      _chunks.heads_last(y)
+    )
     bonus = heads['query'] * _chunks.split(bonus, self.num_heads)
     bonus = bonus.sum(-1, keepdims=True) * heads['value']
     y = _chunks.join(y + _chunks.heads_last(bonus)) * gate
@@ -212,8 +214,7 @@ class Mixer(nn.Module):
 
 # Arguments that others have, and what to set here.
 ELSEWHERE = {
-  'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim',
+  **_stack.ELSEWHERE,
   'mlp_dim': 'there is a channel mix in place of an MLP: set widening',
 }
 

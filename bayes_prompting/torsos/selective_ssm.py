@@ -24,7 +24,7 @@ from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = (
   {'num_heads': 2, 'state_dim': 3, 'num_layers': 2, 'chunk': 2},
@@ -73,7 +73,7 @@ class _Mixing(nn.Module):
   def empty_state(self, width: int) -> types.State:
     """Returns zeros: S [H, D, P], and the last inputs of the convolution."""
     inner = self.expand * width
-    size = _chunks.head_size(self.num_heads, inner, 'inner width')
+    size = _layers.head_size(self.num_heads, inner, 'inner width')
     shape = (self.num_heads, self.state_dim, size)
     state = {'memory': jnp.zeros(shape, jnp.float32)}
     if self.convolution:
@@ -112,11 +112,7 @@ class _Mixing(nn.Module):
     return _layers.dense(inner // self.expand, 'output', fast)(y), state
 
 
-# Arguments that others have, and what to set here.
-ELSEWHERE = {
-  'width': 'this torso has no width of its own, it is as wide as its '
-  'embedding: set network.embedding_dim'
-}
+ELSEWHERE = _stack.ELSEWHERE
 
 
 def make(

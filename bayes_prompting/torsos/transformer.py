@@ -46,6 +46,7 @@ POSITIONS = ('sinusoidal', 'rope', 'alibi', 'none')
 NORM_PLACES = ('before', 'after')
 OUTPUT_NORMS = ('every', 'last')
 _ROPE_BASE = 1e4
+_WIDENING = 4
 
 # Queries that attend together, and the most groups of them: a group's scores
 # leave out what all of its queries cannot see.
@@ -76,6 +77,10 @@ class Options:
   mlp: str
   widening: int
   mlp_dim: int | None
+
+  def hidden(self, width: int) -> int:
+    """Returns the width of the MLP's hidden layer; 0 without an MLP."""
+    return self.widening * width if self.mlp_dim is None else self.mlp_dim
 
   def normed(
     self, x: types.Array, name: str, use_bias: bool = True
@@ -261,15 +266,18 @@ class _Mixing(nn.Module):
     """Maps [..., N, E] to [..., N, E]."""
     options, width = self.options, x.shape[-1]
     is_after = options.norm_place == 'after'
-    hidden = options.mlp_dim or options.widening * width
+    hidden = options.hidden(width)
     attended = jnp.moveaxis(_attend(heads, options), 0, -2).reshape(x.shape)
     x = x + _layers.dense(width, 'attention_output', fast)(attended)
     if is_after:
       x = options.normed(x, 'attention_norm')
+      if not hidden:
+        return x
       x = x + _layers.mlp(x, options.mlp, hidden, fast)
       return options.normed(x, 'mlp_norm')
-    y = options.normed(x, 'mlp_norm')
-    x = x + _layers.mlp(y, options.mlp, hidden, fast)
+    if hidden:
+      y = options.normed(x, 'mlp_norm')
+      x = x + _layers.mlp(y, options.mlp, hidden, fast)
     if options.output_norm == 'last' and not self.is_last:
       return x
     return options.normed(x, 'output_norm')
@@ -335,18 +343,10 @@ class Transformer(nn.Module):
 
     With rotary embeddings the keys are turned, by the angle of their position.
     """
-    num_heads = self.options.num_heads
-    if width % num_heads:
-      raise errors.UserError(
-        f'num_heads: must divide the embedding width {width}, got {num_heads}'
-      )
-    size = width // num_heads
-    if self.options.positions == 'rope' and size % 2:
-      raise errors.UserError(
-        f"num_heads: positions='rope' turns pairs of channels, but {num_heads} "
-        f'heads of an embedding of width {width} have {size} each, which is odd'
-      )
-    none = jnp.zeros((0, self.options.num_kv_heads, size), jnp.float32)
+    options = self.options
+    pairs = "positions='rope'" if options.positions == 'rope' else None
+    size = _layers.head_size(options.num_heads, width, pairs=pairs)
+    none = jnp.zeros((0, options.num_kv_heads, size), jnp.float32)
     return tuple({'key': none, 'value': none} for _ in range(self.num_layers))
 
   def coding(
@@ -475,7 +475,7 @@ ELSEWHERE = {
 def make(
   num_layers: int = 1,
   num_heads: int = 4,
-  widening: int = 4,
+  widening: int | None = None,
   positions: str = 'sinusoidal',
   rope_base: float = _ROPE_BASE,
   norm: str = 'layer',
@@ -496,7 +496,8 @@ def make(
   Args:
     num_layers: Number of blocks.
     num_heads: H; must divide the embedding width.
-    widening: Width of the MLP's hidden layer, in embedding widths.
+    widening: Width of the MLP's hidden layer, in embedding widths; 4 by
+      default.
     positions: `sinusoidal` ones are added to the embeddings (see `sinusoids`);
       `rope` turns queries and keys by the angle of their position (Su et al.,
       arXiv 2104.09864; see `_layers.rotate` for which channels are a pair);
@@ -514,7 +515,8 @@ def make(
       the `last` alone. With norms after, every block ends with one.
     mlp: `gelu`, or `swiglu` or `geglu` (Shazeer, arXiv 2002.05202), which have
       half as many weights again.
-    mlp_dim: Width of the MLP's hidden layer, in place of `widening`.
+    mlp_dim: Width of the MLP's hidden layer, in place of `widening`; 0 for no
+      MLP.
     num_kv_heads: G, heads of keys and values, each for H / G heads of queries
       (Ainslie et al., arXiv 2305.13245); must divide H, and is H by default.
 
@@ -522,13 +524,7 @@ def make(
     UserError: One line that names the argument, its value and what is allowed.
   """
   num_heads = checks.integer('num_heads', num_heads, 1, checks.MOST_CHANNELS)
-  if num_kv_heads is None:
-    num_kv_heads = num_heads
-  checks.integer('num_kv_heads', num_kv_heads, 1, checks.MOST_CHANNELS)
-  if num_heads % num_kv_heads:
-    raise errors.UserError(
-      f'num_kv_heads: must divide num_heads={num_heads}, got {num_kv_heads}'
-    )
+  num_kv_heads = _layers.num_kv_heads(num_kv_heads, num_heads)
   checks.one_of('positions', positions, POSITIONS)
   rope_base = checks.positive('rope_base', rope_base)
   if positions != 'rope' and rope_base != _ROPE_BASE:
@@ -544,7 +540,14 @@ def make(
       "it must be 'every', got 'last'"
     )
   if mlp_dim is not None:
-    mlp_dim = checks.integer('mlp_dim', mlp_dim, 1, checks.MOST_CHANNELS)
+    mlp_dim = checks.integer('mlp_dim', mlp_dim, 0, checks.MOST_CHANNELS)
+    if widening is not None:
+      raise errors.UserError(
+        f'mlp_dim: is in place of widening, got {mlp_dim} with '
+        f'widening={checks.show(widening)}; set one of them'
+      )
+  if widening is None:
+    widening = _WIDENING
   options = Options(
     num_heads=num_heads,
     num_kv_heads=num_kv_heads,

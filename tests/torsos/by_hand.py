@@ -56,7 +56,8 @@ def head_norm(x, params, head, epsilon=1e-6):
   """A layer norm of the outputs [N, D] of one head."""
   x = x - x.mean(-1, keepdims=True)
   x = x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon)
-  return x * params['scale'][head] + params['bias'][head]
+  channels = slice(head * x.shape[1], (head + 1) * x.shape[1])
+  return x * params['scale'][channels] + params['bias'][channels]
 
 
 def unit(x):
@@ -69,7 +70,8 @@ def softplus(x):
 
 
 def convolve(x, kernel, bias=0.0):
-  """A causal convolution of [N, D] with [W, D]."""
+  """A causal convolution of [N, D] with [W D]."""
+  kernel = kernel.reshape(-1, x.shape[1])
   width = len(kernel)
   y = np.zeros_like(x, np.float64) + bias
   for t in range(len(x)):

@@ -43,7 +43,9 @@ def write_by_hand(params, u):
       s = s @ (a * (np.eye(SIZE) - b * np.outer(k[t], k[t])))
       s = s + b * np.outer(value[head][t], k[t])
       y.append(s @ q[t])
-    y = by_hand.rms_norm(np.stack(y), params['head_norm']['scale'][head])
+    channels = slice(head * SIZE, (head + 1) * SIZE)
+    scale = params['head_norm']['scale'][channels]
+    y = by_hand.rms_norm(np.stack(y), scale)
     outputs.append(y)
     states.append(s.T)
   y = np.concatenate(outputs, 1) * by_hand.silu(gate)

@@ -16,12 +16,9 @@ def recurrent_by_hand(params, u):
   """The recurrent block, one step at a time."""
   gate = by_hand.gelu(u @ params['gate']['kernel'])
   inputs = u @ params['input']['kernel']
-  kernel, h, hidden = params['kernel'], np.zeros(inputs.shape[1]), []
+  h, hidden = np.zeros(inputs.shape[1]), []
   a = by_hand.sigmoid(params['decay'])
-  for t in range(len(u)):
-    x = params['bias'].copy()
-    for back in range(min(t + 1, len(kernel))):
-      x += kernel[len(kernel) - 1 - back] * inputs[t - back]
+  for x in by_hand.convolve(inputs, **params['convolution']):
     r, i = (
       by_hand.sigmoid(x @ params[name]['kernel'] + params[name]['bias'])
       for name in ('recurrence_gate', 'input_gate')
@@ -176,10 +173,11 @@ def test_starts_of_the_decays():
     ('blocks', 'recurrent', 'a tuple of 1 to 64 of recurrent, attention'),
     ('state_dim', 0, 'at least 1'),
     ('convolution', 0, 'at least 1'),
+    ('convolution', 1025, 'at most 1024'),
     ('window', 0, 'at least 1'),
     ('num_heads', 0, 'at least 1'),
     ('num_kv_heads', 3, 'must divide num_heads=4'),
-    ('num_kv_heads', 8, 'at most 4'),
+    ('num_kv_heads', 8, 'must divide num_heads=4, got 8'),
     ('mlp_dim', -1, 'at least 0'),
     ('num_layers', 0, 'at least 1'),
     ('num_layers', 22, 'at most 21'),

@@ -96,6 +96,30 @@ def test_without_decay_the_past_has_no_order():
   )
 
 
+@pytest.mark.parametrize('fast', [False, True])
+def test_a_normaliser_below_zero_counts_as_none(fast):
+  # It would make what is divided by cross zero, and S of any size with it.
+  mixing = linear_attention._Mixing(HEADS, 'none', chunk=2)
+  rng = np.random.default_rng(0)
+  projected = {name: by_hand.X for name in ('query', 'key', 'value')}
+  shapes = mixing.empty_state(by_hand.WIDTH)
+  state = {n: rng.normal(size=x.shape).astype('f4') for n, x in shapes.items()}
+  floored = {**state, 'normaliser': np.maximum(state['normaliser'], 0)}
+
+  @jax.jit
+  def run(key, *states):
+    params = mixing.init(key, projected, shapes, fast)
+    apply = lambda state: mixing.apply(params, projected, state, fast)
+    slope = jax.grad(lambda state: (apply(state)[0] ** 2).sum())
+    return [apply(x) for x in states], slope(shapes)['normaliser']
+
+  (found, expected), slope = run(jax.random.key(0), state, floored)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  assert (found[1]['normaliser'] > 0).all()
+  # From the empty state it can grow.
+  assert np.asarray(slope).all()
+
+
 @pytest.mark.parametrize(
   ('field', 'value'),
   [

@@ -12,7 +12,6 @@ from bayes_prompting import registry
 from bayes_prompting.torsos import mlstm
 from tests import testing
 from tests.torsos import by_hand
-from tests.torsos import test_torsos
 
 HEADS = 2
 SIZE = by_hand.WIDTH // HEADS
@@ -69,11 +68,6 @@ def test_against_the_equations(forget):
     close = {'rtol': 1e-5, 'atol': 1e-5}
     np.testing.assert_allclose(state['memory'][head] * scale, c, **close)
     np.testing.assert_allclose(state['normaliser'][head] * scale, n, **close)
-
-
-def test_fast_path_of_exponential_gates():
-  torso = mlstm.make(num_heads=HEADS, forget='exponential', chunk=2)
-  test_torsos.assert_fast_is_plain(torso, 3, by_hand.LENGTH, prefix_length=2)
 
 
 def draw(log_input=0.0):

