@@ -9,11 +9,14 @@ phi(x) = elu(x) + 1 (eq. 7), each head has (eqs. 16 to 20)
 With fixed decays it is the retention of Sun et al., arXiv 2307.08621: head h of
 H, from 0, has (eqs. 6 and 8)
 
-    S_t = (1 - 2^(-5-h)) S_{t-1} + k_t v_t^T / sqrt(D),  o_t = S_t^T q_t,
+    S_t = (1 - 2^(-5-h)) R^-1 S_{t-1} + k_t v_t^T / sqrt(D),  o_t = S_t^T q_t,
 
 then a group norm, the heads being the groups, and a gate swish(x W_G). There
-are no features, and no z. The rotations by position are left out: they would
-make of the state of one layer several, one for each position.
+are no features, and no z. R turns pairs of channels as rotary embeddings do
+from one position to the next, so that a query sees a key turned by their
+distance. The state is seen from the latest position, which is why a prompt
+needs no place of its own. The length of queries and keys does not depend on
+the position, as it does with xPos.
 """
 
 import math
@@ -74,7 +77,8 @@ class _Mixing(nn.Module):
 
   def empty_state(self, width: int) -> types.State:
     """Returns zeros: S [H, D, D], and z [H, D] where there is one."""
-    size = _layers.head_size(self.num_heads, width)
+    pairs = "decay='fixed'" if self.decay == 'fixed' else None
+    size = _layers.head_size(self.num_heads, width, pairs=pairs)
     state = {'memory': jnp.zeros((self.num_heads, size, size), jnp.float32)}
     if self.decay == 'none':
       state['normaliser'] = jnp.zeros((self.num_heads, size), jnp.float32)
@@ -113,13 +117,22 @@ class _Mixing(nn.Module):
 
   def _retained(self, heads, state, fast):
     *_, length, size = heads['value'].shape
+    # Seen from the position before the first, R^t S_t decays and does not turn.
+    turns = _layers.rotations(1, length, size)
+    turns = turns.reshape(*(1,) * (heads['value'].ndim - 2), length, size)
     inputs = _chunks.Inputs(
-      heads['query'], heads['key'] / math.sqrt(size), heads['value']
+      _layers.rotate(heads['query'], turns),
+      _layers.rotate(heads['key'], turns) / math.sqrt(size),
+      heads['value'],
     )
     decays = np.tile(log_decays(self.num_heads)[:, None], length)
     outputs, memory = _chunks.run(
       inputs, state['memory'], fast, self.chunk, shared_decay=decays
     )
+    back = _layers.rotations(-length, 1, size)
+    back = back.reshape(*(1,) * (memory.ndim - 1), size)
+    memory = jnp.swapaxes(memory, -1, -2)
+    memory = jnp.swapaxes(_layers.rotate(memory, back), -1, -2)
     y = _layers.HeadNorm('layer', name='head_norm')(_chunks.heads_last(outputs))
     y = jax.nn.silu(_chunks.heads_last(heads['gate'])) * y
     return _chunks.join(y), {'memory': memory}
@@ -138,7 +151,8 @@ def make(
   """Builds linear attention, as wide as the embedding.
 
   Args:
-    num_heads: H; must divide the embedding width.
+    num_heads: H; must divide the embedding width, RetNet's into an even number
+      of channels each.
     num_layers: Number of layers.
     decay: 'none', or 'fixed' for RetNet's.
     mlp_dim: Width of the hidden layer of each layer's MLP; 0 for none.

@@ -6,6 +6,7 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import registry
+from bayes_prompting.torsos import _layers
 from bayes_prompting.torsos import linear_attention
 from tests import testing
 from tests.torsos import by_hand
@@ -43,9 +44,13 @@ def retain_by_hand(params, u):
     for name in ('query', 'key', 'value')
   )
   outputs, states = [], []
+  # Pairs of rows as complex numbers, each turned by its own angle.
+  turn = np.exp(-1j * 1e4 ** (-2 * np.arange(SIZE // 2) / SIZE))[:, None]
   for head in range(HEADS):
     s, y = np.zeros((SIZE, SIZE)), []
     for t in range(len(u)):
+      pairs = turn * (s[: SIZE // 2] + 1j * s[SIZE // 2 :])
+      s = np.concatenate([pairs.real, pairs.imag])
       s = (1 - 2.0 ** (-5 - head)) * s
       s = s + np.outer(key[head][t] / np.sqrt(SIZE), value[head][t])
       y.append(query[head][t] @ s)
@@ -134,6 +139,44 @@ def test_a_normaliser_below_zero_counts_as_none(fast):
 def test_refuses(field, value):
   with pytest.raises(errors.UserError, match=field):
     registry.make('torsos', 'test', {'name': 'linear_attention', field: value})
+
+
+def test_retention_is_of_distances_alone():
+  # As rotary embeddings have it: the scores of two positions, anywhere.
+  rng = np.random.default_rng(0)
+  size, length = 4, 5
+  query, key, value = rng.normal(size=(3, length, size)).astype(np.float32)
+  mixing = linear_attention._Mixing(1, 'fixed', chunk=2)
+  empty = mixing.empty_state(size)
+  heads = {'query': query, 'key': key, 'value': value, 'gate': value}
+  start = jax.jit(lambda x: mixing.init_with_output(x, heads, empty, True))
+  (_, state), _ = start(jax.random.key(0))
+  turns = [_layers.rotations(n, 1, size)[0] for n in range(length)]
+
+  def turned(x, n):
+    half = size // 2
+    pairs = x[:half] + 1j * x[half:]
+    pairs = pairs * (turns[n][:half] + 1j * turns[n][half:])
+    return np.concatenate([pairs.real, pairs.imag])
+
+  last = length - 1
+  scores = [
+    turned(query[last], last)
+    @ turned(key[n], n)
+    * (31 / 32) ** (last - n)
+    / np.sqrt(size)
+    for n in range(length)
+  ]
+  np.testing.assert_allclose(
+    query[last] @ state['memory'][0], scores @ value, rtol=1e-4
+  )
+
+
+def test_retention_needs_pairs_of_channels():
+  with pytest.raises(errors.UserError, match='have 3 each, which is odd'):
+    testing.network(
+      'linear_attention', embedding_dim=6, num_heads=2, decay='fixed'
+    )
 
 
 def test_heads_must_divide_the_embedding():
