@@ -401,13 +401,13 @@ BUGS = tuple(
       'tests/studies/test_architectures.py -k "hold or own_number"',
       (
         'dropped term',
-        "means[f'{x} {LAST}'] - means[f'{x} {TUNING}']",
-        "means[f'{x} {LAST}']",
+        "return means[f'{tuner} {LAST}'] - means[f'{tuner} {TUNING}']",
+        "return means[f'{tuner} {LAST}']",
       ),
       (
         'wrong index',
-        "for x in ('SoftPT', 'NoTuning')",
-        "for x in ('SoftPT', 'SoftPT')",
+        "_lost_later(means) / _lost_later(means, 'NoTuning')",
+        "_lost_later(means) / _lost_later(means, 'SoftPT')",
       ),
       (
         'wrong task',
