@@ -74,9 +74,14 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def select(
-  tree: types.PyTree, patterns: Sequence[str]
+  tree: types.PyTree, patterns: Sequence[str], field: str = 'patterns'
 ) -> dict[str, types.Array]:
   """Returns the leaves whose path matches any of the patterns, by path.
+
+  Args:
+    tree: Any pytree.
+    patterns: See above.
+    field: The argument that has the patterns, for error messages.
 
   Raises:
     UserError: If one of the patterns matches no leaf.
@@ -86,7 +91,7 @@ def select(
     if not any(_matches(path, pattern) for path in leaves):
       names = {name for path in leaves for name in path.split('/')}
       raise errors.UserError(
-        f'patterns: {checks.show(pattern)} matches no weight; '
+        f'{field}: {checks.show(pattern)} matches no weight; '
         f'{checks.nearest(pattern, names)}'
       )
   return {

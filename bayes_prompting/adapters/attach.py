@@ -1,5 +1,6 @@
 """Puts a shared file on the predictor that it was tuned on, and on no other."""
 
+from collections.abc import Mapping
 import dataclasses
 import os
 from typing import Any
@@ -37,6 +38,7 @@ class Adapter:
     params: The predictor's weights before tuning.
     tuner: The tuner that adapts it.
     tunable: The tuned values, of one repetition.
+    prior: Whose exact Bayesian predictor it is; None for a network.
   """
 
   metadata: dict[str, Any]
@@ -44,6 +46,7 @@ class Adapter:
   params: types.Params
   tuner: types.Tuner
   tunable: types.Tunable
+  prior: types.TaskPrior | None = None
 
 
 def attach(
@@ -71,20 +74,23 @@ def attach(
   place = f'file: {os.fspath(path)!r}: '
   with registry.plugins(allow_plugins):
     try:
-      predictor, params = _predictor(metadata, source)
+      prior = None
+      if metadata['network'] is None:
+        prior = _prior(metadata['prior'], source)
+        predictor, params = predictors.bayesian(prior), {}
+      else:
+        predictor, params = _network(metadata, source)
       tuner = _tuner(metadata['tuner'])
       tunable = _tunable(path, arrays, tuner, predictor, params)
     except errors.UserError as error:
       text = str(error).removeprefix(place)
       raise errors.UserError(f'{place}{text}') from None
-  return Adapter(metadata, predictor, params, tuner, tunable)
+  return Adapter(metadata, predictor, params, tuner, tunable, prior)
 
 
-def _predictor(metadata, source):
-  """Returns the predictor and the weights that a file belongs to."""
+def _network(metadata, source):
+  """Returns the network and the weights that a file belongs to."""
   network, run = metadata['network'], tensor_file.short(metadata['run'])
-  if network is None:
-    return _bayes(metadata['prior'], source), {}
   if isinstance(source, tuple):
     predictor, candidates, place = source[0], [source[1]], 'the one given'
   else:
@@ -118,8 +124,8 @@ def _predictor(metadata, source):
   return predictor, candidates[digests.index(network['weights'])]
 
 
-def _bayes(prior, source):
-  """Returns exact Bayes of a file's prior."""
+def _prior(prior, source):
+  """Returns the prior of a file of exact Bayes, as it is in a workdir."""
   name = tensor_file.short(prior['name'])
   if isinstance(source, tuple):
     raise errors.UserError(
@@ -130,7 +136,7 @@ def _bayes(prior, source):
   tasks, read = lab.config['tasks'], fingerprint.files(lab.config)
   for task, spec in tasks.items():
     if spec == prior['spec'] and read.get(task, {}) == prior['files']:
-      return predictors.bayesian(lab.priors[task])
+      return lab.priors[task]
   pretraining = lab.pretraining_task
   different = plain.difference(prior['spec'], tasks[pretraining])
   different = different or plain.difference(
@@ -144,14 +150,24 @@ def _bayes(prior, source):
 
 def _tuner(spec):
   """Builds the tuner of a file."""
-  for name in ('length', 'rank'):
-    value = spec.get(name)
-    if isinstance(value, int) and value > _MOST_ROWS:
+  _check_rows(spec)
+  return registry.make('tuners', 'tuner', plain.tuples(spec))
+
+
+def _check_rows(spec):
+  """Checks lengths and ranks of a spec, and of those inside it."""
+  for name, value in spec.items():
+    if isinstance(value, Mapping):
+      _check_rows(value)
+    elif (
+      name in ('length', 'rank')
+      and isinstance(value, int)
+      and value > _MOST_ROWS
+    ):
       raise errors.UserError(
         f'tuner.{name}: must be at most {_MOST_ROWS}, got '
         f'{tensor_file.short(value)}'
       )
-  return registry.make('tuners', 'tuner', plain.tuples(spec))
 
 
 def _tunable(path, arrays, tuner, predictor, params):

@@ -17,6 +17,7 @@ from bayes_prompting import results
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import loading
+from bayes_prompting.settings import plain
 from bayes_prompting.storage import checkpoints
 from bayes_prompting.storage import tensor_file
 from bayes_prompting.storage import workdir
@@ -67,9 +68,7 @@ def describe(
   prior = lab.pretraining_task
   if method.is_bayes:  # Else it is an argument of the tuner's own.
     prior = tuner.pop('task', prior)
-  inits = tuner.get('init')
-  if isinstance(inits, list) and all(isinstance(x, str) for x in inits):
-    tuner['init'] = inits[init]
+  tuner = plain.each_init(tuner)[init]
   network = None
   if not method.is_bayes:
     made = checkpoints.metadata(folder.pretrained(seed))

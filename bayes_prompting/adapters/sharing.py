@@ -30,6 +30,7 @@ from bayes_prompting import types
 from bayes_prompting.adapters import attach
 from bayes_prompting.adapters import record
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.experiment import loading
 from bayes_prompting.storage import tensor_file
@@ -150,8 +151,9 @@ def regrets(
 
   Returns:
     A row for each task, reference and report step. `regret` is the paired
-    regret in nats, summed up to the step, mean over the workdir's sequences;
-    `sem` is its standard error. `stored` is the regret that the file holds; NaN
+    regret in nats, summed up to the step, mean over the workdir's sequences,
+    or a closed sum where exact Bayes has one, as in results; `sem` is its
+    standard error. `stored` is the regret that the file holds; NaN
     if it is on other sequences or not known. On the same kind of device and
     with the same versions, `regret` and `stored` agree to the bit.
   """
@@ -169,21 +171,44 @@ def regrets(
   return pd.DataFrame(rows, columns=columns)
 
 
-def _regrets(lab, adapter, name):
-  """Returns the rows of one task."""
+def _run(adapter):
+  """Returns the tunable with the axis [R] of a single run."""
+  return jax.tree.map(lambda x: np.asarray(x)[None], adapter.tunable)
+
+
+def _exact(lab, adapter, name):
+  """Returns what exact Bayes loses, and zeros, [2, N]; None if not known."""
+  if adapter.prior is None:
+    return None
+  sums = exactly.Sums(lab.priors[name], lab.config['evaluation']['length'])
+  losses = sums.of_runs(adapter.prior, adapter.tuner, _run(adapter))
+  if losses is None:
+    return None
+  # As results are stored.
+  means = losses[0].cumsum(-1).astype(np.float32)
+  return means, np.zeros_like(means)
+
+
+def _sampled(lab, adapter, name):
+  """Returns means over the sequences of a task and standard errors, [2, N]."""
   evaluated = evaluation.evaluate(
     adapter.predictor,
     adapter.params,
     adapter.tuner,
-    jax.tree.map(lambda x: np.asarray(x)[None], adapter.tunable),
+    _run(adapter),
     evaluation.task_of(lab, name),
     lab.report_steps,
     mesh=lab.row_mesh(),
   )
-  means, sems = (
+  return tuple(
     np.asarray(x)[0, :, regret.ESTIMATORS.index('paired')]
     for x in (evaluated.cumulative, evaluated.cumulative_sem)
   )
+
+
+def _regrets(lab, adapter, name):
+  """Returns the rows of one task."""
+  means, sems = _exact(lab, adapter, name) or _sampled(lab, adapter, name)
   read = fingerprint.files(lab.config)
   sequences = fingerprint.sequences(lab.config, name, read)
   stored = record.stored(adapter.metadata, name, sequences)

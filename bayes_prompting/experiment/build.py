@@ -252,67 +252,34 @@ def _naming(written, method):
   try:
     yield
   except errors.UserError as error:
-    for argument, value in written['methods'][method].items():
-      own = f'methods.{method}.{argument}'
-      if settings.is_reference(value) and str(error).startswith(f'{own}:'):
+    spec = written['methods'][method]
+    for own, value in _references(f'methods.{method}', spec):
+      if str(error).startswith(f'{own}:'):
         text = str(error).removeprefix(own)
         raise errors.UserError(f'{value[1:]} ({own}){text}') from None
     raise
 
 
+def _references(field, value):
+  """Yields what follows a field, in a spec and those inside it, by field."""
+  if settings.is_reference(value):
+    yield field, value
+  elif isinstance(value, Mapping):
+    for name, item in value.items():
+      yield from _references(f'{field}.{name}', item)
+
+
 def _tuners(field, spec, grid):
   """Builds a tuner for each initialisation of a method, one without any."""
-  for names in inits(spec):
+  for names in plain.inits(spec):
     if names != grid and len(names) != 1:
       raise errors.UserError(
         f'{field}.init: must be one name, or follow '
         f'tuning.prefix_init={checks.show(grid)}, got {checks.show(names)}'
       )
-  tuners = tuple(registry.make('tuners', field, x) for x in each_init(spec))
+  tuners = tuple(registry.make('tuners', field, x) for x in plain.each_init(spec))
   # A search starts nowhere.
   return tuners if tuners[0].candidates is None else tuners[:1]
-
-
-def each_init(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """Returns a tuner's spec with one initialisation, for each that it has.
-
-  Those of the specs inside it follow the same field, and go along.
-
-  Args:
-    spec: Its `init`, or that of a spec inside it, may be several names.
-  """
-  most = max(map(len, inits(spec)), default=1)
-  return [_with_init(spec, number) for number in range(most)]
-
-
-def inits(spec: Mapping[str, Any]) -> list[tuple[str, ...]]:
-  """Returns the initialisations of a tuner's spec, and of those inside it.
-
-  Each is a tuple of names. Another kind of value than names is the business of
-  a tuner of a user's own.
-  """
-  found = []
-  for name, value in spec.items():
-    if isinstance(value, Mapping):
-      found += inits(value)
-    elif name == 'init':
-      names = value if isinstance(value, list | tuple) else (value,)
-      if names and all(isinstance(x, str) for x in names):
-        found.append(tuple(names))
-  return found
-
-
-def _with_init(spec, number):
-  """Returns a spec with one of its initialisations; one alone is for all."""
-
-  def chosen(name, value):
-    if isinstance(value, Mapping):
-      return _with_init(value, number)
-    if name == 'init' and inits({name: value}) and not isinstance(value, str):
-      return value[min(number, len(value) - 1)]
-    return value
-
-  return {name: chosen(name, value) for name, value in spec.items()}
 
 
 def _fit_settings(section, compute) -> fit.Settings:

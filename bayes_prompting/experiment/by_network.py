@@ -310,7 +310,7 @@ def rows(
     exact = None
     if how.is_bayes:
       sums = exactly.Sums(lab.priors[task], sampled.tokens.shape[1])
-      exact = sums.of_method(how, outcome['tunable'])
+      exact = sums.of_runs(how.prior, how.tuner, outcome['tunable'])
     numbers = []
     for reference, estimator in estimates:
       i = regret.REFERENCES.index(reference)
@@ -359,7 +359,7 @@ def _origin(lab, how, by_gradient):
   numerical = provenance.provenance()['numerical']
   versions = ('jax', 'jaxlib', 'flax', 'optax')
   spec = plain.resolved(lab.config)['methods'][how.name]
-  inits = dict.fromkeys(x for names in build.inits(spec) for x in names)
+  inits = dict.fromkeys(x for names in plain.inits(spec) for x in names)
   return {
     'learning_rate': how.learning_rates[0] if by_gradient else np.nan,
     'prefix_init': ' '.join(inits),

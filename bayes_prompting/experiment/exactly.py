@@ -61,7 +61,8 @@ def put(
       known['Oracle', 'bayes'], known[bayes, 'oracle'] = -sums.own, sums.own
     for method in lab.methods.values():
       for seed in method.seeds if method.is_bayes else ():
-        regrets = sums.of_method(method, tuned[method.name, seed]['tunable'])
+        tunable = tuned[method.name, seed]['tunable']
+        regrets = sums.of_runs(method.prior, method.tuner, tunable)
         if regrets is not None:
           regrets = regrets.reshape(*method.shape, *regrets.shape[1:])
           for i, reference in enumerate(regret.REFERENCES):
@@ -89,23 +90,24 @@ class Sums:
     own = expectation.expected_regret(target, target, length)
     self.own = None if own is None else np.maximum(own, 0.0)
 
-  def of_method(
-    self, method: build.Method, tunable: types.Tunable
+  def of_runs(
+    self, prior: types.TaskPrior, tuner: types.Tuner, tunable: types.Tunable
   ) -> np.ndarray | None:
     """Returns what each run of exact Bayes loses, in nats a step.
 
     Args:
-      method: Of exact Bayes.
+      prior: Whose exact Bayesian predictor it is.
+      tuner: What adapts it.
       tunable: Leading axis [R], its runs.
 
     Returns:
       float64 [R, 2, N], against the oracle and against Bayes of the task; None
       where a run has no closed sum, or all of them cost too much.
     """
-    if self.own is None or method.prior.statistic is None:
+    if self.own is None or prior.statistic is None:
       return None
-    values = _values(method.prior, method.tuner, tunable)
-    return None if values is None else self.of_values(method.prior, values)
+    values = _values(prior, tuner, tunable)
+    return None if values is None else self.of_values(prior, values)
 
   def of_values(
     self, prior: types.TaskPrior, values: np.ndarray

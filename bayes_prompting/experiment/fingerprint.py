@@ -13,7 +13,6 @@ from typing import Any
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
-from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import reorderings
@@ -49,7 +48,7 @@ def _tuners(config: Mapping[str, Any], method: str) -> list[dict[str, Any]]:
   spec = dict(config['methods'][method])
   if spec.pop('predictor', 'network') == 'bayes':
     spec.pop('task', None)
-  return build.each_init(spec)
+  return plain.each_init(spec)
 
 
 def _files_of(config, tasks):

@@ -227,9 +227,8 @@ def _labels(dataset, method, index):
     return rate, init
   # There is one initialisation. It may be the method's own, or there is none.
   config = plain.resolved(json.loads(dataset.attrs.get('config', '{}')))
-  own = config.get('methods', {}).get(method, {}).get('init')
-  own = own[0] if isinstance(own, list) and own else own
-  return rate, own if isinstance(own, str) else ''
+  grids = plain.inits(config.get('methods', {}).get(method, {}))
+  return rate, grids[0][0] if grids else ''
 
 
 def choose(dataset: xr.Dataset) -> xr.Dataset:

@@ -137,13 +137,23 @@ def base_config() -> ml_collections.ConfigDict:
   # Which of them are run, in the order of reports. Oracle and the Bayes
   # predictor of every evaluation task always are.
   c.tuning.methods = tuple(names)
-  # Beyond the paper: a prompt and weights together.
+  # Beyond the paper. All biases (BitFit, arXiv 2106.10199); all weights of
+  # norms, of which LSTMs and GRUs have none; scales of what layers put out;
+  # LoRA's relatives, of the same matrices.
+  method('BitFitWT', 'weights', patterns=('bias',))
+  method('NormWT', 'weights', patterns=('*norm*',))
+  method('IA3WT', 'ia3', patterns=('torso',))
+  lora = {'patterns': '@methods.LoRAWT.patterns'}
+  method('VeRAWT', 'vera', rank=256, **lora)
+  lora['rank'] = '@methods.LoRAWT.rank'
+  method('DoRAWT', 'dora', **lora)
+  # A prompt and weights together.
   method(
     'SoftPT+LoRAWT',
     'compose',
     tuners={
       'SoftPT': spec('prefix', form='soft', **prefix()),
-      'LoRAWT': spec('lora', rank='@tuning.lora_rank', patterns=('torso',)),
+      'LoRAWT': spec('lora', **lora),
     },
   )
 

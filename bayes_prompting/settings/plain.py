@@ -110,6 +110,48 @@ def tuples(value: Any) -> Any:
   return value
 
 
+def each_init(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Returns a tuner's spec with one initialisation, for each that it has.
+
+  Those of the specs inside it follow the same field, and go along.
+
+  Args:
+    spec: Its `init`, or that of a spec inside it, may be several names.
+  """
+  most = max(map(len, inits(spec)), default=1)
+  return [_with_init(spec, number) for number in range(most)]
+
+
+def inits(spec: Mapping[str, Any]) -> list[tuple[str, ...]]:
+  """Returns the initialisations of a tuner's spec, and of those inside it.
+
+  Each is a tuple of names. Another kind of value than names is the business of
+  a tuner of a user's own.
+  """
+  found = []
+  for name, value in spec.items():
+    if isinstance(value, Mapping):
+      found += inits(value)
+    elif name == 'init':
+      names = value if isinstance(value, list | tuple) else (value,)
+      if names and all(isinstance(x, str) for x in names):
+        found.append(tuple(names))
+  return found
+
+
+def _with_init(spec, number):
+  """Returns a spec with one of its initialisations; one alone is for all."""
+
+  def chosen(name, value):
+    if isinstance(value, Mapping):
+      return _with_init(value, number)
+    if name == 'init' and inits({name: value}) and not isinstance(value, str):
+      return value[min(number, len(value) - 1)]
+    return value
+
+  return {name: chosen(name, value) for name, value in spec.items()}
+
+
 def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
   """Returns plain values, resolved, without those that change no result."""
   return {

@@ -54,6 +54,13 @@ def make(tuners: Mapping[str, Mapping[str, Any]]) -> types.Tuner:
       'tuners: must be a mapping with at least two tuners, got '
       f'{checks.show(tuners)}'
     )
+  for name, spec in tuners.items():
+    checks.label('tuners', name)
+    if not isinstance(spec, Mapping):
+      raise errors.UserError(
+        f'tuners.{name}: must be a spec, a mapping with a name, got '
+        f'{checks.show(spec)}'
+      )
   inner = {
     name: registry.make('tuners', f'tuners.{name}', spec)
     for name, spec in tuners.items()
@@ -66,10 +73,12 @@ def make(tuners: Mapping[str, Mapping[str, Any]]) -> types.Tuner:
       )
 
   def init(key, predictor, params):
-    tunables = {
-      name: tuner.init(keys.stream(key, name), predictor, params)
-      for name, tuner in inner.items()
-    }
+    tunables = {}
+    for name, tuner in inner.items():
+      try:
+        tunables[name] = tuner.init(keys.stream(key, name), predictor, params)
+      except errors.UserError as error:
+        raise errors.UserError(f'tuners.{name}.{error}') from None
     _in_order(inner, predictor, params, tunables)
     return tunables
 

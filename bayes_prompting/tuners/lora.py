@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-
 from bayes_prompting import checks
-from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import trees
 from bayes_prompting import types
+from bayes_prompting.tuners import _matrices
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -17,6 +14,7 @@ NUMERICS = 1
 EXAMPLES = (
   {'rank': 2},
   {'rank': 1, 'patterns': ('unembedding',), 'alpha': 3.0},
+  {'rank': 4, 'alpha': 3.0, 'rank_stabilised': True},
 )
 
 
@@ -24,6 +22,7 @@ def make(
   rank: int = 4,
   alpha: float | None = None,
   patterns: Sequence[str] = ('torso',),
+  rank_stabilised: bool = False,
 ) -> types.Tuner:
   """Builds a tuner that adds (alpha / rank) A B to every matching matrix.
 
@@ -38,40 +37,26 @@ def make(
     patterns: Which weights, see `trees`; by default all matrices of the torso.
       The code that the paper published adapts the four of attention:
       `('query', 'key', 'value', 'attention_output')`.
+    rank_stabilised: Whether the factor is alpha / sqrt(rank), with which
+      updates of all ranks learn alike (rsLoRA, Kalajdzievski, arXiv
+      2312.03732). It needs an alpha.
 
   Raises:
     UserError: From `init`, if a pattern matches no weight matrix, or one of
-      more than two dimensions.
+      more than two dimensions, or one with a side smaller than the rank.
   """
   rank = checks.integer('rank', rank, 1)
-  scale = 1.0 if alpha is None else checks.positive('alpha', alpha) / rank
+  scale = _matrices.scale(rank, alpha, rank_stabilised)
   patterns = checks.strings('patterns', patterns)
 
   def init(key, predictor, params):
     del predictor
-    factors = {}
-    for pattern in patterns:
-      found = trees.select(params, (pattern,))
-      matrices = {path: x for path, x in found.items() if x.ndim >= 2}
-      if not matrices:
-        raise errors.UserError(
-          f'patterns: {checks.show(pattern)} matches no weight matrix '
-          '(two-dimensional)'
-        )
-      for path, kernel in matrices.items():
-        if kernel.ndim > 2:
-          raise errors.UserError(
-            f'patterns: {pattern!r} matches {path} of shape '
-            f'{list(kernel.shape)}; only two-dimensional weights have a LoRA'
-          )
-        fan_in, fan_out = kernel.shape
-        shape = (fan_in, rank)
-        a = jax.random.normal(keys.stream(key, path), shape, jnp.float32)
-        factors[path] = {
-          'a': a / jnp.sqrt(jnp.float32(fan_in)),
-          'b': jnp.zeros((rank, fan_out), jnp.float32),
-        }
-    return factors
+    return {
+      path: _matrices.factors(keys.stream(key, path), kernel, rank)
+      for path, kernel in _matrices.select(
+        params, patterns, 'a LoRA', rank
+      ).items()
+    }
 
   def bind(predictor, params, tunable):
     frozen = trees.by_path(params)

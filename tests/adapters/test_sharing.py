@@ -30,7 +30,10 @@ from tests.experiment import test_run
 from tests.launch import test_launch
 from tests.storage import test_checkpoints
 
-METHODS = ('PreBayesPT', 'NoTuning', 'HardPT', 'SoftPT', 'LoRAWT')
+METHODS = (
+  *('PreBayesPT', 'NoTuning', 'HardPT', 'SoftPT', 'LoRAWT'),
+  *('VeRAWT', 'SoftPT+LoRAWT'),
+)
 TASKS = ('single_coin', 'random_coins')
 
 
@@ -40,6 +43,7 @@ def tiny(**overrides):
       'tuning.methods': METHODS,
       'evaluation.tasks': TASKS,
       'pretraining.num_seeds': 2,
+      'methods.VeRAWT.rank': 5,
       **overrides,
     }
   )
@@ -123,7 +127,7 @@ def test_the_document_s_lines_run(runs, tmp_path, monkeypatch, capsys):
 
 def test_regrets_elsewhere_are_those_where_it_was_tuned(runs, saved):
   dataset = results.load(runs['a'])
-  for method in ('PreBayesPT', 'SoftPT', 'LoRAWT'):
+  for method in ('PreBayesPT', 'SoftPT', 'LoRAWT', 'VeRAWT', 'SoftPT+LoRAWT'):
     table = sharing.regrets(saved[method], runs['b'])
     assert len(table) == 2 * len(TASKS) * 3
     for row in table.itertuples():
@@ -142,7 +146,10 @@ def test_regrets_elsewhere_are_those_where_it_was_tuned(runs, saved):
 
 def test_what_is_loaded_is_what_was_tuned(runs, saved):
   tokens = np.array([[0, 1, 1, 0, 1]])
-  for method, seed in (('PreBayesPT', 0), ('SoftPT', 1)):
+  for method, seed in (
+    *(('PreBayesPT', 0), ('SoftPT', 1)),
+    *(('VeRAWT', 1), ('SoftPT+LoRAWT', 1)),
+  ):
     path = saved[method]
     ours = loading.load_predictor(runs['a'], method, seed, repetition=1)
     theirs = sharing.load(path, runs['b'])
@@ -260,10 +267,11 @@ def places(value, at=()):
     yield from places(item, (*at, key))
 
 
+@pytest.mark.parametrize('method', ['SoftPT', 'SoftPT+LoRAWT'])
 def test_odd_metadata_is_one_line_or_makes_no_difference(
-  runs, saved, tmp_path, monkeypatch
+  runs, saved, tmp_path, monkeypatch, method
 ):
-  arrays, metadata = record.read(saved['SoftPT'])
+  arrays, metadata = record.read(saved[method])
   pair = loading.load_network(runs['a'], 1)
   imported = []
   monkeypatch.setattr(registry, '_plugin', lambda *a: imported.append(a))
@@ -322,10 +330,24 @@ def test_other_arrays_are_refused(
 @pytest.mark.parametrize('name', ['length', 'rank'])
 def test_no_table_is_made_of_an_absurd_length(runs, saved, tmp_path, name):
   arrays, metadata = record.read(saved['SoftPT'])
-  metadata['tuner'] = {'name': 'state', name: 10**12}
-  tensor_file.save_arrays(tmp_path / 'a', arrays, metadata)
-  message = refused(sharing.load, tmp_path / 'a', runs['a'])
-  assert f'tuner.{name}' in message and str(10**12) in message
+  state = {'name': 'state', name: 10**12}
+  lora = {'name': 'lora'}
+  composed = {'name': 'compose', 'tuners': {'p': state, 'w': lora}}
+  for number, spec in enumerate((state, composed)):
+    path = tmp_path / str(number)
+    tensor_file.save_arrays(path, arrays, {**metadata, 'tuner': spec})
+    message = refused(sharing.load, path, runs['a'])
+    assert f'.{name}: must be at most' in message and str(10**12) in message
+
+
+def test_a_file_of_random_factors_holds_none_of_them(saved):
+  arrays, metadata = record.read(saved['VeRAWT'])
+  assert metadata['tuner']['rank'] == 5
+  assert sorted(x.shape for x in arrays.values()) == [(4,), (5,)]
+  # Of a prompt and weights, both are there.
+  arrays, metadata = record.read(saved['SoftPT+LoRAWT'])
+  assert {x.split('/')[1] for x in arrays} == {'SoftPT', 'LoRAWT'}
+  assert metadata['tuner']['tuners']['SoftPT']['init'] == 'one_hot'
 
 
 # The script.

@@ -296,6 +296,24 @@ def test_a_grid_is_its_settings_one_by_one(gridded, position):
   xr.testing.assert_allclose(alone.candidate_loss, dataset.candidate_loss)
 
 
+def test_a_grid_reaches_the_prompt_of_a_composition():
+  name = 'SoftPT+LoRAWT'
+  lab = build.build(tiny(**GRID | {'tuning.methods': (name,)}))
+  method = lab.methods[name]
+  assert method.shape == (2, 2, 2)
+  predictor, params = lab.network, lab.network.init(jax.random.key(0))
+  normal, zeros = (
+    jax.tree.map(np.asarray, tuner.init(jax.random.key(1), predictor, params))
+    for tuner in method.tuners
+  )
+  assert normal['SoftPT'].all() and not zeros['SoftPT'].any()
+  testing.assert_trees_identical(normal['LoRAWT'], zeros['LoRAWT'])
+  # A mistake names the field that is followed.
+  wrong = {'tuning.prefix_init': ('zeros', 'one-hot')}
+  with pytest.raises(errors.UserError, match=r'^tuning.prefix_init \(.*SoftPT'):
+    build.build(tiny(**wrong, **{'tuning.methods': (name,)}))
+
+
 def test_methods_stand_where_they_have_a_choice(gridded):
   ran = (gridded[1].judged == 1).any(
     ('pretrain_seed', 'repetition', 'eval_task')
@@ -459,6 +477,7 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path):
     ({'tuning.prefix_length': 13}, r'2\^13'),
     ({'tasks.single_coin.probabilities': (0.2, 0.7, 0.1)}, 'vocabulary'),
     ({'methods.LoRAWT.patterns': ('nothing',)}, 'LoRAWT'),
+    ({'tuning.lora_rank': 5}, r'tuning.lora_rank \(methods.LoRAWT.rank\)'),
     ({'tuning.num_steps': -1}, 'tuning.num_steps'),
   ):
     config = tiny(**{'tuning.methods': settings.base_config().tuning.methods})

@@ -154,7 +154,8 @@ def test_base_runs_the_methods_of_the_paper():
   paper |= {'EmbedWT', 'UnembedWT', 'Un+EmbedWT', 'LoRAWT', 'FullWT'}
   config = settings.base_config()
   assert paper <= set(config.tuning.methods)
-  assert set(config.methods) - set(config.tuning.methods) == {'SoftPT+LoRAWT'}
+  beyond = {'BitFitWT', 'NormWT', 'IA3WT', 'DoRAWT', 'VeRAWT', 'SoftPT+LoRAWT'}
+  assert set(config.methods) - set(config.tuning.methods) == beyond
   bayes = {n for n, m in config.methods.items() if m.predictor == 'bayes'}
   assert bayes == {'PreBayes', 'PreBayesPT'}
 
@@ -398,7 +399,7 @@ def test_one_prefix_length_reaches_all_prefix_methods():
       ['zeros'],
       {'SimplexPT', 'RealPT', 'SoftPT', 'StatePT'},
     ),
-    ('lora_rank', 'rank', 2, {'LoRAWT'}),
+    ('lora_rank', 'rank', 2, {'LoRAWT', 'DoRAWT'}),
     (
       'max_candidates',
       'max_candidates',
@@ -413,6 +414,33 @@ def test_shared_fields_reach_their_methods(shared, argument, value, methods):
   specs = resolved(config)['methods']
   found = {n for n, m in specs.items() if m.get(argument) == value}
   assert found == methods
+
+
+def test_a_composition_follows_the_methods_that_it_is_of():
+  config = settings.base_config()
+  config.methods.LoRAWT.patterns = ('query', 'key')
+  config.methods.LoRAWT.rank = 7
+  specs = resolved(config)['methods']
+  lora = {'name': 'lora', 'rank': 7, 'patterns': ['query', 'key']}
+  assert specs['SoftPT+LoRAWT']['tuners']['LoRAWT'] == lora
+  for name, argument in (('DoRAWT', 'rank'), ('VeRAWT', 'patterns')):
+    assert specs[name][argument] == lora[argument]
+
+
+@pytest.mark.parametrize(
+  'init, names',
+  [('zeros', [('zeros',)]), (['a', 'b'], [('a', 'b')]), (3, []), ([], [])],
+)
+def test_initialisations_are_found_inside_a_composition(init, names):
+  prompt = {'name': 'prefix', 'init': init}
+  other = {'init': ['x'], 'rank': 2}  # No spec, as it has no name.
+  composed = {'name': 'compose', 'tuners': {'p': prompt, 'o': other}}
+  for spec in (prompt, composed):
+    assert plain.prefix_inits(spec) == names
+    at_last = plain.with_prefix_init(spec, len(names) and len(names[0]) - 1)
+    wanted = names[0][-1] if names else init
+    assert at_last.get('tuners', {'p': at_last})['p']['init'] == wanted
+  assert at_last['tuners']['o'] == other
 
 
 def test_a_methods_own_length_changes_that_method_only():

@@ -1,6 +1,7 @@
 """Every tuner is held to its contract, and each to what it promises."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,14 @@ import optax
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import settings
 from bayes_prompting import trees
 from bayes_prompting.settings import plain
+from bayes_prompting.tuners import vera
 from tests import testing
 
 # Made anew for every use: no key is used twice.
@@ -267,27 +270,55 @@ def test_full_weights_start_where_the_network_is():
   testing.assert_trees_identical(state, predictor.start(params))
 
 
-@pytest.mark.parametrize('torso', ['lstm', 'transformer', 'linear'])
-def test_lora_is_the_identity_at_its_start(torso):
-  predictor, params = testing.network(torso)
-  tuner = testing.tuner('lora', rank=2)
-  tunable = tuner.init(root_key(), predictor, params)
-  bound, _ = tuner.bind(predictor, params, tunable)
-  testing.assert_trees_identical(bound, params)
+# Tuners that change weights by a formula, of which the start is the identity.
+FORMULAS = {
+  'lora': {'rank': 1, 'alpha': 3.0, 'rank_stabilised': True},
+  'dora': {'rank': 1, 'alpha': 3.0},
+  'vera': {'rank': 5},
+  'ia3': {'input_patterns': ('torso', 'unembedding')},
+}
+
+
+@pytest.mark.parametrize('torso', registry.names('torsos'))
+def test_lora_dora_vera_ia3_are_the_identity_at_their_start(torso):
+  example = registry.module('torsos', torso).EXAMPLES[0]
+  predictor, params = testing.network(torso, **example)
+
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(0, None))
+  def starts(key, params):
+    bound = []
+    for name, kwargs in FORMULAS.items():
+      tuner = testing.tuner(name, **kwargs)
+      tunable = tuner.init(keys.stream(key, name), predictor, params)
+      bound.append(tuner.bind(predictor, params, tunable)[0])
+    return bound
+
+  split = jax.random.split(root_key(), 2)
+  for bound in starts(split, params):
+    for repetition in range(2):
+      testing.assert_trees_identical(
+        jax.tree.map(lambda x, at=repetition: x[at], bound), params
+      )
+
+
+@pytest.mark.parametrize('name', ['lora', 'dora'])
+def test_every_matrix_of_a_lora_starts_from_a_key_of_its_own(name):
+  predictor, params = testing.network('lstm')
+  tunable = testing.tuner(name, rank=2).init(root_key(), predictor, params)
   assert tunable and all(factor['a'].any() for factor in tunable.values())
-  # Each matrix starts from a key of its own.
   starts = {np.asarray(factor['a']).tobytes() for factor in tunable.values()}
   assert len(starts) == len(tunable)
 
 
 def test_lora_starts_with_a_variance_of_one_over_its_inputs():
-  predictor, params = testing.network('linear', embedding_dim=9, width=400)
-  tuner = testing.tuner('lora', rank=50)
+  predictor, params = testing.network('linear', embedding_dim=25, width=400)
+  tuner = testing.tuner('lora', rank=20)
   tunable = tuner.init(root_key(), predictor, params)
   ((path, factor),) = tunable.items()
-  assert factor['a'].shape == (9, 50) and path.endswith('kernel')
-  # Of 450 numbers the standard deviation is known within 3.3%.
-  assert abs(np.std(factor['a']) * 3 - 1) < 0.15
+  assert factor['a'].shape == (25, 20) and path.endswith('kernel')
+  # Of 500 numbers the standard deviation is known within 3.2%.
+  assert abs(np.std(factor['a']) * 5 - 1) < 0.15
 
 
 def test_lora_adds_a_scaled_update_of_its_rank():
@@ -304,6 +335,179 @@ def test_lora_adds_a_scaled_update_of_its_rank():
     assert np.linalg.matrix_rank(update, tol=1e-3) <= 2
   for path in before.keys() - tunable.keys():
     np.testing.assert_array_equal(before[path], after[path])
+
+
+def moved(tunable):
+  """A tunable away from its start, all leaves different."""
+  return jax.tree.map(lambda x: x + 0.5 + 0.3 * jnp.cos(9 * x), tunable)
+
+
+def lora_forward(x, kernel, bias, tuned):
+  """rsLoRA's equation: alpha / sqrt(rank)."""
+  return x @ kernel + 3 / np.sqrt(2) * (x @ tuned['a'] @ tuned['b']) + bias
+
+
+def dora_forward(x, kernel, bias, tuned):
+  """Equation 5 of the paper; a column of a kernel is an output."""
+  directed = kernel + 3 / 2 * tuned['a'] @ tuned['b']
+  magnitude = np.linalg.norm(kernel, axis=0) + tuned['magnitude']
+  return magnitude * (x @ directed) / np.linalg.norm(directed, axis=0) + bias
+
+
+def vera_forward(x, kernel, bias, tuned):
+  """Equation 2 of the paper, transposed."""
+  a, b = (
+    np.asarray(vera.random_factor(1, *arguments), np.float64)
+    for arguments in (('a', len(kernel), 7), ('b', 7, kernel.shape[1]))
+  )
+  return x @ kernel + tuned['b'] * ((tuned['d'] * (x @ a)) @ b) + bias
+
+
+def ia3_forward(x, kernel, bias, tuned):
+  """Activations are scaled, on both sides."""
+  return tuned['outputs'] * ((tuned['inputs'] * x) @ kernel + bias)
+
+
+@pytest.mark.parametrize(
+  'name, kwargs, forward',
+  [
+    (
+      'lora',
+      {'rank': 2, 'alpha': 3.0, 'rank_stabilised': True},
+      lora_forward,
+    ),
+    ('dora', {'rank': 2, 'alpha': 3.0}, dora_forward),
+    ('vera', {'rank': 7, 'seed': 1}, vera_forward),
+    ('ia3', {'input_patterns': ('torso',)}, ia3_forward),
+  ],
+)
+def test_lora_dora_vera_ia3_agree_with_their_papers(name, kwargs, forward):
+  predictor, params = testing.network('linear')
+  # Nothing is zero, as biases are at first.
+  params = jax.tree.map(lambda x: x + 0.2 * jnp.cos(5 * x), params)
+  tuner = testing.tuner(name, **kwargs)
+
+  @jax.jit
+  def run(key, params):
+    tunable = moved(tuner.init(key, predictor, params))
+    bound, state = tuner.bind(predictor, params, tunable)
+    return tunable, bound, predictor.predict(bound, state, TOKENS)
+
+  tunable, bound, log_probs = run(root_key(), params)
+  exact = jax.tree.map(lambda x: np.asarray(x, np.float64), (params, tunable))
+  (weights, ((path, tuned),)) = exact[0], exact[1].items()
+  assert path == 'torso/dense/kernel'
+  for layer in ('embedding', 'unembedding'):
+    testing.assert_trees_identical(bound[layer], params[layer])
+
+  def dense(layer, x):
+    return x @ layer['kernel'] + layer['bias']
+
+  # What is predicted at a token follows from the one before.
+  before = np.concatenate([np.zeros((8, 1, 2)), np.eye(2)[TOKENS[:, :-1]]], 1)
+  layer = weights['torso']['dense']
+  hidden = forward(
+    dense(weights['embedding'], before), layer['kernel'], layer['bias'], tuned
+  )
+  logits = dense(weights['unembedding'], hidden)
+  expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  np.testing.assert_allclose(log_probs, expected, rtol=1e-4, atol=1e-5)
+  assert np.ptp(expected) > 0.1
+
+
+@pytest.mark.parametrize('constant_norm', [True, False])
+def test_dora_has_the_gradient_of_its_paper(constant_norm):
+  predictor, params = testing.network('linear')
+  tuner = testing.tuner('dora', rank=2, constant_norm=constant_norm)
+  outer = np.cos(np.arange(20.0)).reshape(4, 5)
+
+  @jax.jit
+  def run(key, params):
+    def loss(tunable):
+      bound, _ = tuner.bind(predictor, params, tunable)
+      return jnp.sum(bound['torso']['dense']['kernel'] * outer)
+
+    tunable = moved(tuner.init(key, predictor, params))
+    return tunable, jax.grad(loss)(tunable)
+
+  (tuned,), (gradient,) = (
+    [
+      jax.tree.map(lambda x: np.asarray(x, np.float64), x)
+      for x in tree.values()
+    ]
+    for tree in run(root_key(), params)
+  )
+  kernel = np.asarray(params['torso']['dense']['kernel'], np.float64)
+  directed = kernel + tuned['a'] @ tuned['b']
+  norm = np.linalg.norm(directed, axis=0)
+  unit = directed / norm
+  magnitude = np.linalg.norm(kernel, axis=0) + tuned['magnitude']
+  # Equations 11, and 6 and 7.
+  of_direction = magnitude / norm * outer
+  if not constant_norm:
+    of_direction -= magnitude / norm * unit * (unit * outer).sum(0)
+  expected = {
+    'a': of_direction @ tuned['b'].T,
+    'b': tuned['a'].T @ of_direction,
+    'magnitude': (unit * outer).sum(0),
+  }
+  for name, value in expected.items():
+    np.testing.assert_allclose(gradient[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_dora_of_a_column_of_zeros_is_finite():
+  predictor, params = testing.network('linear')
+  params = jax.tree.map(jnp.zeros_like, params)
+  tuner = testing.tuner('dora', rank=2, constant_norm=False)
+
+  @jax.jit
+  def run(key, params):
+    def loss(tunable):
+      bound, _ = tuner.bind(predictor, params, tunable)
+      return jnp.sum(bound['torso']['dense']['kernel']), bound
+
+    tunable = tuner.init(key, predictor, params)
+    return jax.grad(loss, has_aux=True)(tunable)
+
+  gradient, bound = run(root_key(), params)
+  testing.assert_trees_identical(bound, params)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
+
+
+def test_vera_has_the_same_random_factors_wherever_it_is_made():
+  drawn = [
+    np.asarray(vera.random_factor(*arguments))
+    for arguments in (
+      *[(0, 'a', 30, 40)] * 2,
+      *((1, 'a', 30, 40), (0, 'b', 30, 40)),
+    )
+  ]
+  np.testing.assert_array_equal(drawn[0], drawn[1])
+  assert len({x.tobytes() for x in drawn}) == 3
+  # Kaiming-uniform: a variance of 2 / fan_in.
+  bound = np.sqrt(6 / 30)
+  assert 0.99 * bound < np.abs(drawn[0]).max() <= bound
+  assert abs(drawn[0].var() * 30 / 2 - 1) < 0.1
+  # None of them is tuned.
+  predictor, params = testing.network('linear')
+  tunable = testing.tuner('vera', rank=7).init(root_key(), predictor, params)
+  assert jax.tree.map(jnp.shape, tunable) == {
+    'torso/dense/kernel': {'d': (7,), 'b': (5,)}
+  }
+
+
+def test_norms_are_no_matrices_and_kernels_in_heads_are():
+  example = registry.module('torsos', 'linear_attention').EXAMPLES[1]
+  predictor, params = testing.network('linear_attention', **example)
+  leaves = trees.by_path(params)
+  assert leaves['torso/layer_0/mixer/head_norm/scale'].ndim == 2
+  for name in FORMULAS:
+    tuner = testing.tuner(name, **FORMULAS[name] | {'patterns': ('torso',)})
+    tunable = jax.eval_shape(
+      lambda key, of=tuner: of.init(key, predictor, params), root_key()
+    )
+    names = {x.rpartition('/')[2] for x in tunable}
+    assert names == {'kernel'}
 
 
 def test_state_tuning_starts_at_the_state_of_random_tokens():
@@ -360,6 +564,16 @@ def test_no_tuning_is_the_predictor_itself():
     ('state', {'length': -2}, 'length'),
     ('lora', {'rank': 0}, 'rank'),
     ('lora', {'alpha': -1.0}, 'alpha'),
+    ('lora', {'rank_stabilised': True}, 'alpha.*rank_stabilised'),
+    ('lora', {'alpha': 1.0, 'rank_stabilised': 1}, 'rank_stabilised.*True'),
+    ('dora', {'rank': 1.5}, 'rank'),
+    ('dora', {'alpha': 0.0}, 'alpha'),
+    ('dora', {'constant_norm': 'no'}, 'constant_norm.*True'),
+    ('vera', {'rank': 0}, 'rank'),
+    ('vera', {'seed': -1}, 'seed'),
+    ('vera', {'d_initial': 0}, 'd_initial'),
+    ('ia3', {'patterns': ()}, 'patterns'),
+    ('ia3', {'input_patterns': 'torso'}, 'input_patterns'),
     ('weights', {'patterns': 'embedding'}, 'patterns'),
     ('weights', {'patterns': ()}, 'patterns'),
     ('hard_prefix', {'choose': 'worst'}, 'choose'),
@@ -370,30 +584,60 @@ def test_refuses_what_makes_no_sense(name, kwargs, field):
     testing.tuner(name, **kwargs)
 
 
-@pytest.mark.parametrize('name', ['weights', 'lora'])
+def refusal(tuner, torso='lstm'):
+  """The one line with which a start is refused."""
+  predictor, params = testing.network(torso)
+  with pytest.raises(errors.UserError) as caught:
+    tuner.init(root_key(), predictor, params)
+  assert '\n' not in str(caught.value)
+  return str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['weights', *FORMULAS])
 def test_a_pattern_that_matches_nothing_is_refused(name):
-  predictor, params = testing.network('lstm')
   tuner = testing.tuner(name, patterns=('embeding',))
-  with pytest.raises(errors.UserError, match='embeding.*embedding'):
-    tuner.init(root_key(), predictor, params)
+  assert re.match('patterns: .*embeding.*embedding', refusal(tuner))
 
 
-def test_lora_of_biases_only_is_refused():
-  predictor, params = testing.network('lstm')
-  tuner = testing.tuner('lora', patterns=('bias',))
-  with pytest.raises(errors.UserError, match='two-dimensional'):
-    tuner.init(root_key(), predictor, params)
+def test_an_ia3_names_the_argument_whose_pattern_matches_nothing():
+  tuner = testing.tuner('ia3', input_patterns=('mlp_out',))
+  assert refusal(tuner).startswith("input_patterns: 'mlp_out'")
+  tuner = testing.tuner('ia3', patterns=(), input_patterns=('bias',))
+  assert refusal(tuner).startswith("input_patterns: 'bias'")
+
+
+@pytest.mark.parametrize('name', FORMULAS)
+def test_lora_dora_vera_ia3_of_biases_only_are_refused(name):
+  tuner = testing.tuner(name, patterns=('bias',))
+  assert 'two-dimensional' in refusal(tuner)
+
+
+@pytest.mark.parametrize('name', ['lora', 'dora'])
+def test_a_rank_above_a_matrix_is_refused(name):
+  # The smallest side of a linear torso is its embedding of 4.
+  testing.tuner(name, rank=4).init(root_key(), *testing.network('linear'))
+  message = refusal(testing.tuner(name, rank=5), 'linear')
+  assert message.startswith('rank: must be at most 4')
+  assert 'torso/dense/kernel [4, 5]' in message and 'got 5' in message
+
+
+def test_norms_that_are_not_there_are_refused():
+  tuner = testing.tuner('weights', patterns=('*norm*',))
+  assert "'*norm*' matches no weight" in refusal(tuner)
 
 
 def test_the_papers_methods_are_these():
   methods = settings.base_config().methods
-  assert set(methods) == {
+  papers = {
     *('PreBayes', 'PreBayesPT', 'NoTuning', 'RandomPF', 'HardPT'),
     *('SimplexPT', 'RealPT', 'SoftPT', 'StatePT'),
     *('EmbedWT', 'UnembedWT', 'Un+EmbedWT', 'LoRAWT', 'FullWT'),
-    'SoftPT+LoRAWT',  # Ours.
   }
-  assert 'SoftPT+LoRAWT' not in settings.base_config().tuning.methods
+  assert papers == {*settings.base_config().tuning.methods}
+  assert set(methods) == papers | {
+    *('BitFitWT', 'NormWT', 'IA3WT', 'DoRAWT', 'VeRAWT'),  # Ours.
+    'SoftPT+LoRAWT',
+  }
 
 
 @pytest.mark.parametrize(
@@ -481,6 +725,22 @@ def test_a_composition_starts_where_its_parts_do():
       },
       'a and b both change embedding/bias',
     ),
+    (
+      {'a': LORA, 'b': {'name': 'ia3'}},
+      'a and b both change torso/.*kernel',
+    ),
+    (  # The scale of an output is one of its bias.
+      {'a': {'name': 'ia3'}, 'b': {'name': 'weights', 'patterns': ('bias',)}},
+      'a and b both change torso/.*bias',
+    ),
+    (
+      {'a': {'name': 'vera'}, 'b': {'name': 'dora', 'rank': 1}},
+      'a and b both change torso/.*kernel',
+    ),
+    (
+      {'a': LORA, 'b': {'name': 'ia3', 'patterns': ('nothing',)}},
+      "tuners.b.patterns: 'nothing' matches no weight",
+    ),
   ],
 )
 def test_a_composition_that_overlaps_is_refused(tuners, named):
@@ -490,11 +750,38 @@ def test_a_composition_that_overlaps_is_refused(tuners, named):
     tuner.init(root_key(), predictor, params)
 
 
+def test_a_composition_of_disjoint_weights_changes_those_of_each():
+  predictor, params = testing.network('lstm')
+  tuner = testing.tuner(
+    'compose',
+    tuners={
+      'a': {'name': 'lora', 'rank': 1, 'patterns': ('hi',)},
+      'b': {'name': 'ia3', 'patterns': ('hf',)},
+      'c': {'name': 'weights', 'patterns': ('unembedding/bias',)},
+    },
+  )
+
+  @jax.jit
+  def run(key, params):
+    tunable = moved(tuner.init(key, predictor, params))
+    return tuner.bind(predictor, params, tunable)[0]
+
+  before, after = map(trees.by_path, (params, run(root_key(), params)))
+  changed = {x for x in before if not np.array_equal(before[x], after[x])}
+  # A bias of zero stays one, whatever its scale.
+  assert changed == {
+    *('torso/layer_0/hi/kernel', 'torso/layer_0/hf/kernel'),
+    'unembedding/bias',
+  }
+
+
 @pytest.mark.parametrize(
   'tuners, named',
   [
     ({'a': PROMPT}, 'at least two'),
     ([PROMPT, LORA], 'mapping'),
+    ({'a': 3, 'b': LORA}, 'tuners.a: must be a spec'),
+    ({'a\n': PROMPT, 'b': LORA}, 'tuners: a name must have'),
     ({'a': {'name': 'hard_prefix'}, 'b': LORA}, 'tuners.a: is not trained'),
     ({'a': {'name': 'prefix', 'length': 0}, 'b': LORA}, 'length'),
     ({'a': {'name': 'prefx'}, 'b': LORA}, 'tuners.a.*prefix'),
