@@ -48,7 +48,7 @@ TORSOS = {
     'transformer', num_layers=1, num_heads=4, widening=4
   ),
 }
-# Which weights LoRAWT adapts, by the name of the torso.
+# Which weights LoRAWT and its relatives adapt, by the name of the torso.
 LORA_PATTERNS = {
   'lstm': ('torso',),
   'transformer': ('query', 'key', 'value', 'attention_output'),
@@ -121,9 +121,22 @@ def set_torso(config, torso: str, width: int | None = None) -> None:
   """
   # A copy, so that an override does not reach the next configuration.
   config.network.torso = copy.deepcopy(TORSOS[torso])
-  config.methods.LoRAWT.patterns = LORA_PATTERNS[torso]
+  set_lora_patterns(config, torso)
   if width:
     set_width(config, width)
+
+
+def set_lora_patterns(config, torso: str) -> None:
+  """Sets the matrices of LoRAWT, of its relatives, and of LoRA with a prompt.
+
+  Args:
+    config: To change.
+    torso: One of `LORA_PATTERNS`.
+  """
+  methods = config.methods
+  relatives = methods.LoRAWT, methods.DoRAWT, methods.VeRAWT
+  for spec in (*relatives, methods['SoftPT+LoRAWT'].tuners.LoRAWT):
+    spec.patterns = LORA_PATTERNS[torso]
 
 
 def set_width(config, width: int) -> None:

@@ -87,7 +87,7 @@ def get_config(arguments: str = 'switching,lstm'):
     config.tasks = {'world': WORLDS[world]}
   config.network.torso = NETWORKS[network].copy_and_resolve_references()
   torso = config.network.torso.name
-  config.methods.LoRAWT.patterns = paper.LORA_PATTERNS[torso]
+  paper.set_lora_patterns(config, torso)
   pretraining, tuning, evaluation = (
     config.pretraining,
     config.tuning,

@@ -277,7 +277,9 @@ def _tuners(field, spec, grid):
         f'{field}.init: must be one name, or follow '
         f'tuning.prefix_init={checks.show(grid)}, got {checks.show(names)}'
       )
-  tuners = tuple(registry.make('tuners', field, x) for x in plain.each_init(spec))
+  tuners = tuple(
+    registry.make('tuners', field, x) for x in plain.each_init(spec)
+  )
   # A search starts nowhere.
   return tuners if tuners[0].candidates is None else tuners[:1]
 

@@ -139,21 +139,19 @@ def base_config() -> ml_collections.ConfigDict:
   c.tuning.methods = tuple(names)
   # Beyond the paper. All biases (BitFit, arXiv 2106.10199); all weights of
   # norms, of which LSTMs and GRUs have none; scales of what layers put out;
-  # LoRA's relatives, of the same matrices.
+  # LoRA's relatives.
   method('BitFitWT', 'weights', patterns=('bias',))
   method('NormWT', 'weights', patterns=('*norm*',))
   method('IA3WT', 'ia3', patterns=('torso',))
-  lora = {'patterns': '@methods.LoRAWT.patterns'}
-  method('VeRAWT', 'vera', rank=256, **lora)
-  lora['rank'] = '@methods.LoRAWT.rank'
-  method('DoRAWT', 'dora', **lora)
+  method('DoRAWT', 'dora', rank='@tuning.lora_rank', patterns=('torso',))
+  method('VeRAWT', 'vera', rank=256, patterns=('torso',))
   # A prompt and weights together.
   method(
     'SoftPT+LoRAWT',
     'compose',
     tuners={
       'SoftPT': spec('prefix', form='soft', **prefix()),
-      'LoRAWT': spec('lora', **lora),
+      'LoRAWT': spec('lora', rank='@tuning.lora_rank', patterns=('torso',)),
     },
   )
 

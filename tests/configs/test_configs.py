@@ -56,9 +56,12 @@ def test_a_paper_configuration_differs_in_what_it_says(torso, target):
       'widening': 4,
     }
     # As the paper's published code has it: attention alone, not the MLP.
-    wanted['methods']['LoRAWT']['patterns'] = [
-      *('query', 'key', 'value', 'attention_output')
-    ]
+    methods = wanted['methods']
+    for spec in (
+      *(methods[name] for name in ('LoRAWT', 'DoRAWT', 'VeRAWT')),
+      methods['SoftPT+LoRAWT']['tuners']['LoRAWT'],
+    ):
+      spec['patterns'] = ['query', 'key', 'value', 'attention_output']
   assert plain.difference(found, wanted) is None
 
 
@@ -142,10 +145,15 @@ def test_every_experiment_of_the_paper_can_be_built_in_small():
 
 def test_every_method_of_the_configuration_can_be_built():
   config = settings.base_config()
-  config.tuning.methods = tuple(config.methods)
+  # An LSTM has no norms.
+  config.tuning.methods = ('NormWT',)
+  with pytest.raises(errors.UserError, match="NormWT.patterns: .*norm.*'"):
+    build.build(config)
+  others = {*config.methods} - {'NormWT'}
+  config.tuning.methods = tuple(sorted(others))
   config.tuning.prefix_init = ('one_hot', 'zeros')
   lab = build.build(config)
-  assert {*lab.methods} == {*config.methods}
+  assert {*lab.methods} == others
   # A start that follows the grid does so inside of a composition, too.
   for name in ('SoftPT', 'SoftPT+LoRAWT'):
     assert len(lab.methods[name].tuners) == 2

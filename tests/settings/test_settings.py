@@ -416,15 +416,11 @@ def test_shared_fields_reach_their_methods(shared, argument, value, methods):
   assert found == methods
 
 
-def test_a_composition_follows_the_methods_that_it_is_of():
+def test_shared_fields_reach_a_composition():
   config = settings.base_config()
-  config.methods.LoRAWT.patterns = ('query', 'key')
-  config.methods.LoRAWT.rank = 7
-  specs = resolved(config)['methods']
-  lora = {'name': 'lora', 'rank': 7, 'patterns': ['query', 'key']}
-  assert specs['SoftPT+LoRAWT']['tuners']['LoRAWT'] == lora
-  for name, argument in (('DoRAWT', 'rank'), ('VeRAWT', 'patterns')):
-    assert specs[name][argument] == lora[argument]
+  config.tuning.lora_rank, config.tuning.prefix_length = 7, 9
+  inside = resolved(config)['methods']['SoftPT+LoRAWT']['tuners']
+  assert inside['LoRAWT']['rank'] == 7 and inside['SoftPT']['length'] == 9
 
 
 @pytest.mark.parametrize(
@@ -433,11 +429,11 @@ def test_a_composition_follows_the_methods_that_it_is_of():
 )
 def test_initialisations_are_found_inside_a_composition(init, names):
   prompt = {'name': 'prefix', 'init': init}
-  other = {'init': ['x'], 'rank': 2}  # No spec, as it has no name.
+  other = {'name': 'lora', 'rank': 2}
   composed = {'name': 'compose', 'tuners': {'p': prompt, 'o': other}}
   for spec in (prompt, composed):
-    assert plain.prefix_inits(spec) == names
-    at_last = plain.with_prefix_init(spec, len(names) and len(names[0]) - 1)
+    assert plain.inits(spec) == names
+    *_, at_last = plain.each_init(spec)
     wanted = names[0][-1] if names else init
     assert at_last.get('tuners', {'p': at_last})['p']['init'] == wanted
   assert at_last['tuners']['o'] == other

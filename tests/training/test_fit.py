@@ -165,6 +165,13 @@ def test_repetitions_do_not_depend_on_each_other():
   assert not np.allclose(three_losses[:, 0], three_losses[:, 1])
 
 
+def names_in(tunable):
+  """Names of dicts at any depth, among them the paths of weights."""
+  if not isinstance(tunable, dict):
+    return set()
+  return {*tunable}.union(*map(names_in, tunable.values()))
+
+
 def test_every_tuner_tunes_its_tunable_and_nothing_else(tuners_spec):
   tuner = registry.make('tuners', 'test', tuners_spec)
   if tuner.candidates is not None:
@@ -177,7 +184,7 @@ def test_every_tuner_tunes_its_tunable_and_nothing_else(tuners_spec):
   # What it was given is untouched, and what it does not tune is passed on.
   testing.assert_trees_identical(params, before)
   bound, _ = tuner.bind(predictor, params, repetition(state.tunable, 1))
-  tuned = state.tunable if isinstance(state.tunable, dict) else {}
+  tuned = names_in(state.tunable)
   frozen = trees.by_path(before)
   for path, leaf in trees.by_path(bound).items():
     if path not in tuned:
