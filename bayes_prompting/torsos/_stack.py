@@ -136,10 +136,16 @@ class Stack(nn.Module):
 
   def empty_state(self, width: int) -> types.State:
     """Returns the empty state of each mixer."""
-    states = tuple(mixer.empty_state(width) for mixer in self.mixers)
+
+    def state_of(mixer):
+      # Of a copy that is nobody's: one of this module would make weights of its
+      # own, beside those of the layer.
+      return mixer.copy(parent=None).empty_state(width)
+
+    states = tuple(map(state_of, self.mixers))
     if self.mlp_mixer is None:
       return states
-    second = self.mlp_mixer.empty_state(width)
+    second = state_of(self.mlp_mixer)
     return tuple((state, second) for state in states)
 
   def memory(self, state: types.State) -> types.Array:

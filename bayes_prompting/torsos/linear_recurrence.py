@@ -23,7 +23,7 @@ from bayes_prompting.torsos import _diagonal
 from bayes_prompting.torsos import _stack
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 2
+NUMERICS = 3
 
 VARIANTS = ('lru', 's5')
 EXAMPLES = (

@@ -615,7 +615,7 @@ def test_order_matters_where_positions_are_told(positions, x):
     'torsos', 'test', {'name': 'transformer', 'positions': positions}
   )
   run, empty = initialised(torso)
-  last, shuffled = (run(x[rows], empty)[0][-1] for rows in ORDERS)
+  last, shuffled = (run(x[[*rows]], empty)[0][-1] for rows in ORDERS)
   same = np.allclose(last, shuffled, atol=1e-5)
   assert same == (positions == 'none')
 
@@ -704,3 +704,12 @@ def test_heads_must_divide_the_embedding():
 def test_rotary_embeddings_need_pairs_of_channels():
   with pytest.raises(errors.UserError, match='have 3 each, which is odd'):
     testing.network('transformer', embedding_dim=6, positions='rope')
+
+
+def test_a_network_has_the_weights_of_its_torso_alone(torso):
+  # As a part of a network a torso says what its empty state is, too.
+  predictor = predictors.network(torso, 3, WIDTH)
+  whole = jax.eval_shape(predictor.init, jax.random.key(0))['torso']
+  empty = torso.empty_state(WIDTH)
+  alone = jax.eval_shape(torso.init, jax.random.key(0), X, empty)['params']
+  assert jax.tree.structure(whole) == jax.tree.structure(alone)
