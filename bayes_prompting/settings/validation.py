@@ -122,8 +122,9 @@ def _check_names(config):
   for task in checks.strings('evaluation.tasks', config.evaluation.tasks):
     checks.one_of('evaluation.tasks', task, tasks)
   reordered = config.evaluation.reorderings
-  for task in reordered and checks.strings('evaluation.reorderings', reordered):
-    checks.one_of('evaluation.reorderings', task, config.evaluation.tasks)
+  if not isinstance(reordered, list | tuple) or reordered:
+    for task in checks.strings('evaluation.reorderings', reordered):
+      checks.one_of('evaluation.reorderings', task, config.evaluation.tasks)
   if config.tuning.target not in config.evaluation.tasks:
     raise errors.UserError(
       f'evaluation.tasks: must hold the target {config.tuning.target!r}, got '
