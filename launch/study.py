@@ -54,6 +54,9 @@ launch_flags.define_allow_plugins()
 flags.declare_key_flag('workdir')
 flags.declare_key_flag('allow_plugins')
 
+# Experiments that an error names.
+_NAMED = 8
+
 Plan = Sequence[plans.Planned]
 
 
@@ -83,7 +86,7 @@ def _chosen(plan, by_name):
     if not fnmatch.filter(names, pattern):
       launch_flags.fail(
         f'--experiments: no experiment {pattern!r}; there are '
-        f'{", ".join(names)}'
+        f'{", ".join(names[:_NAMED])} and others, see --list'
       )
   if _EXPERIMENTS.value == ['*']:
     everything = plan

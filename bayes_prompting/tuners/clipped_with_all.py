@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from bayes_prompting import checks
+from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting import trees
 from bayes_prompting import types
@@ -30,6 +32,10 @@ def make(tuner: Mapping[str, Any]) -> types.Tuner:
   Args:
     tuner: The spec of `weights` or `lora`.
   """
+  if not isinstance(tuner, Mapping):
+    raise errors.UserError(
+      f"tuner: must be a tuner's spec, got {checks.show(tuner)}"
+    )
   inner = registry.make('tuners', 'tuner', tuner)
 
   def init(key, predictor, params):

@@ -43,7 +43,7 @@ def make(
     UserError: If there is no pattern; from `init`, if a pattern matches no
       weight matrix, or one of more than two dimensions.
   """
-  if input_patterns:
+  if not isinstance(input_patterns, list | tuple) or input_patterns:
     input_patterns = checks.strings('input_patterns', input_patterns)
   if patterns or not input_patterns:
     patterns = checks.strings('patterns', patterns)

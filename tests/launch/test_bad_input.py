@@ -401,6 +401,10 @@ def test_every_argument_of_an_extension(given, number, kind, name, argument):
         'none',  # LoRA's alpha.
         'largest',
       }
+      if argument == 'query_key_norm':  # A switch.
+        accepted.add('true')
+      if argument == 'input_patterns':  # None of them.
+        accepted.add('empty tuple')
       assert label in accepted, (name, argument, label)
 
 
@@ -413,7 +417,6 @@ HUGE = {
   'pretraining.length': 2**31 - 1,
   'tuning.num_steps': 2**31 - 1,
   'tuning.num_repetitions': 2**31 - 1,
-  'tuning.lora_rank': 2**31 - 1,
   'tuning.search_draws': 2**31 - 1,
   'evaluation.num_sequences': 2**31 - 1,
   'evaluation.length': 2**31 - 1,

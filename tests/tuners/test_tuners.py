@@ -509,7 +509,7 @@ def test_norms_are_no_matrices_and_kernels_in_heads_are():
   example = registry.module('torsos', 'linear_attention').EXAMPLES[1]
   predictor, params = testing.network('linear_attention', **example)
   leaves = trees.by_path(params)
-  assert leaves['torso/layer_0/mixer/head_norm/scale'].ndim == 2
+  assert leaves['torso/layer_0/mixer/head_norm/scale'].ndim == 1
   for name in FORMULAS:
     tuner = testing.tuner(name, **FORMULAS[name] | {'patterns': ('torso',)})
     tunable = jax.eval_shape(
