@@ -4,6 +4,7 @@ from typing import Any
 
 import ml_collections
 
+from bayes_prompting import checks
 from bayes_prompting.settings import configuration
 
 # Methods that need no entry of their own: they come with every evaluation.
@@ -209,7 +210,8 @@ def report_steps(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   the evaluation is left out. Those of `evaluation.report_steps` come last.
   """
   tuning, last = config.tuning.length, config.evaluation.length
-  more = config.evaluation.report_steps
-  more = more if isinstance(more, list | tuple) else (more,)
+  more = checks.integers(
+    'evaluation.report_steps', config.evaluation.report_steps
+  )
   steps = dict.fromkeys((tuning, config.pretraining.length, last, *more))
   return tuple(step for step in steps if step <= last)

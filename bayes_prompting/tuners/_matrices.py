@@ -15,10 +15,6 @@ from bayes_prompting import errors
 from bayes_prompting import trees
 from bayes_prompting import types
 
-# Weights that are added, or that scale each channel, whatever their shape:
-# those of a norm of several heads have an axis for the heads.
-_NO_MATRICES = ('bias', 'scale')
-
 
 def select(
   params: types.Params,
@@ -45,7 +41,7 @@ def select(
     matches = {
       path: leaf
       for path, leaf in trees.select(params, (pattern,), field).items()
-      if leaf.ndim >= 2 and path.rpartition('/')[2] not in _NO_MATRICES
+      if leaf.ndim >= 2  # The rule of `torsos`: nothing else has two axes.
     }
     if not matches:
       raise errors.UserError(

@@ -40,6 +40,11 @@ def make(tuner: Mapping[str, Any]) -> types.Tuner:
 
   def init(key, predictor, params):
     tuned = inner.init(key, predictor, params)
+    if not isinstance(tuned, Mapping):
+      raise errors.UserError(
+        'tuner: must be one of weights, whose tunable is by their paths, got '
+        f'{checks.show(dict(tuner))}'
+      )
     others = {
       path: leaf
       for path, leaf in trees.by_path(params).items()

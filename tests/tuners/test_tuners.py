@@ -799,3 +799,10 @@ def test_a_composition_of_disjoint_weights_changes_those_of_each():
 def test_a_composition_of_what_cannot_be_is_refused(tuners, named):
   with pytest.raises(errors.UserError, match=named):
     testing.tuner('compose', tuners=tuners)
+
+
+def test_a_clip_over_all_weights_is_of_tuners_of_weights():
+  predictor, params = testing.network('linear')
+  tuner = testing.tuner('clipped_with_all', tuner=PROMPT)
+  with pytest.raises(errors.UserError, match='tuner: .*of weights.*prefix'):
+    tuner.init(root_key(), predictor, params)
