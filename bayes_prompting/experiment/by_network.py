@@ -208,13 +208,11 @@ def _seed(lab, unit, method):
 def _is_there(into, lab, unit, method):
   """Returns whether a method on a network has all of its rows."""
   table = evidence.at(
-    evidence.read(into), experiment=unit.experiment, tuner=method
+    evidence.read(into),
+    experiment=unit.experiment,
+    pretrain_seed=_seed(lab, unit, method),
+    tuner=method,
   )
-  seed = _seed(lab, unit, method)
-  of_network = table.pretrain_seed == seed if seed is not None else None
-  table = table[
-    table.pretrain_seed.isna() if of_network is None else of_network
-  ]
   for task in lab.config['evaluation']['tasks']:
     settings, numerics = identity(lab.config, method, task)
     of_task = evidence.at(

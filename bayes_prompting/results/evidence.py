@@ -1,11 +1,11 @@
 """Evidence: a table of regrets with a row for each network, which only grows.
 
-An experiment ends; evidence adds up. Each row is a number of one network: the
-mean regret of one tuner on one task after so many steps. Exact Bayes has no
-network; where its regret is a closed sum, its row says *exact* and has no
-error. Rows are appended as
-networks end, from several processes, sessions and machines, and what is known
-of a claim is computed from this table alone (see `claims.judge`).
+An experiment ends; evidence adds up. Each row is a number of one network: most
+often the mean regret of one tuner on one task after so many steps. Exact Bayes
+has no network. Where its regret is a closed sum, its row says *exact* and has
+no error. Rows are appended as networks end, from several processes, sessions
+and machines. What is known of a claim is computed from this table alone (see
+`claims.judge`).
 
 A row has a key, and two rows of one key are the same measurement. `settings`
 and `numerics` are part of the key: a number that was computed otherwise is
@@ -207,11 +207,6 @@ def _key(row):
   return tuple(
     None if pd.isna(getattr(row, name)) else getattr(row, name) for name in KEY
   )
-
-
-def has(table: pd.DataFrame, **where) -> bool:
-  """Returns whether there is a row with these values of columns."""
-  return bool(len(at(table, **where)))
 
 
 def at(table: pd.DataFrame, **where) -> pd.DataFrame:

@@ -5,11 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayes_prompting import errors
-from bayes_prompting import registry
 from bayes_prompting.torsos import _chunks
 from bayes_prompting.torsos import gated_delta
-from tests import testing
 from tests.torsos import by_hand
 
 HEADS = 2
@@ -92,24 +89,3 @@ def test_what_is_written_last_is_read_exactly(fast):
 
   memory = write(*(x[None].astype(np.float32) for x in (keys[order], values)))
   np.testing.assert_allclose(keys @ memory[0], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-  ('field', 'value'),
-  [
-    ('num_heads', 0),
-    ('num_layers', 0),
-    ('convolution', -1),
-    ('mlp_dim', -1),
-    ('chunk', 0),
-    ('width', 4),
-  ],
-)
-def test_refuses(field, value):
-  with pytest.raises(errors.UserError, match=field):
-    registry.make('torsos', 'test', {'name': 'gated_delta', field: value})
-
-
-def test_heads_must_divide_the_embedding():
-  with pytest.raises(errors.UserError, match='divide the embedding width 7'):
-    testing.network('gated_delta', embedding_dim=7, num_heads=2)

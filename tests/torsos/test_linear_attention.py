@@ -125,22 +125,6 @@ def test_a_normaliser_below_zero_counts_as_none(fast):
   assert np.asarray(slope).all()
 
 
-@pytest.mark.parametrize(
-  ('field', 'value'),
-  [
-    ('num_heads', 0),
-    ('decay', 'slow'),
-    ('num_layers', 0),
-    ('mlp_dim', -1),
-    ('chunk', 0),
-    ('width', 4),
-  ],
-)
-def test_refuses(field, value):
-  with pytest.raises(errors.UserError, match=field):
-    registry.make('torsos', 'test', {'name': 'linear_attention', field: value})
-
-
 def test_retention_is_of_distances_alone():
   # As rotary embeddings have it: the scores of two positions, anywhere.
   rng = np.random.default_rng(0)

@@ -4,8 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from bayes_prompting import errors
-from bayes_prompting import registry
 from bayes_prompting.torsos import _diagonal
 from bayes_prompting.torsos import linear_recurrence
 from tests.torsos import by_hand
@@ -193,18 +191,3 @@ def test_no_positions(way):
     return states.sum()
 
   np.testing.assert_array_equal(jax.jit(jax.grad(loss))(start), 0)
-
-
-@pytest.mark.parametrize(
-  ('field', 'value'),
-  [
-    ('state_dim', 0),
-    ('variant', 's4'),
-    ('num_layers', 0),
-    ('mlp_dim', -1),
-    ('width', 4),
-  ],
-)
-def test_refuses(field, value):
-  with pytest.raises(errors.UserError, match=field):
-    registry.make('torsos', 'test', {'name': 'linear_recurrence', field: value})

@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayes_prompting import errors
-from bayes_prompting import registry
 from bayes_prompting.torsos import mlstm
-from tests import testing
 from tests.torsos import by_hand
 
 HEADS = 2
@@ -144,24 +141,3 @@ def test_gates_of_any_size_make_numbers(fast, log_input):
     (_, (h, _)), gradients = program(fast)(given, state)
     for leaf in jax.tree.leaves((h, gradients)):
       assert np.isfinite(leaf).all()
-
-
-@pytest.mark.parametrize(
-  ('field', 'value'),
-  [
-    ('num_heads', 0),
-    ('num_layers', 0),
-    ('forget', 'never'),
-    ('mlp_dim', -1),
-    ('chunk', 0),
-    ('width', 4),
-  ],
-)
-def test_refuses(field, value):
-  with pytest.raises(errors.UserError, match=field):
-    registry.make('torsos', 'test', {'name': 'mlstm', field: value})
-
-
-def test_heads_must_divide_the_embedding():
-  with pytest.raises(errors.UserError, match='divide the embedding width 7'):
-    testing.network('mlstm', embedding_dim=7, num_heads=2)

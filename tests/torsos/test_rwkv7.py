@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from bayes_prompting import errors
-from bayes_prompting import registry
 from bayes_prompting.torsos import _chunks
 from bayes_prompting.torsos import rwkv7
-from tests import testing
 from tests.torsos import by_hand
 
 HEADS = 2
@@ -90,25 +88,3 @@ def test_the_longest_chunk_bears_the_strongest_decays():
   with pytest.raises(errors.UserError, match=f'chunk.*{int(longest)}'):
     rwkv7.make(chunk=int(longest) + 1)
   rwkv7.make(chunk=int(longest))
-
-
-@pytest.mark.parametrize(
-  ('field', 'value'),
-  [
-    ('num_heads', 0),
-    ('num_layers', 0),
-    ('rank', 0),
-    ('widening', -1),
-    ('chunk', 0),
-    ('width', 4),
-    ('mlp_dim', 4),
-  ],
-)
-def test_refuses(field, value):
-  with pytest.raises(errors.UserError, match=field):
-    registry.make('torsos', 'test', {'name': 'rwkv7', field: value})
-
-
-def test_heads_must_divide_the_embedding():
-  with pytest.raises(errors.UserError, match='divide the embedding width 7'):
-    testing.network('rwkv7', embedding_dim=7, num_heads=2)

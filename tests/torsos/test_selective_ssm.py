@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 
-from bayes_prompting import errors
-from bayes_prompting import registry
-from tests import testing
 from tests.torsos import by_hand
 
 HEADS, STATE = 2, 3
@@ -70,26 +67,3 @@ def test_starts_of_steps_and_decays():
   assert ((steps > 0.8e-3) & (steps < 0.12)).all()
   decays = np.exp(rates['decay'])
   assert ((decays > 0.9) & (decays < 18)).all()
-
-
-@pytest.mark.parametrize(
-  ('field', 'value'),
-  [
-    ('num_heads', 0),
-    ('state_dim', 0),
-    ('num_layers', 0),
-    ('expand', 0),
-    ('convolution', -1),
-    ('mlp_dim', -1),
-    ('chunk', 0),
-    ('width', 4),
-  ],
-)
-def test_refuses(field, value):
-  with pytest.raises(errors.UserError, match=field):
-    registry.make('torsos', 'test', {'name': 'selective_ssm', field: value})
-
-
-def test_heads_must_divide_the_inner_width():
-  with pytest.raises(errors.UserError, match='divide the inner width 14'):
-    testing.network('selective_ssm', embedding_dim=7, num_heads=4)

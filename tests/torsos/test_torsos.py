@@ -1,6 +1,7 @@
 """Every torso is held to its contract, and each to its mathematics."""
 
 import functools
+import inspect
 
 from flax import linen as nn
 from flax.linen import recurrent
@@ -696,9 +697,44 @@ def test_refuses_arguments_that_make_no_sense(name, kwargs, field):
   assert '\n' not in str(caught.value)
 
 
-def test_heads_must_divide_the_embedding():
-  with pytest.raises(errors.UserError, match='divide the embedding width 7'):
-    testing.network('transformer', embedding_dim=7, num_heads=2)
+# Of nothing, which there may be; of all else there must be one.
+MAY_BE_ZERO = {'mlp_dim', 'convolution', 'widening'}
+
+
+@pytest.mark.parametrize('name', registry.names('torsos'))
+def test_sizes_and_names_that_no_torso_has(name):
+  module = registry.module('torsos', name)
+  parameters = inspect.signature(module.make).parameters.values()
+  wrong = {x.name: [] for x in parameters}
+  for parameter in parameters:
+    if isinstance(parameter.default, bool):
+      wrong[parameter.name] += [2, 'yes']
+    elif isinstance(parameter.default, int | float):
+      wrong[parameter.name] += [-1, '4']
+      if isinstance(parameter.default, int):
+        wrong[parameter.name].append(1.5)
+      if parameter.name not in MAY_BE_ZERO:
+        wrong[parameter.name].append(0)
+    elif isinstance(parameter.default, str):
+      wrong[parameter.name] += ['no such thing', 3]
+  if 'width' not in wrong:
+    assert 'embedding_dim' in module.ELSEWHERE['width']
+    wrong['width'] = [4]
+  assert any(wrong.values())
+  for field, values in wrong.items():
+    for value in values:
+      with pytest.raises(errors.UserError, match=field) as caught:
+        registry.make('torsos', 'test', {'name': name, field: value})
+      assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', registry.names('torsos'))
+def test_heads_must_divide_the_channels(name):
+  module = registry.module('torsos', name)
+  if 'num_heads' not in inspect.signature(module.make).parameters:
+    pytest.skip('has no heads')
+  with pytest.raises(errors.UserError, match='num_heads.* divide the .*width'):
+    testing.network(name, embedding_dim=7, num_heads=4)
 
 
 def test_rotary_embeddings_need_pairs_of_channels():

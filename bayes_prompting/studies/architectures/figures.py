@@ -253,6 +253,7 @@ def _rates(table, experiment, tuner):
   means = rows[rows.repetitions > 0].pivot_table(
     index='pretrain_seed', columns='step', values='mean'
   )
+  means = means.dropna()  # Of all steps, or of none.
   if means.empty:
     return [], []
   steps = np.array([0, *means.columns])
@@ -298,15 +299,8 @@ def _after_updates(table, network, world):
     name = f'{network}-{world}'
     if count != study_claims.UPDATES[-1]:
       name += f'-after{count}'
-    rows = evidence.at(
-      table,
-      experiment=name,
-      tuner='NoTuning',
-      task='world',
-      step=study_claims.PRETRAINING,
-      reference='bayes',
-      estimator='exact',
-    )
+    mean = judging.Mean('NoTuning', name, study_claims.PRETRAINING, 'world')
+    rows = mean.rows(table)
     rows = rows[rows.repetitions > 0]
     if len(rows):
       counts.append(count)
