@@ -161,8 +161,3 @@ def test_retention_needs_pairs_of_channels():
     testing.network(
       'linear_attention', embedding_dim=6, num_heads=2, decay='fixed'
     )
-
-
-def test_heads_must_divide_the_embedding():
-  with pytest.raises(errors.UserError, match='divide the embedding width 7'):
-    testing.network('linear_attention', embedding_dim=7, num_heads=2)
