@@ -129,7 +129,16 @@ class _Known:
 
   def __init__(self, configs):
     self._configs = configs
+    self._labs = {}
     self._tasks = {}
+
+  def lab(self, name, methods):
+    """Returns what some methods of an experiment are, whatever the network."""
+    key = name, methods
+    if key not in self._labs:
+      config = self.config(name, methods)
+      self._labs[key] = build.build(config, allow_plugins=True)
+    return self._labs[key]
 
   def config(self, name, methods):
     """Returns the configuration of one network with some methods."""
@@ -167,7 +176,7 @@ class _Known:
 def _do(known, unit, folder, into):
   """Does what is left of a unit."""
   name, seed, methods = unit
-  whole = build.build(known.config(name, methods), allow_plugins=True)
+  whole = known.lab(name, methods)
   left = [x for x in methods if not _is_there(into, whole, unit, x)]
   if not left:
     return

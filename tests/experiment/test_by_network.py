@@ -75,11 +75,17 @@ def test_what_has_rows_is_not_run_again(collected, monkeypatch):
 
   for name in ('tune_one', 'meta_train_one'):
     monkeypatch.setattr(run_lib, name, fail)
+  built = []
+  real = build.build
+  monkeypatch.setattr(
+    build, 'build', lambda *x, **kwargs: built.append(x) or real(*x, **kwargs)
+  )
   before = (collected / 'out' / evidence.NAME).read_bytes()
   assert not by_network.collect(
     {'coin': config()}, UNITS, collected / 'runs', collected / 'out'
   )
   assert (collected / 'out' / evidence.NAME).read_bytes() == before
+  assert len(built) == 1 < len(UNITS)
 
 
 def test_one_more_network_or_tuner_adds_its_rows_alone(
