@@ -59,6 +59,7 @@ _FURTHER = [  # For a user's own methods.
   for color in ('#cc79a7', '#882255', '#7b4fb5', '#d64b8f')
 ]
 FONT = 7
+_NAMED_POWERS = 4  # Along an axis in x.
 INFINITY = '∞'
 STOPPED = {'marker': 'x', 'linestyle': '', 'ms': 4, 'zorder': 5}
 # What is the process's, not a figure's.
@@ -317,7 +318,11 @@ def symlog(ax, values, noise=0.0, axis='y'):
   if linear >= top:
     return ''
   scale = getattr(ax, f'set_{axis}scale')
-  scale('symlog', linthresh=linear, linscale=0.5)
+  scale('symlog', linthresh=linear, linscale=1.0 if axis == 'x' else 0.5)
+  if axis == 'x':  # Names stand side by side: four of them have room.
+    powers = np.arange(np.log10(linear), np.log10(top) + 1e-9)
+    powers = 10.0 ** powers[:: math.ceil(len(powers) / _NAMED_POWERS)]
+    ax.set_xticks([0, *powers], [f'{x:g}' for x in (0, *powers)])
   ax.set(**{f'{axis}lim': (min(finite.min(), -0.1 * linear), 2 * top)})
   return f',\nlog scale, linear below {linear:g}'.replace('e-0', 'e-')
 

@@ -117,3 +117,16 @@ def test_a_glyph_is_centred():
   np.testing.assert_allclose(box.min, -box.max, atol=1e-9)
   assert style.glyph('∞') is style.glyph('∞')
   assert dynamics_figures._short(np.inf, 1) == '∞'
+
+
+def test_names_along_an_axis_in_x_stand_apart():
+  figure, axes = style.panels(3, sharey=True)
+  for ax, top in zip(axes, (2.0, 22.0, 9e3), strict=True):
+    assert style.symlog(ax, np.array([0.0, 1e-3, 0.1, top]), axis='x')
+  figure.canvas.draw()
+  for ax in axes:
+    names = [x for x in ax.get_xticklabels() if x.get_text()]
+    assert 3 <= len(names) <= 5 and names[0].get_text() == '0'
+    boxes = [x.get_window_extent() for x in names]
+    for one, other in zip(boxes, boxes[1:], strict=False):
+      assert one.x1 < other.x0
