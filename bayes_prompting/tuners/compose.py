@@ -6,6 +6,8 @@ together: the gradient, its clip and Adam are of all that is tuned.
 """
 
 from collections.abc import Mapping
+import dataclasses
+import operator
 from typing import Any
 
 import jax
@@ -43,7 +45,8 @@ def make(tuners: Mapping[str, Mapping[str, Any]]) -> types.Tuner:
 
   Args:
     tuners: The spec of each, by a name of your choice. At most one may be a
-      prompt, and no two may change the same weight.
+      prompt, or a composition with a prompt, and no two may change the same
+      weight.
 
   Raises:
     UserError: If there are fewer than two, or if one chooses among candidates
@@ -94,19 +97,20 @@ def make(tuners: Mapping[str, Mapping[str, Any]]) -> types.Tuner:
 
 
 def _in_order(inner, predictor, params, tunables):
-  """Returns the names, that of a prompt last, once nothing overlaps."""
-  changed = {
-    name: _changed(tuner, predictor, params, tunables[name])
+  """Returns the names, of what sets the state last, once nothing overlaps."""
+  effects = {
+    name: _effects(tuner, predictor, params, tunables[name])
     for name, tuner in inner.items()
   }
-  prompts = [name for name, paths in changed.items() if not paths]
+  prompts = [name for name, (_, sets_state) in effects.items() if sets_state]
   if len(prompts) > 1:
     raise errors.UserError(
-      f'tuners: {" and ".join(prompts)} are prompts, and a predictor has one '
-      'state; compose one of them with tuners of weights'
+      f'tuners: {" and ".join(prompts)} are prompts, or compositions with one, '
+      'and a predictor has one state; compose one of them with tuners of '
+      'weights'
     )
   owner = {}
-  for name, paths in changed.items():
+  for name, (paths, _) in effects.items():
     for path in paths:
       if path in owner:
         raise errors.UserError(
@@ -114,19 +118,41 @@ def _in_order(inner, predictor, params, tunables):
           'patterns of one'
         )
       owner[path] = name
-  return [name for name in changed if name not in prompts] + prompts
+  return [name for name in effects if name not in prompts] + prompts
 
 
-def _changed(tuner, predictor, params, tunable):
-  """Returns the paths of the weights that a tuner changes; none of a prompt."""
-  paths = []
+def _effects(tuner, predictor, params, tunable):
+  """Returns the paths of the weights that a tuner changes, and what it prompts.
+
+  That is whether its state is another than the one after no prefix at all. A
+  composition may do both.
+  """
+  paths, starts, states = [], [], []
+
+  def prefill(params, prefix):
+    state = predictor.prefill(params, prefix)
+    if not len(prefix):
+      starts.append(state)
+    return state
 
   def run(params, tunable):
-    bound, _ = tuner.bind(predictor, params, tunable)
+    # As it was, and it notes which states were made of nothing.
+    noting = dataclasses.replace(predictor, prefill=prefill)
+    bound, state = tuner.bind(noting, params, tunable)
     old = trees.by_path(params)
     # A tuner hands on the leaves that it leaves alone.
     new = trees.by_path(bound)
     paths.extend(path for path, leaf in new.items() if leaf is not old[path])
+    states.append(state)
 
   jax.eval_shape(run, params, tunable)
-  return paths
+  return paths, not any(_is_same(start, states[0]) for start in starts)
+
+
+def _is_same(one, other):
+  """Returns whether two trees have the very same arrays."""
+  leaves, structure = jax.tree.flatten(one)
+  of_other, structure_of_other = jax.tree.flatten(other)
+  return structure == structure_of_other and all(
+    map(operator.is_, leaves, of_other)
+  )

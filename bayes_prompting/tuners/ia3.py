@@ -45,7 +45,7 @@ def make(
   """
   if not isinstance(input_patterns, list | tuple) or input_patterns:
     input_patterns = checks.strings('input_patterns', input_patterns)
-  if patterns or not input_patterns:
+  if not isinstance(patterns, list | tuple) or patterns or not input_patterns:
     patterns = checks.strings('patterns', patterns)
 
   def init(key, predictor, params):

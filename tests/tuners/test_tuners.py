@@ -582,6 +582,7 @@ def test_no_tuning_is_the_predictor_itself():
     ('vera', {'seed': -1}, 'seed'),
     ('vera', {'d_initial': 0}, 'd_initial'),
     ('ia3', {'patterns': ()}, 'patterns'),
+    ('ia3', {'patterns': np.array(['key', 'value'])}, 'patterns'),
     ('ia3', {'input_patterns': 'torso'}, 'input_patterns'),
     ('weights', {'patterns': 'embedding'}, 'patterns'),
     ('weights', {'patterns': ()}, 'patterns'),
@@ -724,6 +725,13 @@ def test_a_composition_starts_where_its_parts_do():
   [
     ({'a': PROMPT, 'b': {'name': 'state'}}, 'a and b are prompts'),
     (
+      {
+        'a': {'name': 'compose', 'tuners': {'p': PROMPT, 'w': LORA}},
+        'b': PROMPT,
+      },
+      'a and b are prompts, or compositions with one',
+    ),
+    (
       {'a': LORA, 'b': {'name': 'weights'}},
       'a and b both change torso/.*kernel',
     ),
@@ -782,6 +790,29 @@ def test_a_composition_of_disjoint_weights_changes_those_of_each():
     *('torso/layer_0/hi/kernel', 'torso/layer_0/hf/kernel'),
     'unembedding/bias',
   }
+
+
+NESTED = {'name': 'compose', 'tuners': {'p': PROMPT, 'w': LORA}}
+
+
+def test_the_prompt_of_a_composition_in_another_is_not_lost():
+  predictor, params = testing.network('lstm')
+  ends = {'name': 'weights', 'patterns': ('unembedding',)}
+  prompt, lora = testing.tuner(**PROMPT), testing.tuner(**LORA)
+
+  @jax.jit
+  def both(key, params):
+    first = testing.tuner('compose', tuners={'n': NESTED, 'e': ends})
+    last = testing.tuner('compose', tuners={'e': ends, 'n': NESTED})
+    tunable = moved(first.init(key, predictor, params))
+    adapted = trees.replace(params, tunable['e'])
+    adapted, _ = lora.bind(predictor, adapted, tunable['n']['w'])
+    by_hand = prompt.bind(predictor, adapted, tunable['n']['p'])
+    return by_hand, *(x.bind(predictor, params, tunable) for x in (first, last))
+
+  by_hand, first, last = both(root_key(), params)
+  testing.assert_trees_identical(first, by_hand)
+  testing.assert_trees_identical(last, by_hand)
 
 
 @pytest.mark.parametrize(
