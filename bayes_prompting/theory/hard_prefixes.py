@@ -18,6 +18,10 @@ from bayes_prompting.theory import gaps as prompt_gaps
 LONGEST = 8
 # The most predictions that are computed for all prefixes: ten seconds.
 _MAX_PREDICTIONS = 100_000_000
+# The most prefixes: each takes some time, however few predictions it is.
+_MAX_PREFIXES = 25_000
+# The most numbers in the values of one length, before equal ones are one.
+_MAX_NUMBERS = 20_000_000
 # To make a sum for new labels takes as long as to score this many prefixes.
 _MAKING = 10
 
@@ -99,22 +103,26 @@ def scorable(
   Raises:
     UserError: If `max_length` is required and not cheap.
   """
-  budget = _MAX_PREDICTIONS / gaps.histories
+  budget = min(_MAX_PREDICTIONS / gaps.histories, _MAX_PREFIXES)
   made = {tuple(gaps.start)}
-  for length, candidates in zip(
-    range(max_length + 1), _by_length(gaps.prior), strict=False
-  ):
-    budget -= len(candidates.prefixes)
-    labels = set(map(tuple, gaps.labels(candidates.values)))
-    budget -= _MAKING * len(labels - made)
-    # More sums than are kept are forgotten, and made again at the next length.
-    made = labels | made if len(labels | made) <= prompt_gaps.KEPT else set()
-    if budget < 0 and required:
+  by_length, numbers = _by_length(gaps.prior), 1
+  for length in range(max_length + 1):
+    is_cheap = numbers <= _MAX_NUMBERS
+    if is_cheap:  # Else they are not even made.
+      candidates = next(by_length)
+      numbers = candidates.values.size * gaps.prior.vocab_size
+      budget -= len(candidates.prefixes)
+      labels = set(map(tuple, gaps.labels(candidates.values)))
+      budget -= _MAKING * len(labels - made)
+      # More sums than are kept are forgotten, and made again for the next.
+      made = labels | made if len(labels | made) <= prompt_gaps.KEPT else set()
+      is_cheap = budget >= 0
+    if not is_cheap and required:
       raise errors.UserError(
         f'prefix_length: too many prefixes to score at {length}; take shorter '
         'prefixes, or a shorter length'
       )
-    if budget < 0:
+    if not is_cheap:
       return
     yield candidates
 

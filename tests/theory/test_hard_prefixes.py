@@ -243,6 +243,17 @@ def test_prefixes_end_where_they_are_not_cheap(monkeypatch):
   assert '\n' not in str(error.value)
 
 
+def test_prefixes_over_many_tokens_are_not_even_made():
+  # Of length 3 there are 4.5 million, with 300 counts each; of one token alone
+  # the sum is so short that it did not stop them.
+  die = dirichlet(*[1] * 300)
+  curve = hard_prefixes.gap_curve(die, die, 1)
+  assert curve.lengths.tolist() == [0, 1]
+  gaps = prompt_gaps.Gaps(dirichlet(*[1] * 20), dirichlet(*[2] * 20), 3)
+  made = [*hard_prefixes.scorable(gaps, 8, required=False)]
+  assert sum(len(x.prefixes) for x in made) == 1 + 20 + 210 + 1540 + 8855
+
+
 def test_refuses_what_has_no_exact_answer(monkeypatch):
   monkeypatch.setattr(expectation, '_MAX_VALUES', 100)
   coins, dice = testing.random_coins(), dirichlet(*[1] * 6)
