@@ -180,14 +180,23 @@ def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
   return dict(sorted(versions.items()))
 
 
+def run_numerics(config: Mapping[str, Any]) -> dict[str, int | str]:
+  """Returns what a run's folder records: `numerics`, and those of references.
+
+  Args:
+    config: Plain values.
+  """
+  # The references of every run are exact Bayes, whichever its methods are.
+  return registry.numerics(_BAYES) | numerics(config)
+
+
 def record(config: Mapping[str, Any]) -> dict[str, Any]:
   """Returns what a run's `config.json` says, and what work under way is of.
 
   Args:
     config: Plain values.
   """
-  # The references of every run are exact Bayes.
-  return workdir.record(config, registry.numerics(_BAYES) | numerics(config))
+  return workdir.record(config, run_numerics(config))
 
 
 def measurement(config: Mapping[str, Any], method: str, task: str) -> str:

@@ -51,7 +51,7 @@ def load(
     raise errors.UserError(f'workdir: {place!r}: {error}') from None
   # What was trained is read by the functions of today.
   changed = plain.difference(
-    record.get('numerics'), fingerprint.numerics(lab.config)
+    record.get('numerics'), fingerprint.run_numerics(lab.config)
   )
   if changed:
     console.warn(

@@ -170,6 +170,22 @@ def test_methods_of_every_tuner_can_be_loaded_as_they_ran(finished):
     np.testing.assert_allclose(loss - oracle, stored[0], atol=1e-4)
 
 
+@pytest.mark.parametrize('methods', [('NoTuning',), ('PreBayes', 'NoTuning')])
+def test_a_run_of_today_is_loaded_without_a_warning(methods, tmp_path, capsys):
+  config = tiny(**{'tuning.methods': methods})
+  run_lib.open_run(config, tmp_path / 'run')
+  loading.load(tmp_path / 'run')
+  assert capsys.readouterr().err == ''
+  # What was computed otherwise is named.
+  path = tmp_path / 'run/config.json'
+  record = json.loads(path.read_text())
+  record['numerics']['training.fit'] += 1
+  path.write_text(json.dumps(record))
+  loading.load(tmp_path / 'run')
+  (line,) = capsys.readouterr().err.splitlines()
+  assert 'training.fit' in line
+
+
 def test_loading_what_is_not_there_is_one_line(finished, tmp_path):
   path, _, _ = finished
   with pytest.raises(errors.UserError, match='SoftPT'):
