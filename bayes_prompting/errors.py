@@ -7,3 +7,7 @@ class UserError(ValueError):
 
 class MissingNetwork(UserError):
   """Of a part that needs pretrained networks where there are none."""
+
+
+class RefusedByNetwork(UserError):
+  """A method is all right in itself, and no method for this network."""

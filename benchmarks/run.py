@@ -5,11 +5,11 @@
 
 Each figure is the median of several runs of a compiled program after a warm-up,
 with the device's work waited for. Beside it stand the matrix-product operations
-that it needs (`benchmarks/arithmetic.py`), and the share that this makes of the
-machine's own rate of float32 matrix products, measured right before: a ratio,
-so that it means something on a noisy machine. *Memory* is the same of the bytes
-that loops over positions move: a recurrence without matrix products is bound by
-that. See docs/performance.md.
+that it needs (`bayes_prompting.experiment.arithmetic`), and the share that this
+makes of the machine's own rate of float32 matrix products, measured right
+before: a ratio, so that it means something on a noisy machine. *Memory* is the
+same of the bytes that loops over positions move: a recurrence without matrix
+products is bound by that. See docs/performance.md.
 """
 
 import json

@@ -9,14 +9,13 @@ from absl import logging
 import jax
 import jax.numpy as jnp
 
-from bayes_prompting import predictors
 from bayes_prompting import registry
-from bayes_prompting import regret
+from bayes_prompting.experiment import arithmetic
 from bayes_prompting.experiment import build
+from bayes_prompting.experiment import cost
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.training import fit as fit_lib
 from bayes_prompting.training import search as search_lib
-from benchmarks import arithmetic
 from benchmarks import timing
 from configs import paper
 
@@ -114,15 +113,7 @@ class Bench:
   @property
   def plain(self):
     """The same network with nothing shared between sequences."""
-    network = self.lab.config['network']
-    torso = registry.make('torsos', 'network.torso', network['torso'])
-    return predictors.network(
-      torso,
-      self.lab.network.vocab_size,
-      network['embedding_dim'],
-      plain=True,
-      tied_unembedding=network['tied_unembedding'],
-    )
+    return cost.plain_network(self.lab)
 
   def row(self, suite, name, fn: Callable, operations, times=1) -> Row:
     """Times a function that does something `times` times."""
@@ -169,18 +160,8 @@ class Bench:
     self, settings, tuner, count: Callable = arithmetic.matrix_operations
   ) -> int:
     """Counts one update of a tuner in plain form."""
-    plain = self.plain
-    tokens = jnp.zeros((settings.batch_size, settings.length), jnp.int32)
-    tunable = jax.eval_shape(
-      lambda key: tuner.init(key, plain, self.params), self.lab.root
-    )
-
-    def loss(tunable):
-      bound, state = tuner.bind(plain, self.params, tunable)
-      log_probs = plain.predict(bound, state, tokens)
-      return regret.log_loss(log_probs, tokens).mean()
-
-    return count(jax.value_and_grad(loss), tunable)
+    size = settings.batch_size, settings.length
+    return cost.update(self.plain, tuner, *size, count)
 
   def predict_operations(self, count, length) -> int:
     """Counts the prediction of sequences in plain form."""

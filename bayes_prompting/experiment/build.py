@@ -155,6 +155,32 @@ def build(
     return _build(config)
 
 
+def refused(
+  config: ml_collections.ConfigDict, allow_plugins: bool = False
+) -> dict[str, str]:
+  """Returns which of `tuning.methods` the network refuses, and why, by name.
+
+  One is refused that tunes what this network has not, such as norms. What is
+  wrong with a method itself is a mistake as ever.
+
+  Args:
+    config: As for `build`.
+    allow_plugins: As for `build`.
+
+  Raises:
+    UserError: As `build` does, for any other reason.
+  """
+  why = {}
+  for name in config.tuning.methods:
+    alone = config.copy_and_resolve_references()
+    alone.tuning.methods = (name,)
+    try:
+      build(alone, allow_plugins)
+    except errors.RefusedByNetwork as error:
+      why[name] = str(error)
+  return why
+
+
 def _build(config):
   settings.validate(config)
   devices.check()
@@ -199,8 +225,9 @@ def _build(config):
     try:
       tunes = jax.tree.leaves(_start_shapes(predictor, tuners[0]))
     except errors.UserError as error:
+      kind = errors.UserError if is_bayes else errors.RefusedByNetwork
       with _naming(written, name):
-        raise errors.UserError(f'methods.{name}.{error}') from None
+        raise kind(f'methods.{name}.{error}') from None
     follows_gradient = tunes and tuners[0].trainable and tuning.num_steps > 0
     methods[name] = Method(
       name,
@@ -256,7 +283,7 @@ def _naming(written, method):
     for own, value in _references(f'methods.{method}', spec):
       if str(error).startswith(f'{own}:'):
         text = str(error).removeprefix(own)
-        raise errors.UserError(f'{value[1:]} ({own}){text}') from None
+        raise type(error)(f'{value[1:]} ({own}){text}') from None
     raise
 
 

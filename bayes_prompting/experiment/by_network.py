@@ -23,6 +23,7 @@ from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import regret
 from bayes_prompting.experiment import build
+from bayes_prompting.experiment import cost
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import fingerprint
@@ -301,6 +302,9 @@ def rows(
   if not how.is_bayes:
     counted &= not network_stopped
   made = []
+  origin = _origin(lab, how, 'losses' in outcome)
+  origin |= cost.of_method(lab, how)._asdict()
+  origin['seconds'] = outcome.get('seconds', np.nan)
   for task, sampled in tasks.items():
     regrets = evaluation.evaluate(
       how.predictor,
@@ -354,7 +358,7 @@ def rows(
         'numerics': numerics,
         **measured,
         'stopped': int((~counted).sum()),
-        **_origin(lab, how, 'losses' in outcome),
+        **origin,
       }
       for step, reference, estimator, measured in numbers
     ]

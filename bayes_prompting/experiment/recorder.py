@@ -6,6 +6,7 @@ what was kept, reports its losses, and hands over a state when one is due.
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import time
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class Recorder(fit.Recorder):
     self._config, self._folder = config, folder
     self._curve_names = tuple(curve_names)
     self._stopped_runs = set()
+    self._reported = []  # Steps done, and when that was.
     self._stack = contextlib.ExitStack()
 
   def restore(
@@ -102,6 +104,7 @@ class Recorder(fit.Recorder):
     Raises:
       UserError: If `debug.check_finite` is set and a loss is not finite.
     """
+    self._reported.append((done, time.perf_counter()))
     if not self._curves:
       self._bar(done)
       return
@@ -112,6 +115,17 @@ class Recorder(fit.Recorder):
       curve.append(first_step, part)
     self._say_stopped(first_step, losses)
     self._bar(done, losses[-1:])
+
+  @property
+  def seconds(self) -> float:
+    """What a step takes, in seconds: the median of what was done at once.
+
+    What compiles is done first, and does not count; NaN if that was all.
+    """
+    if len(self._reported) < 2:
+      return np.nan
+    steps, times = np.diff(self._reported, axis=0).T
+    return float(np.median(times / steps))
 
   def _say_stopped(self, first_step, losses):
     """Says which runs are stopped, each once."""

@@ -323,19 +323,26 @@ def tune_one(
   folder: Workdir | None = None,
   require: bool = False,
 ) -> dict[str, Any]:
-  """Adapts one network by one method, see `tune`."""
+  """Adapts one network by one method, see `tune`.
+
+  Beside what `build.tuned_shapes` says there are `seconds`, of an update or of
+  a candidate, where it was tuned now (`recorder.Recorder.seconds`).
+  """
   title = f'{method.name}-seed{seed}'
   metadata = {
     'method': method.name,
     'pretrain_seed': seed,
     'config': lab.config,
   }
+  measured = {}
 
   def make():
     with _recorder(lab, method, title, folder) as record:
-      return tuning.tune(lab, method, seed, params, record)
+      tuned = tuning.tune(lab, method, seed, params, record)
+    measured['seconds'] = record.seconds
+    return tuned
 
-  return resume.restore_or_make(
+  tuned = resume.restore_or_make(
     [] if folder is None else [(folder.tuned(method.name, seed), metadata)],
     build.tuned_shapes(lab, method),
     metadata,
@@ -343,6 +350,7 @@ def tune_one(
     require,
     None if folder is None else folder.unfinished(title),
   )
+  return dict(tuned) | measured
 
 
 def _recorder(lab, method, title, folder):

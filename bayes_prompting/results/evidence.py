@@ -52,10 +52,18 @@ MEASURED = (
 )
 # How it came about.
 ORIGIN = ('learning_rate', 'prefix_init', 'packages', 'device', 'date')
-COLUMNS = (*KEY, *MEASURED, *ORIGIN)
+# What it took (`experiment.cost`). Machines differ in seconds, so these are no
+# part of a measurement; they are empty where nobody looked.
+COST = (
+  'tuned_numbers',
+  'updates',  # Or candidates that were scored.
+  'multiply_adds',  # Of one of them, by shapes.
+  'seconds',  # Of one of them, on the row's device, without compiling.
+)
+COLUMNS = (*KEY, *MEASURED, *ORIGIN, *COST)
 
 _WHOLE = ('step', 'repetitions', 'stopped')
-_FLOATS = ('mean', 'sem_sequences', 'learning_rate')
+_FLOATS = ('mean', 'sem_sequences', 'learning_rate', *COST)
 _FORMAT = '%.6g'
 # Two machines agree on an exact number but for rounding: a unit of the last
 # digit that is kept, or what float32 makes of a zero.
@@ -79,7 +87,9 @@ def read_file(path: str | os.PathLike[str]) -> pd.DataFrame:
   """Returns the rows of a file, see `read`."""
   text = files.read_text(path, 'evidence')
   header, *lines = [*csv.reader(io.StringIO(text))] or [[]]
-  missing = [name for name in COLUMNS if name not in header]
+  missing = [
+    name for name in COLUMNS if name not in header and name not in COST
+  ]
   if missing:
     raise errors.UserError(
       f'evidence: {str(path)!r} is no table of evidence (no column '
@@ -92,7 +102,8 @@ def read_file(path: str | os.PathLike[str]) -> pd.DataFrame:
       f'{wrong[0] if wrong else len(lines) + 1}'
     )
   try:
-    return _typed(pd.DataFrame(lines, columns=header)[list(COLUMNS)])
+    table = pd.DataFrame(lines, columns=header)
+    return _typed(table.reindex(columns=list(COLUMNS), fill_value=''))
   except ValueError as error:
     raise errors.UserError(
       f'evidence: {str(path)!r} holds what is no number ({files.why(error)})'

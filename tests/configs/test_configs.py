@@ -149,6 +149,14 @@ def test_every_method_of_the_configuration_can_be_built():
   config.tuning.methods = ('NormWT',)
   with pytest.raises(errors.UserError, match="NormWT.patterns: .*norm.*'"):
     build.build(config)
+  config.tuning.methods = ('NormWT', 'SoftPT')
+  (why,) = build.refused(config).items()
+  assert why[0] == 'NormWT' and "'*norm*' matches no weight" in why[1]
+  # A mistake is none of the network's.
+  config.methods.SoftPT.form = 'sotf'
+  with pytest.raises(errors.UserError, match='methods.SoftPT.form'):
+    build.refused(config)
+  config.methods.SoftPT.form = 'soft'
   others = {*config.methods} - {'NormWT'}
   config.tuning.methods = tuple(sorted(others))
   config.tuning.prefix_init = ('one_hot', 'zeros')

@@ -10,6 +10,7 @@ from bayes_prompting import errors
 from bayes_prompting import regret
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import by_network
+from bayes_prompting.experiment import cost
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import reorderings
 from bayes_prompting.experiment import run as run_lib
@@ -67,6 +68,18 @@ def test_rows_are_the_numbers_of_a_whole_run(collected):
     by_network.EXACT,
     by_network.HEADLINE,
   }
+
+
+def test_rows_say_what_a_tuning_took(collected):
+  table = evidence.read(collected / 'out')
+  lab = build.build(config(**{'tuning.methods': METHODS}))
+  for name, method in lab.methods.items():
+    rows = evidence.at(table, tuner=name)
+    counted = cost.of_method(lab, method)
+    for field, value in counted._asdict().items():
+      assert {*rows[field]} == {value}
+  # One chunk of updates compiles; a search of four candidates is one block.
+  assert table.seconds.isna().all()
 
 
 def test_what_has_rows_is_not_run_again(collected, monkeypatch):

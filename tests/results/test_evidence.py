@@ -47,7 +47,25 @@ def test_rows_add_up_and_are_read_as_they_were(tmp_path):
   # Sorted, so that few lines of the file change.
   assert table.pretrain_seed.tolist() == [pd.NA, 1, 2, 3]
   assert table['mean'].tolist() == [0.5, 0.5, 0.333333, 0.5]
-  assert table.values[0].tolist()[-3:] == ['jax 1', 'cpu', '2026-01-01']
+  about = table[['packages', 'device', 'date']].values[0].tolist()
+  assert about == ['jax 1', 'cpu', '2026-01-01']
+
+
+def test_what_it_took_is_no_part_of_a_measurement(tmp_path):
+  took = {'tuned_numbers': 384, 'updates': 400, 'multiply_adds': 1.25e6}
+  evidence.append(tmp_path, [row(0, **took, seconds=0.02), row(1)])
+  table = evidence.read(tmp_path)
+  first, second = table[list(evidence.COST)].values
+  assert first.tolist() == [*took.values(), 0.02]
+  assert np.isnan(second).all()
+  # Another machine is slower; a table may be older than the columns.
+  assert evidence.append(tmp_path, [row(0, **took, seconds=0.5)]) == 0
+  old = tmp_path / 'old.csv'
+  old.write_text(table.drop(columns=list(evidence.COST)).to_csv(index=False))
+  read = evidence.read_file(old)
+  assert tuple(read) == evidence.COLUMNS
+  assert evidence.append(tmp_path, read) == 0
+  assert evidence.read(tmp_path).equals(table)
 
 
 def test_the_same_row_is_not_added_again(tmp_path):
@@ -114,12 +132,18 @@ def test_processes_append_at_once(tmp_path):
   'text, why',
   [
     ('a,b\n1,2\n', "no column 'experiment'"),
-    (','.join(evidence.COLUMNS) + '\n' + 'x,' * 30 + '\n', 'cut off.*line 2'),
+    (','.join(evidence.COLUMNS) + '\n' + 'x,' * 40 + '\n', 'cut off.*line 2'),
     (
-      ','.join(evidence.COLUMNS) + '\n' + ','.join('x' * 19) + '\n',
+      ','.join(evidence.COLUMNS)
+      + '\n'
+      + ','.join('x' * len(evidence.COLUMNS))
+      + '\n',
       'no number',
     ),
-    (','.join(evidence.COLUMNS) + '\n' + ','.join('1' * 19), 'cut off'),
+    (
+      ','.join(evidence.COLUMNS) + '\n' + ','.join('1' * len(evidence.COLUMNS)),
+      'cut off',
+    ),
     ('', "no column 'experiment'"),
   ],
 )
