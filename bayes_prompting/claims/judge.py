@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from bayes_prompting import checks
+from bayes_prompting import errors
 from bayes_prompting.claims import intervals
 from bayes_prompting.results import evidence
 
@@ -105,8 +106,11 @@ class Mean:
     """Returns the rows of evidence, one for each network.
 
     Exact Bayes has one row, whose `pretrain_seed` is missing.
+
+    Raises:
+      UserError: If a network has two rows, which were computed in two ways.
     """
-    return evidence.at(
+    rows = evidence.at(
       table,
       experiment=self.experiment,
       tuner=self.tuner,
@@ -115,6 +119,14 @@ class Mean:
       reference=self.reference,
       estimator=self.estimator,
     ).set_index('pretrain_seed')
+    for seed in rows.index[rows.index.duplicated()]:
+      of = 'exact Bayes' if pd.isna(seed) else f'network {seed}'
+      raise errors.UserError(
+        f'table: has two rows of {of} for {self.tuner} on {self.task} in '
+        f'{self.experiment}; take what evidence.current returns, which was '
+        'computed in one way'
+      )
+    return rows
 
 
 Values = Mapping[str, np.ndarray]

@@ -84,7 +84,11 @@ def read(folder: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def read_file(path: str | os.PathLike[str]) -> pd.DataFrame:
-  """Returns the rows of a file, see `read`."""
+  """Returns the rows of a file, see `read`; of equal ones the first.
+
+  Raises:
+    UserError: See `read`; and if it has two numbers of one measurement.
+  """
   text = files.read_text(path, 'evidence')
   header, *lines = [*csv.reader(io.StringIO(text))] or [[]]
   missing = [
@@ -103,11 +107,14 @@ def read_file(path: str | os.PathLike[str]) -> pd.DataFrame:
     )
   try:
     table = pd.DataFrame(lines, columns=header)
-    return _typed(table.reindex(columns=list(COLUMNS), fill_value=''))
+    table = _typed(table.reindex(columns=list(COLUMNS), fill_value=''))
   except ValueError as error:
     raise errors.UserError(
       f'evidence: {str(path)!r} holds what is no number ({files.why(error)})'
     ) from None
+  # Two branches that were merged by hand may both have a measurement, and it
+  # would count as one more network.
+  return _new(table.iloc[:0], table, path)
 
 
 def _typed(table):
@@ -160,7 +167,7 @@ def append(
   files.make_folder(folder, 'evidence')
   with locks.lock(folder, wait=True):
     held = read(folder)
-    new = _new(held, rows, folder)
+    new = _new(held, rows, folder / NAME)
     if len(new):
       table = pd.concat([held, new]) if len(held) else new
       table = table.sort_values(list(KEY), kind='stable', na_position='first')
@@ -173,8 +180,8 @@ def merge(folder: str | os.PathLike[str], other: str | os.PathLike[str]) -> int:
   return append(folder, read_file(other))
 
 
-def _new(held, rows, folder):
-  """Returns the rows whose key is not held."""
+def _new(held, rows, path):
+  """Returns the rows whose key is not held, nor that of a row before them."""
   rows = rows.drop_duplicates()
   known = {_key(row): row for row in held.itertuples(index=False)}
   kept = []
@@ -189,10 +196,12 @@ def _new(held, rows, folder):
       if not _is_same(there, here, _is_exact(before) and _is_exact(row)):
         about = ' '.join(str(x) for x in key[:7])
         raise errors.UserError(
-          f'evidence: {str(folder / NAME)!r} has another {name} of the same '
+          f'evidence: {str(path)!r} has another {name} of the same '
           f'measurement ({about}): {there} there, of {before.date} on '
           f'{before.device}, and {here} here, of {row.date} on {row.device}'
         )
+  if len(kept) == len(rows):
+    return rows
   return rows.iloc[:0] if not kept else _same_types(kept, rows)
 
 

@@ -104,6 +104,15 @@ def against_bayes(**kwargs):
   return claim(means={'it': it, 'bayes': bayes}, **kwargs)
 
 
+def test_a_network_counts_once():
+  # Else two networks, one of them computed in two ways, would decide as three.
+  other = soft(numerics='2', date='2027-01-01')[1:2]
+  with pytest.raises(errors.UserError, match='two rows of network 1 for Soft'):
+    only(claim(), soft() + other)
+  with pytest.raises(errors.UserError, match='two rows of exact Bayes'):
+    only(against_bayes(), soft() + exactly(0.5) + exactly(0.5, settings='b'))
+
+
 def test_exact_bayes_is_the_same_beside_every_network():
   share = against_bayes(value=lambda m: m['it'] / m['bayes'], scale='linear')
   found = only(share, soft() + exactly(0.5))

@@ -115,6 +115,18 @@ def _append(folder, first):
     evidence.append(folder, [row(seed)])
 
 
+def test_a_measurement_counts_once_in_a_table_that_was_merged_by_hand(tmp_path):
+  path = tmp_path / evidence.NAME
+  evidence.append(tmp_path, [row(0), row(1)])
+  whole = path.read_text('utf-8')
+  *_, last = whole.splitlines()
+  path.write_text(f'{whole}{last.replace("2026-", "2027-")}\n', 'utf-8')
+  assert evidence.read(tmp_path).date.tolist() == ['2026-01-01'] * 2
+  path.write_text(f'{whole}{last.replace(",0.5,", ",0.7,")}\n', 'utf-8')
+  with pytest.raises(errors.UserError, match=r'another mean .*0\.5 .*0\.7'):
+    evidence.read(tmp_path)
+
+
 def test_processes_append_at_once(tmp_path):
   context = multiprocessing.get_context('spawn')
   processes = [
