@@ -56,6 +56,7 @@ flags.declare_key_flag('allow_plugins')
 
 # Experiments that an error names.
 _NAMED = 8
+_SMALL = "Not at the study's settings, which the bounds are made for."
 
 Plan = Sequence[plans.Planned]
 
@@ -188,14 +189,17 @@ def main(script: Script) -> None:
     configs = _configs(chosen)
     units = _units(chosen, configs, by_network.Unit)
     failed = by_network.collect(configs, units, workdir, into)
+  if failed and evidence.read(into).empty:
+    _end(failed)
   if script.also:
     script.also(chosen, workdir, into)
   ran = {*evidence.read(into).experiment}
   configs = _configs([x for x in (*plan, *by_name) if x.name in ran])
-  judged = study.write(script.study(), into, configs)
+  note = _SMALL if QUICK.value else ''
+  judged = study.write(script.study(), into, configs, note)
   print(f'\n{study.text(judged)}\n')
-  if QUICK.value:
-    print("Not at the study's settings, which the bounds are made for.\n")
+  if note:
+    print(f'{note}\n')
   for title, name in (
     ('Page   ', 'README.md'),
     ('Report ', 'report.html'),
@@ -205,6 +209,11 @@ def main(script: Script) -> None:
     if (into / name).exists():
       print(f'{title} {into / name}')
   if failed:
-    names = ', '.join(f'{x.experiment} {x.seed}' for x in failed)
-    console.say(f'Failed  {names}', error=True)
-    sys.exit(1)
+    _end(failed)
+
+
+def _end(failed):
+  """Ends the script, and says which networks have failed."""
+  names = ', '.join(f'{x.experiment} {x.seed}' for x in failed)
+  console.say(f'Failed  {names}', error=True)
+  sys.exit(1)

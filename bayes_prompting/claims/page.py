@@ -14,6 +14,7 @@ import numpy as np
 
 import bayes_prompting
 from bayes_prompting.claims import judge
+from bayes_prompting.claims import tables
 from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import page_parts
 from bayes_prompting.settings import plans
@@ -65,6 +66,12 @@ def render(
     rows: How many rows of evidence there are.
     titles: Of torsos whose names are no titles, such as `lstm`.
   """
+  left_out = tables.absent((one.network, one.verdict) for one in judged)
+  judged = [
+    one
+    for one in judged
+    if plans.torso_and_kind(one.network)[0] not in left_out
+  ]
   by_claim = {}
   for one in judged:
     by_claim.setdefault(one.claim.name, []).append(one)
@@ -73,6 +80,7 @@ def render(
   return environment.get_template('claims.html.jinja').render(
     title=title,
     about=about,
+    left_out=[titles.get(torso, torso) for torso in left_out],
     claims=[_claim(several, titles) for several in by_claim.values()],
     counts={verdict: count for verdict, count in counts.items() if count},
     commands=commands,

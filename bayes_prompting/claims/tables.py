@@ -1,5 +1,6 @@
 """Tables of judged claims: for a terminal, as Markdown and as CSV."""
 
+from collections.abc import Iterable
 import io
 import os
 import pathlib
@@ -31,8 +32,31 @@ def _digits(value):
   return f'{value:.3f}' if abs(value) >= 0.01 or not value else f'{value:.2g}'
 
 
+def absent(verdicts: Iterable[tuple[str, str]]) -> list[str]:
+  """Returns the torsos of which nothing was run, if something was of others.
+
+  A reader of one torso does not want to look for it among many empty rows.
+
+  Args:
+    verdicts: Of each claim about a kind of network: the network, the verdict.
+  """
+  ran = {}
+  for network, verdict in verdicts:
+    torso, _ = plans.torso_and_kind(network)
+    ran[torso] = ran.get(torso, False) or verdict != judge.NOT_RUN
+  return [x for x in ran if not ran[x]] if any(ran.values()) else []
+
+
+def _present(table):
+  """Returns the rows about torsos that were run, and the others' names."""
+  left_out = absent(zip(table.network, table.verdict, strict=True))
+  torsos = [plans.torso_and_kind(x)[0] for x in table.network]
+  return table[[x not in left_out for x in torsos]], left_out
+
+
 def text(table: pd.DataFrame) -> str:
   """Returns the table for a terminal, with the number of each verdict."""
+  table, left_out = _present(table)
   ran = table[table.verdict != judge.NOT_RUN]
   lines = [
     f'{row.verdict:<14} {row.claim} ({row.network}): {interval(row)} '
@@ -41,15 +65,19 @@ def text(table: pd.DataFrame) -> str:
   ]
   counts = table.verdict.value_counts()
   said = [f'{counts[x]} {x}' for x in judge.VERDICTS if x in counts]
-  return '\n'.join([*lines, f'Claims: {", ".join(said)}.'])
+  lines.append(f'Claims: {", ".join(said)}.')
+  if left_out:
+    lines.append(f'Nothing was run of {", ".join(left_out)}.')
+  return '\n'.join(lines)
 
 
 def markdown(table: pd.DataFrame) -> str:
   """Returns the table as Markdown, torsos side by side, without reasons.
 
   In brackets stand 95% intervals, then networks x repetitions and how many
-  stopped runs are left out.
+  stopped runs are left out. Torsos of which nothing was run stand below.
   """
+  table, left_out = _present(table)
   split = [plans.torso_and_kind(x) for x in table.network]
   table = table.assign(
     torso=[torso for torso, _ in split], kind=[kind for _, kind in split]
@@ -66,6 +94,8 @@ def markdown(table: pd.DataFrame) -> str:
     cells = ' | '.join(by_torso.get(torso, '') for torso in columns)
     note = f' ({kind})' if kind and kind not in text.lower() else ''
     lines.append(f'| {text}{note} | {bound} | {cells} |')
+  if left_out:
+    lines += ['', f'Nothing was run of {", ".join(left_out)}.']
   return '\n'.join(lines) + '\n'
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import keys
+from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import cost
@@ -123,6 +124,11 @@ def _check(configs, units):
     for method in unit.methods:
       known = tuple(configs[unit.experiment].methods)
       checks.one_of(f'{unit.experiment}: method', method, known)
+  # A torso that cannot be is one line here, and not one for each network.
+  for name in dict.fromkeys(unit.experiment for unit in units):
+    torso = plain.resolved(plain.of(configs[name]))['network']['torso']
+    with registry.plugins():
+      registry.make('torsos', f'{name}: network.torso', torso)
 
 
 class _Known:

@@ -48,7 +48,10 @@ class Study:
 
 
 def write(
-  study: Study, into: str | os.PathLike[str], configs: Configs
+  study: Study,
+  into: str | os.PathLike[str],
+  configs: Configs,
+  note: str = '',
 ) -> list[judging.Judged]:
   """Judges the claims by the rows in a folder, and writes what is made of them.
 
@@ -57,6 +60,7 @@ def write(
     into: The folder of the table of evidence. Claims and figures are written
       beside it.
     configs: The configuration of each experiment, by name.
+    note: What the page says beside, such as that these are other settings.
 
   Returns:
     The judged claims.
@@ -77,6 +81,8 @@ def write(
   seeds = current.pretrain_seed.nunique()
   most = max(current.pretrain_seed.dropna(), default=-1) + 1
   about = f'{study.about}: {seeds} pretraining seeds, {len(current)} numbers.'
+  if note:
+    about += f' {note}'
   if len(others):
     about += (
       f' {len(others)} numbers of other settings or versions are in the table '

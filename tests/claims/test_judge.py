@@ -1,5 +1,6 @@
 """Claims are judged by the right numbers, on evidence with known verdicts."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -247,6 +248,25 @@ def test_tables_say_what_was_found(tmp_path):
   assert tuple(again) == judge.COLUMNS
   assert again['values'].tolist() == ['0.1 0.2 0.3']
   assert tables.markdown(again) == (tmp_path / 'claims.md').read_text()
+
+
+def test_a_torso_of_which_nothing_was_run_is_left_out_and_named():
+  def about(networks, made):
+    mine = dataclasses.replace(claim(), networks=networks)
+    return judge.table(judge.judge([mine], table(made)))
+
+  networks = ('lstm', 'gru', 'gru_deep', 'mlstm_deep')
+  made = about(networks, soft())
+  first, *_ = tables.markdown(made).splitlines()
+  assert first == '| claim | must be | lstm |'
+  assert tables.markdown(made).endswith('\nNothing was run of gru, mlstm.\n')
+  assert tables.text(made).endswith('.\nNothing was run of gru, mlstm.')
+  assert 'not run' not in tables.text(made)
+  # An untrained LSTM is one still, and an empty table has all of them.
+  kinds = about(('lstm', 'lstm_untrained'), soft())
+  assert 'Nothing' not in tables.markdown(kinds)
+  first, *_ = tables.markdown(about(networks, [])).splitlines()
+  assert first == '| claim | must be | lstm | gru | mlstm |'
 
 
 # The paper's claims: a world in which all of them hold.

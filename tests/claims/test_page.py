@@ -13,7 +13,9 @@ from tests import browsing
 NASTY = 'It </script><b>is</b> & "so"'
 
 
-def judged(values, sign='<', number=0.05, scale='log', **kwargs):
+def judged(
+  values, sign='<', number=0.05, scale='log', network='lstm', **kwargs
+):
   values = np.asarray(values, float)
   claim = judge.Claim(
     name=kwargs.pop('name', 'it_is'),
@@ -28,7 +30,7 @@ def judged(values, sign='<', number=0.05, scale='log', **kwargs):
   )
   estimate = intervals.over_networks(values, scale)
   seeds = np.arange(len(values))
-  return judge.Judged(claim, 'lstm', estimate, values, seeds, 1, 0)
+  return judge.Judged(claim, network, estimate, values, seeds, 1, 0)
 
 
 EVERY = [
@@ -42,6 +44,17 @@ EVERY = [
 
 def text(made):
   return re.sub(r'<[^>]*>', ' ', made)
+
+
+def test_a_torso_of_which_nothing_was_run_has_no_row():
+  made = page.render(
+    [*EVERY, judged([], network='gru'), judged([], network='gru_deep')],
+    'Claims',
+    'Few.',
+    titles={'gru': 'Gated'},
+  )
+  assert made.count('class="row"') == len(EVERY)
+  assert 'Nothing was run of Gated.' in made and 'gru' not in made
 
 
 def test_the_page_says_what_was_judged():

@@ -8,6 +8,7 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import regret
+from bayes_prompting import settings
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import by_network
 from bayes_prompting.experiment import cost
@@ -292,6 +293,20 @@ def test_a_failure_does_not_stop_the_others(
   assert [x.seed for x in failed] == [0]
   assert 'out of memory' in capsys.readouterr().err
   assert {*evidence.read(tmp_path).pretrain_seed} == {1}
+
+
+def test_a_torso_that_cannot_be_is_one_line_before_anything_is_done(tmp_path):
+  other = config()
+  with other.unlocked():
+    other.network.torso = settings.spec('linear', num_layers=1)
+  with pytest.raises(errors.UserError, match=r"^other: .*'num_layers'"):
+    by_network.collect(
+      {'coin': config(), 'other': other},
+      [by_network.Unit(x, 0, ('NoTuning',)) for x in ('coin', 'other')],
+      tmp_path,
+      tmp_path / 'out',
+    )
+  assert evidence.read(tmp_path / 'out').empty
 
 
 def test_a_grid_is_refused(tmp_path):

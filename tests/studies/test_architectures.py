@@ -204,6 +204,13 @@ def test_figures_show_every_network_and_claim(tmp_path):
     assert rates[0] == pytest.approx(factor * geometric / 50, rel=1e-4)
   updates = figures.updates(rows, ['lstm', OWN])
   assert [len(ax.lines[0].get_xdata()) for ax in updates.axes] == [2, 2, 1]
+  # A quick study has fewer, and the picture says how many.
+  quick = architectures.get_config('lstm,coins,quick')
+  updates = figures.updates(rows, ['lstm'], {'lstm-coins': quick})
+  (line,) = (x for x in updates.axes[0].lines if x.get_label() == 'LSTM')
+  last = quick.pretraining.num_steps
+  assert last < study_claims.UPDATES[1] and last in line.get_xdata()
+  assert study_claims.UPDATES[-1] not in line.get_xdata()
   (tmp_path / 'figures').mkdir()
   figures.draw(rows, every, tmp_path / 'figures')
   assert (tmp_path / 'table.md').read_text() == figures.table(every)

@@ -18,12 +18,12 @@ def test_what_was_computed_otherwise_does_not_count(tmp_path):
     judge=lambda table: judge.judge([test_judge.claim()], table),
     draw=lambda *args: drawn.append(args),
   )
-  (judged,) = study.write(mine, tmp_path, {})
+  (judged,) = study.write(mine, tmp_path, {}, 'At other settings.')
   assert judged.values.tolist() == [0.1, 0.2]
   ((folder, table, (shown,), configs),) = drawn
   assert folder == tmp_path / 'figures' and folder.is_dir()
   assert {*table.settings} == {'b'} and len(table) == 2
   assert (shown, configs) == (judged, {})
   said = (tmp_path / 'report.html').read_text()
-  assert 'All of it: 2 pretraining seeds, 2 numbers.' in said
+  assert 'All of it: 2 pretraining seeds, 2 numbers. At other' in said
   assert '3 numbers of other settings or versions' in said

@@ -1,11 +1,13 @@
 """The study of architectures in pictures, and as a table in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
+import types
 
 from matplotlib import figure as mpl_figure
+import ml_collections
 import numpy as np
 import pandas as pd
 
@@ -16,6 +18,8 @@ from bayes_prompting.results import evidence
 from bayes_prompting.settings import plans
 from bayes_prompting.studies.architectures import claims as study_claims
 from bayes_prompting.system import files
+
+Configs = Mapping[str, ml_collections.ConfigDict]
 
 TITLES = {
   'lstm': 'LSTM',
@@ -263,28 +267,38 @@ def _rates(table, experiment, tuner):
 
 
 @style.styled
-def updates(table: pd.DataFrame, networks: Sequence[str]) -> mpl_figure.Figure:
+def updates(
+  table: pd.DataFrame,
+  networks: Sequence[str],
+  configs: Configs = types.MappingProxyType({}),
+) -> mpl_figure.Figure:
   """Draws how far networks are from Bayes after so many updates.
 
   Args:
     table: Rows of evidence of one version.
     networks: Which are drawn.
+    configs: What was run, by experiment: a quick one had fewer updates. By
+      default it is the plan.
   """
   worlds = study_claims.IS_BAYES
   figure, axes = style.panels(len(worlds), 3.0, 3)
-  handles = {}
+  handles, ticks = {}, {*study_claims.UPDATES}
   for ax, (world, bound) in zip(axes, worlds.items(), strict=True):
     ax.axhspan(_LEAST, bound, color='#e9f3e9', lw=0, zorder=0)
     for look, network in zip(_looks(networks), networks, strict=True):
-      counts, values = _after_updates(table, network, world)
-      if counts:
+      values = _after_updates(table, network, world, configs)
+      if values:
         (handles[network],) = ax.plot(
-          counts, values, label=title(network), **look
+          *zip(*values.items(), strict=True), **look
         )
+        handles[network].set_label(title(network))
+        ticks |= {*values}
     ax.set(title=world, xlabel='updates', xscale='log', yscale='log')
     low = min([bound, *(y for line in ax.lines for y in line.get_ydata())])
     ax.set_ylim(bottom=low / 2)
-    ax.set_xticks(study_claims.UPDATES, study_claims.UPDATES)
+  for ax in axes:
+    ax.set_xlim(min(ticks) / 1.4, max(ticks) * 1.4)
+    ax.set_xticks(sorted(ticks), sorted(ticks))
     ax.set_xticks([], minor=True)
   axes[0].set_ylabel(
     f'KL from exact Bayes\n(nats in {study_claims.PRETRAINING} tokens)'
@@ -293,8 +307,9 @@ def updates(table: pd.DataFrame, networks: Sequence[str]) -> mpl_figure.Figure:
   return figure
 
 
-def _after_updates(table, network, world):
-  counts, values = [], []
+def _after_updates(table, network, world, configs):
+  """Returns how far a network is from Bayes, by the updates that it had."""
+  values = {}
   for count in study_claims.UPDATES:
     name = f'{network}-{world}'
     if count != study_claims.UPDATES[-1]:
@@ -303,15 +318,18 @@ def _after_updates(table, network, world):
     rows = mean.rows(table)
     rows = rows[rows.repetitions > 0]
     if len(rows):
-      counts.append(count)
-      values.append(np.exp(np.log(rows['mean'].to_numpy(np.float64)).mean()))
-  return counts, values
+      if name in configs:
+        count = configs[name].pretraining.num_steps
+      logs = np.log(rows['mean'].to_numpy(np.float64))
+      values[count] = np.exp(logs.mean())
+  return values
 
 
 def draw(
   table_of_rows: pd.DataFrame,
   judged: Sequence[judging.Judged],
   into: str | os.PathLike[str],
+  configs: Configs = types.MappingProxyType({}),
 ) -> list[pathlib.Path]:
   """Writes the figures, as PNG and PDF, and the table beside their folder.
 
@@ -319,6 +337,7 @@ def draw(
     table_of_rows: Rows of evidence of one version.
     judged: The claims.
     into: A folder.
+    configs: What was run, see `updates`.
 
   Returns:
     The paths that were written.
@@ -332,6 +351,6 @@ def draw(
   makers = {
     'overview': functools.partial(overview, judged),
     'fading': functools.partial(fading, table_of_rows, shallow),
-    'updates': functools.partial(updates, table_of_rows, shallow),
+    'updates': functools.partial(updates, table_of_rows, shallow, configs),
   }
   return [path, *style.write_all(makers, into)]

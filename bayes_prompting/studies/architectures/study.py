@@ -15,9 +15,8 @@ def _judge(table: pd.DataFrame) -> list[judging.Judged]:
 
 
 def _draw(folder, table, judged, configs):
-  del configs
   with console.optional('figures'):
-    figures.draw(table, judged, folder)
+    figures.draw(table, judged, folder, configs)
 
 
 STUDY = study.Study(
