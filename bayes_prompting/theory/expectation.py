@@ -130,6 +130,25 @@ class Expectation:
     return float(np.abs(apart).max())
 
 
+def check_pair(prior: types.TaskPrior, target: types.TaskPrior) -> None:
+  """Checks what theory is asked about.
+
+  Raises:
+    UserError: If one is no task prior, or their vocabularies differ.
+  """
+  for name, given in (('prior', prior), ('target', target)):
+    if not isinstance(given, types.TaskPrior):
+      raise errors.UserError(
+        f'{name}: must be a task prior, as bp.task_prior(...) makes one, got '
+        f'{checks.show(given)}'
+      )
+  if prior.vocab_size != target.vocab_size:
+    raise errors.UserError(
+      f'target: has {target.vocab_size} tokens, but the prior has '
+      f'{prior.vocab_size}'
+    )
+
+
 def expectation(
   prior: types.TaskPrior,
   target: types.TaskPrior,
@@ -156,12 +175,8 @@ def expectation(
   Raises:
     UserError: If the length or the start is wrong, or vocabularies differ.
   """
+  check_pair(prior, target)
   length = checks.integer('length', length, 1)
-  if prior.vocab_size != target.vocab_size:
-    raise errors.UserError(
-      f'target: has {target.vocab_size} tokens, but the prior has '
-      f'{prior.vocab_size}'
-    )
   if prior.statistic is None or target.statistic is None:
     return None
   start = _start(prior.statistic, start)[None]
@@ -222,6 +237,7 @@ def expected_losses(
   Raises:
     UserError: If an argument is wrong.
   """
+  check_pair(prior, target)
   start, added = None, 0.0
   prefix = checks.tokens('prefix', prefix, prior.vocab_size).tolist()
   if prior.statistic is not None:
@@ -326,6 +342,7 @@ def regret_of_state(
   Raises:
     UserError: If the state is no value of the statistic.
   """
+  check_pair(prior, target)
   if prior.statistic is None:
     return None
   counts = np.asarray(prior.statistic.counts)

@@ -46,9 +46,10 @@ class Gaps:
     """Checks the two priors.
 
     Raises:
-      UserError: If one has no statistic, their vocabularies differ, or there
-        are too many histories to sum over.
+      UserError: If one is no task prior or has no statistic, their
+        vocabularies differ, or there are too many histories to sum over.
     """
+    expectations.check_pair(prior, target)
     self.length = checks.integer('length', length, 1)
     for name, task_prior in (('prior', prior), ('target', target)):
       if task_prior.statistic is None:
@@ -56,11 +57,6 @@ class Gaps:
           f'{name}: has no sufficient statistic of a fixed, small size, which '
           'exact answers need'
         )
-    if prior.vocab_size != target.vocab_size:
-      raise errors.UserError(
-        f'target: has {target.vocab_size} tokens, but the prior has '
-        f'{prior.vocab_size}'
-      )
     self.prior, self.target = prior, target
     self.start = np.asarray(prior.statistic.start, np.float64)
     self.is_count = np.asarray(prior.statistic.counts)

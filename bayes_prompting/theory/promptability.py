@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayes_prompting import checks
-from bayes_prompting import errors
 from bayes_prompting import regret
 from bayes_prompting import types
 from bayes_prompting.theory import expectation
@@ -158,9 +157,10 @@ def promptability(
       less where 8 is not cheap.
 
   Raises:
-    UserError: If the vocabularies differ, or if there are too many histories
-      to sum over.
+    UserError: If one is no task prior, the vocabularies differ, or there are
+      too many histories to sum over.
   """
+  expectation.check_pair(prior, target)
   if prior.statistic is None or target.statistic is None:
     return _sampled(prior, target, length, max_prefix_length)
   gaps = prompt_gaps.Gaps(prior, target, length)
@@ -206,11 +206,6 @@ def _sampled(prior, target, length, max_prefix_length):
   A prefix is chosen on other sequences than it is judged on.
   """
   length = checks.integer('length', length, 1)
-  if prior.vocab_size != target.vocab_size:
-    raise errors.UserError(
-      f'target: has {target.vocab_size} tokens, but the prior has '
-      f'{prior.vocab_size}'
-    )
   longest = _SAMPLED_PREFIX if max_prefix_length is None else max_prefix_length
   longest = checks.integer('max_prefix_length', longest, 0)
   longest = min(longest, int(np.log(_SAMPLED) / np.log(prior.vocab_size)))

@@ -1,11 +1,15 @@
 """Verdicts of promptability, on targets whose answer is known."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
 from bayes_prompting import errors
+from bayes_prompting import settings
+from bayes_prompting.theory import expectation
+from bayes_prompting.theory import hard_prefixes
 from bayes_prompting.theory import promptability
 from tests import testing
 from tests.theory.test_hard_prefixes import coin
@@ -288,3 +292,23 @@ def test_unknown_with_sampled_regrets_where_nothing_is_exact():
   assert abs(found.prefix_gap - exact.prefix_gap) < 4 * prefix
   with pytest.raises(errors.UserError, match='target: has 3'):
     judge(silent, dirichlet(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+  'ask',
+  [
+    promptability.promptability,
+    expectation.expected_regret,
+    hard_prefixes.gap_curve,
+    functools.partial(hard_prefixes.optimal_hard_prefix, prefix_length=2),
+    functools.partial(expectation.regret_of_state, state=(1, 1)),
+  ],
+)
+def test_what_is_no_task_prior_is_one_line(ask):
+  coins = testing.random_coins()
+  spec = settings.spec('dirichlet_categorical', concentration=(1, 1))
+  for given, said in ((spec, 'concentration'), ('coins', "'coins'")):
+    for name, pair in (('prior', (given, coins)), ('target', (coins, given))):
+      match = rf'^{name}: must be a task prior, as bp\.task_prior.*{said}'
+      with pytest.raises(errors.UserError, match=match):
+        ask(**dict(zip(('prior', 'target'), pair, strict=True)), length=5)
