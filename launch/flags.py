@@ -63,7 +63,8 @@ def preset(text: str) -> str:
   if ',' in file:
     return f'{_PRESETS / "paper"}.py:{text}'
   raise errors.UserError(
-    f'no preset {checks.show(file)}; {checks.nearest(file, names)}'
+    f'no preset {checks.show(file)}; {checks.nearest(file, names)}; or NETWORK,'
+    'TARGET for an experiment of the paper, such as lstm,single_coin'
   )
 
 
@@ -218,6 +219,18 @@ def of_config(error: BaseException) -> str:
 
 def _of_flag(error):
   """Says what is wrong with a flag's value, in our words where we have some."""
+  # A mapping may have the colon that else ends a value.
+  mapping = re.fullmatch(
+    r'flag (--[^=]*)=(.*?): Failed to parse .* as a ConfigDict.*',
+    str(error),
+    re.DOTALL,
+  )
+  if mapping is not None:
+    flag, value = mapping.groups()
+    return (
+      f"{flag}: must be a mapping in quotes, such as \"{{'name': 'gru'}}\", "
+      f'got {checks.show(value)}; to change a part, name it: {flag}.PART=...'
+    )
   parts = re.fullmatch(r'flag (--[^=]*)=(.*?): (.*)', str(error), re.DOTALL)
   if parts is None:
     return str(error)  # Names its flag.

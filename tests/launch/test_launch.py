@@ -304,6 +304,25 @@ FLAGS = {
     ('--config=quik', '--workdir=WORKDIR'),
     "--config: no preset 'quik'; did you mean quick?",
   ),
+  'half an experiment of the paper': (
+    ('--config=lstm', '--workdir=WORKDIR'),
+    "no preset 'lstm'; ",
+    'or NETWORK,TARGET for an experiment of the paper, such as lstm,single',
+  ),
+  'a name for a mapping': (
+    (QUICK, '--workdir=WORKDIR', '--config.network.torso=gru'),
+    '--config.network.torso: must be a mapping in quotes, such as '
+    "\"{'name': 'gru'}\", got 'gru'; to change a part, name it: "
+    '--config.network.torso.PART=...',
+  ),
+  'a mapping that does not end': (
+    (QUICK, '--workdir=WORKDIR', "--config.network.torso={'name': 'gru'"),
+    '--config.network.torso: must be a mapping in quotes',
+  ),
+  'a list for a mapping': (
+    (QUICK, '--workdir=WORKDIR', '--config.network.torso=[1]'),
+    '--config.network.torso: must be a mapping in quotes',
+  ),
   'bad argument of a preset': (
     ('--config=worlds:swiching,lstm', '--workdir=WORKDIR'),
     "'swiching'; did you mean switching",
