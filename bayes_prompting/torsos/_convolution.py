@@ -68,7 +68,7 @@ class Convolution(nn.Module):
     ).reshape(self.width, channels)
     bias = None
     if self.use_bias:
-      bias = self.param('bias', nn.initializers.zeros, (channels,))
+      bias = self.param('bias', nn.initializers.zeros, (channels,), jnp.float32)
     return _stack.over_batch(convolve, x, x.ndim - 2, kernel, state, bias)
 
 

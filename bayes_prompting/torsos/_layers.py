@@ -199,7 +199,7 @@ class HeadNorm(nn.Module):
     x = x * jax.lax.rsqrt(square + self.epsilon)
 
     def of_each(name, initialiser):
-      vector = self.param(name, initialiser, (size,))
+      vector = self.param(name, initialiser, (size,), jnp.float32)
       return jnp.broadcast_to(vector.reshape(x.shape[-2:]), x.shape)
 
     x = x * of_each('scale', nn.initializers.ones)

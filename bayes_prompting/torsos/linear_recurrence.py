@@ -188,7 +188,9 @@ class Mixer(nn.Module):
       jnp.concatenate([real, -imaginary], axis=-1)
     )
     y = 2 * y if self.variant == 's5' else y
-    direct = self.param('skip', nn.initializers.normal(1.0), (width,))
+    direct = self.param(
+      'skip', nn.initializers.normal(1.0), (width,), jnp.float32
+    )
     y = y + jnp.broadcast_to(direct, skip.shape) * skip
     y = nn.gelu(y)
     y = y * nn.sigmoid(nn.Dense(width, name='gate')(y))

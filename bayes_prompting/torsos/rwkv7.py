@@ -67,9 +67,9 @@ def _shift(power):
   )
 
 
-def _decay_bias(key, shape):
+def _decay_bias(key, shape, dtype):
   place = np.arange(shape[0]) / max(shape[0] - 1, 1)
-  return jnp.asarray(-6.5 + 5 * place**0.85, jnp.float32)
+  return jnp.asarray(-6.5 + 5 * place**0.85, dtype)
 
 
 class ChannelMix(nn.Module):
@@ -191,7 +191,7 @@ class Mixer(nn.Module):
 
   def _vector(self, name, initialiser, x):
     """Returns a number for each channel, for all positions."""
-    vector = self.param(name, initialiser, x.shape[-1:])
+    vector = self.param(name, initialiser, x.shape[-1:], jnp.float32)
     return jnp.broadcast_to(vector, x.shape)
 
   def _low_rank(self, name, activation, mixtures):

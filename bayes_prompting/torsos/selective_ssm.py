@@ -103,7 +103,9 @@ class _Mixing(nn.Module):
       log_decay,
     )
     y, state['memory'] = _chunks.run(inputs, state['memory'], fast, self.chunk)
-    skip = self.param('skip', nn.initializers.ones, (self.num_heads,))
+    skip = self.param(
+      'skip', nn.initializers.ones, (self.num_heads,), jnp.float32
+    )
     y = _chunks.heads_last(
       y + jnp.broadcast_to(skip[:, None, None], x.shape) * x
     )

@@ -117,6 +117,28 @@ def test_state_is_float_arrays(torso, x):
     assert leaf.dtype == jnp.float32
 
 
+def test_with_64_bits_all_of_it_has_32(torso):
+  predictor = predictors.network(torso, 3, WIDTH)
+
+  def run(key, tokens):
+    params = predictor.init(key)
+
+    def loss(params):
+      state = predictor.start(params)
+      log_probs = predictor.predict(params, state, tokens[None])
+      carry = predictor.begin(params, state, tokens[:1], 2)
+      ahead = predictor.step(params, carry[0], tokens[1])
+      return log_probs.sum(), (state, log_probs, carry[1], ahead[1])
+
+    return params, jax.value_and_grad(loss, has_aux=True)(params)
+
+  with jax.enable_x64(True):
+    tokens = jax.ShapeDtypeStruct((4,), jnp.int64)
+    traced = jax.eval_shape(run, jax.random.key(0), tokens)
+  for leaf in jax.tree.leaves(traced):
+    assert leaf.dtype == jnp.float32
+
+
 def test_whole_predictor_is_causal(torso):
   # Changing token t leaves predictions up to and including t unchanged.
   predictor = predictors.network(torso, 3, WIDTH)
