@@ -100,7 +100,7 @@ def get_config(arguments: str = 'lstm,coins'):
         f'got {world!r}'
       )
   config = settings.base_config()
-  _set_torso(config, torso)
+  set_torso(config, torso)
   tasks = {'world': WORLDS[world]}
   if world == 'coins':
     tasks['target'] = _MIXTURE if 'mixture' in options else _COIN
@@ -139,8 +139,14 @@ def get_config(arguments: str = 'lstm,coins'):
   return config
 
 
-def _set_torso(config, name):
-  """Sets the torso, its depth, and the rate of pretraining."""
+def set_torso(config, name: str) -> None:
+  """Sets the torso, its depth, the width, and the rate of pretraining.
+
+  Args:
+    config: To change.
+    name: One of `TORSOS`, or a module of somebody's own; two layers with `DEEP`
+      behind it.
+  """
   deep = name.endswith(DEEP)
   torso = name.removesuffix(DEEP)
   if '.' in torso:  # A module of somebody's own.

@@ -20,6 +20,7 @@ COMMANDS = {
   'evaluate': 'evaluate',
   'paper': 'paper',
   'architectures': 'architectures',
+  'frontier': 'frontier',
   'report': 'report',
   'sweep': 'sweep',
   'adapter': 'adapter',

@@ -122,19 +122,23 @@ def _seeds(planned):
   )
 
 
-def _units(chosen, configs, unit):
+def _units(chosen, configs, unit, refused):
   """Returns the work: all experiments of the first network, then the next."""
   methods = {}
   for planned in chosen:
+    seeds, left_out = _seeds(planned), ()
+    if planned.where_allowed:
+      left_out = _left_out(planned, configs[planned.name], refused)
     # A quick configuration leaves some methods out.
     known = configs[planned.name].tuning.methods if QUICK.value else None
-    for seed in _seeds(planned):
+    for seed in seeds:
       wanted = methods.setdefault((seed, planned.name), {})
       wanted |= dict.fromkeys(
         x
         for x in planned.methods
         if (not _METHODS.value or x in _METHODS.value)
         and (known is None or x in known)
+        and x not in left_out
       )
   return [
     unit(name, seed, tuple(names))
@@ -143,6 +147,18 @@ def _units(chosen, configs, unit):
     )
     if names
   ]
+
+
+def _left_out(planned, config, refused):
+  """Returns the methods that the network of an experiment refuses; says why."""
+  config = config.copy_and_resolve_references()
+  config.tuning.methods = tuple(
+    x for x in planned.methods if not _METHODS.value or x in _METHODS.value
+  )
+  left_out = refused(config, allow_plugins=True)
+  for why in left_out.values():
+    console.say(f'Left out  {planned.name}: {why}')
+  return left_out
 
 
 def _configs(plan):
@@ -157,8 +173,8 @@ def _print_plan(chosen):
     print(
       f'{planned.name}: networks {seeds.start} to {seeds.stop - 1}, '
       f'{", ".join(planned.methods)}'
-      + f' ({planned.repetitions} times each)'
-      * (planned.repetitions > 1)
+      + ', where the network allows it' * planned.where_allowed
+      + f' ({planned.repetitions} times each)' * (planned.repetitions > 1)
     )
 
 
@@ -171,6 +187,7 @@ def main(script: Script) -> None:
     _print_plan(chosen)
     return
   # Imported late, so that --help and mistakes in flags need no JAX.
+  from bayes_prompting.experiment import build
   from bayes_prompting.experiment import by_network
   from bayes_prompting.results import evidence
   from bayes_prompting.studies import study
@@ -187,7 +204,7 @@ def main(script: Script) -> None:
     print(f'{evidence.merge(into, path)} new rows from {path}')
   if not _MERGE.value and not _JUDGE_ONLY.value:
     configs = _configs(chosen)
-    units = _units(chosen, configs, by_network.Unit)
+    units = _units(chosen, configs, by_network.Unit, build.refused)
     failed = by_network.collect(configs, units, workdir, into)
   if failed and evidence.read(into).empty:
     _end(failed)

@@ -31,8 +31,8 @@ from bayes_prompting.system import files
 SOLID, DASH, DASHDOT, DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
 # Colour, line and marker of the package's methods, in the order of legends.
 # References and untuned predictors are black to grey, prefix tuners blue,
-# StatePT green, weight tuners yellow to brown. Colour-blind readers can tell
-# them apart too.
+# StatePT green, weight tuners yellow to brown, both at once violet.
+# Colour-blind readers can tell them apart too.
 _LOOKS = {
   'Oracle': ('#000000', DOT, ''),
   'TargetBayes': ('#000000', DASH, ''),
@@ -50,7 +50,13 @@ _LOOKS = {
   'UnembedWT': ('#ee8a00', DASH, '^'),
   'Un+EmbedWT': ('#d55e00', SOLID, 'D'),
   'LoRAWT': ('#a33515', SOLID, 's'),
+  'DoRAWT': ('#a33515', DASH, '<'),
+  'VeRAWT': ('#a33515', DASHDOT, '>'),
+  'IA3WT': ('#d55e00', DASH, 'P'),
+  'BitFitWT': ('#f2b134', SOLID, 'p'),
+  'NormWT': ('#ee8a00', DASHDOT, 'h'),
   'FullWT': ('#5c1a06', SOLID, 'o'),
+  'SoftPT+LoRAWT': ('#7b4fb5', SOLID, 'd'),
 }
 _LINES = (SOLID, DASH, DASHDOT, SOLID, DASH, DASHDOT)
 _FURTHER = [  # For a user's own methods.

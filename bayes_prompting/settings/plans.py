@@ -31,6 +31,8 @@ class Planned(NamedTuple):
     repetitions: How often each adapts it. The paper tunes one network ten
       times; many networks, each tuned once, say more of other networks.
     few: Whether no more networks than these are ever wanted.
+    where_allowed: Whether methods that the network refuses are left out. Such a
+      method is a mistake without it.
   """
 
   preset: Callable[[str], ml_collections.ConfigDict]
@@ -39,6 +41,7 @@ class Planned(NamedTuple):
   methods: tuple[str, ...]
   repetitions: int = 1
   few: bool = False
+  where_allowed: bool = False
 
   @property
   def name(self) -> str:

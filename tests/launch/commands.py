@@ -18,6 +18,7 @@ from launch import sweep_grid
 # What stands for a value of the user's own, and one of these.
 _PLACEHOLDERS = {
   r'--config=\.\.\.': '--config=quick',
+  r'(?<=frontier:TORSO,WORLD,)TARGET\b': 'mixture',
   r'\bSIZE\b|\bM\b': '4',
   r'\bNETWORK\b|\bTORSO\b': 'lstm',
   r'\bTARGET\b': 'single_coin',

@@ -807,6 +807,7 @@ def test_a_run_tells_the_headline_and_where_everything_is(
 STUDIES = {
   'paper': ('lstm-single_coin', 'lstm-single_coin-tunings'),
   'architectures': ('lstm-coins', 'lstm-coins-mixture'),
+  'frontier': ('lstm-coins-source', 'lstm-coins-source-n16'),
 }
 
 
@@ -816,7 +817,8 @@ def test_the_script_of_a_study_tells_of_its_flags_and_experiments(bare, script):
   assert outcome.code == 0
   assert '--experiments' in outcome.out
   assert f'bayes-prompting {script} ' in outcome.out
-  assert ('--torsos' in outcome.out) == (script == 'architectures')
+  for flag, of in (('--torsos', 'architectures'), ('--tuners', 'frontier')):
+    assert (flag in outcome.out) == (script == of)
   assert not outcome.imported_jax
   listed = bare(script, '--list', '--experiments=lstm-*')
   assert listed.code == 0
@@ -873,6 +875,22 @@ def test_a_torso_of_one_s_own_joins_the_study_of_architectures(bare):
 def test_a_torso_that_cannot_join_is_refused(bare, name):
   outcome = bare('architectures', '--list', f'--torsos=my_lab.mine,{name}')
   mistake(outcome, '--torsos', 'my_lab.mine,', repr(name))
+
+
+def test_a_tuner_of_one_s_own_joins_the_study_of_all(bare):
+  listed = bare('frontier', '--list').out
+  joined = bare('frontier', '--list', '--tuners=my_lab.mine,my_lab.mine')
+  assert joined.code == 0
+  assert joined.out.replace(', mine', '') == listed
+  assert joined.out.count(', mine') == len(listed.splitlines())
+  alone = bare('frontier', '--list', '--tuners=my_lab.mine', '--methods=mine')
+  assert alone.code == 0
+
+
+@pytest.mark.parametrize('name', ['lora', 'my_lab.mi-ne', 'my_lab.SoftPT'])
+def test_a_tuner_that_cannot_join_is_refused(bare, name):
+  outcome = bare('frontier', '--list', f'--tuners=my_lab.mine,{name}')
+  mistake(outcome, '--tuners', repr(name))
 
 
 @pytest.mark.parametrize('script', STUDIES)

@@ -1,0 +1,1 @@
+"""Every way to adapt, on one scale: regret against what it costs."""
