@@ -1,6 +1,6 @@
 """The frontier as a picture: what tuners lose against what they take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 import math
 
 from matplotlib import figure as mpl_figure
@@ -41,9 +41,10 @@ _SAID = (
 )
 
 
-def by_kind(names: Sequence[str]) -> list[str]:
-  """Returns kinds of target, those of the study first and in its order."""
-  return [x for x in KINDS if x in names] + [x for x in names if x not in KINDS]
+def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
+  """Returns each name once, the known ones first and in their order."""
+  names = list(dict.fromkeys(names))
+  return sorted(names, key=[*known, *names].index)
 
 
 @style.styled
@@ -57,7 +58,7 @@ def frontier(overall: pd.DataFrame) -> mpl_figure.Figure:
   Args:
     overall: What `table.overall` returns.
   """
-  kinds = by_kind([*dict.fromkeys(overall.target)])
+  kinds = in_order(overall.target, KINDS)
   looks = style.looks([*dict.fromkeys(overall.tuner)])
   figure = style.Figure(
     figsize=(1.75 * len(_AXES), 1.9 * len(kinds) + 0.5), layout='constrained'

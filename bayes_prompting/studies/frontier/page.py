@@ -25,7 +25,7 @@ def render(
     devices: What the seconds were measured on.
   """
   overall = study_table.overall(sections)
-  kinds = figures.by_kind([*dict.fromkeys(overall.target)])
+  kinds = figures.in_order(overall.target, figures.KINDS)
   lines = [
     '# Every way to adapt, on one scale',
     '',
@@ -79,7 +79,7 @@ def _named(devices):
 
 def _winners(winners, kinds):
   """Returns a table with a row for each situation, and torsos side by side."""
-  torsos = list(dict.fromkeys(x.torso for x in winners))
+  torsos = figures.in_order((x.torso for x in winners), figures.TITLES)
   if not torsos:
     return ['No world was tried with few sequences yet.']
   lines = [
@@ -109,7 +109,7 @@ def _winner(winner):
 
 
 def _ranking(rows, sections):
-  torsos = list(dict.fromkeys(sections.torso))
+  torsos = figures.in_order(sections.torso, figures.TITLES)
   kind = rows.target.iloc[0]
   heads = ['', 'tuner', 'regret', *(f'{title(x)}' for x in torsos), 'later']
   heads += ['forgotten', 'tuned numbers', 'multiply-adds', 'seconds']
@@ -142,9 +142,10 @@ def _ranking(rows, sections):
 def _untuned(cells):
   """Returns what networks lose without any tuning, as a paragraph."""
   base = cells[cells.tuner == study_table.BASE]
+  by_torso = dict([*base.groupby('torso')])
   said = [
-    f'{nats(study_table.geometric(some.regret))} ({title(torso)})'
-    for torso, some in base.groupby('torso', sort=False)
+    f'{nats(study_table.geometric(by_torso[x].regret))} ({title(x)})'
+    for x in figures.in_order(by_torso, figures.TITLES)
   ]
   return ['', f'Untuned networks lose {", ".join(said)}.'] if said else []
 
