@@ -180,13 +180,12 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
 def _lengths(ax, dataset):
   """Marks the lengths of tuning and pretraining; returns their legend."""
   handles = []
-  for name, line in (('tuning', style.DASH), ('pretraining', style.DOT)):
-    length = dataset.attrs.get(f'{name}_length')
-    if length is not None and length <= dataset.step.values[-1]:
-      look = {'color': '#b0b0b0', 'linestyle': line, 'lw': 0.9}
-      ax.axvline(length, zorder=0, **look)
-      label = f'{name} length ({length})'
-      handles.append(mpl_lines.Line2D([], [], label=label, **look))
+  for length, name in style.lengths(dataset).items():
+    line = style.DASH if name.startswith('tuning') else style.DOT
+    look = {'color': '#b0b0b0', 'linestyle': line, 'lw': 0.9}
+    ax.axvline(length, zorder=0, **look)
+    label = f'{name} ({length})'
+    handles.append(mpl_lines.Line2D([], [], label=label, **look))
   return handles
 
 

@@ -18,6 +18,7 @@ from bayes_prompting.results import stopped
 QUANTITIES = ('cumulative_regret', 'instantaneous_regret')
 # Significant digits. Most numbers of the page are quartiles: they have fewer.
 MEDIAN_DIGITS, BAND_DIGITS = 4, 3
+_ROUNDING = 1e-12  # Nats; a closed sum is in float64.
 _LINE_WIDTH = 2  # Pixels; matplotlib measures dashes in line widths.
 _SYMBOLS = {  # Plotly's names of matplotlib's markers.
   'P': 'cross',
@@ -72,6 +73,8 @@ def numbers(
 
 def _curve(quartiles: np.ndarray) -> list[list[float | int | None]]:
   """Returns median, low and high of quartiles [3, X]; a median if all agree."""
+  # Rounding of what is zero would take decades of a logarithmic axis.
+  quartiles = np.where(np.abs(quartiles) < _ROUNDING, 0.0, quartiles)
   median = numbers(quartiles[1])
   if (quartiles == quartiles[1]).all():
     return [median]
@@ -108,12 +111,10 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
   }
   left_out = stopped.left_out(dataset)
   looks = style.legend_methods(by_quantity[QUANTITIES[0]], left_out)
-  last = dataset.step.values[-1]
-  marks = []
-  for name in ('tuning', 'pretraining'):
-    length = dataset.attrs.get(f'{name}_length')
-    if length is not None and length <= last:
-      marks.append({'name': f'{name} length', 'step': int(length)})
+  marks = [
+    {'name': name, 'step': length}
+    for length, name in style.lengths(dataset).items()
+  ]
   return {
     'target': str(dataset.attrs.get('target', '')),
     'steps': dataset.step.values.tolist(),

@@ -22,6 +22,7 @@ from matplotlib import path as mpl_path
 from matplotlib import textpath as mpl_textpath
 from matplotlib import ticker as mpl_ticker
 import numpy as np
+import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting.results import stopped
@@ -201,6 +202,23 @@ def by_method(array, counted=None):
     if len(runs):
       by_name[method] = np.where(np.isnan(runs), np.inf, runs)
   return by_name
+
+
+def lengths(dataset: xr.Dataset) -> dict[int, str]:
+  """Returns the lengths of training, those that are equal under one name.
+
+  Args:
+    dataset: As loaded. A length that was not evaluated is left out.
+  """
+  names = {}
+  for name in ('tuning', 'pretraining'):
+    length = dataset.attrs.get(f'{name}_length')
+    if length is not None and length <= dataset.step.values[-1]:
+      names.setdefault(int(length), []).append(name)
+  return {
+    length: f'{" and ".join(several)} length'
+    for length, several in names.items()
+  }
 
 
 def regret_by_task(dataset, quantity):

@@ -13,6 +13,7 @@ import xarray as xr
 from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting.reporting import figures
+from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import style
 
 DRAWS = True
@@ -344,6 +345,22 @@ def test_a_run_that_turned_nan_counts_as_infinite(dataset):
   assert 'SoftPT (infinite)' in _texts(figure)
   figure = figures.regret_bars(dataset, 100)
   assert 'inf' in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_equal_lengths_have_one_mark_and_one_name(dataset):
+  dataset = dataset.copy()
+  dataset.attrs = dataset.attrs | {'pretraining_length': 50}
+  figure = figures.regret_curves(dataset, 'cumulative_regret')
+  assert _texts(figure)[-1] == 'tuning and pretraining length (50)'
+  assert _texts(figure)[:-1][-1] == RAN[-1]
+  marks = [{'name': 'tuning and pretraining length', 'step': 50}]
+  assert page_curves.data(dataset)['marks'] == marks
+
+
+def test_rounding_of_an_exact_zero_is_zero():
+  noise = np.array([[0, 1e-16, -2e-16], [0, 2e-16, 3e-16], [0, 3e-16, 4e-16]])
+  assert page_curves._curve(noise) == [[0, 0, 0]]
+  assert page_curves._curve(noise + 1e-6)[0] == [1e-6] * 3
 
 
 def test_lengths_and_target_may_be_missing(dataset):

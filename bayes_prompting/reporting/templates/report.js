@@ -72,9 +72,13 @@
     return bands.concat(lines, [nothing]);
   }
 
-  function marks(narrow) {
+  function marks(narrow, last) {
     const shapes = [], annotations = [];
-    for (const mark of run().marks) {
+    let before = -Infinity, row = 0;
+    for (const mark of [...run().marks].sort((a, b) => a.step - b.step)) {
+      // A name beside another has no room: it stands above it.
+      row = mark.step - before < 0.25 * last ? 1 - row : 0;
+      before = mark.step;
       shapes.push({
         type: 'line', x0: mark.step, x1: mark.step, yref: 'paper', y0: 0, y1: 1,
         layer: 'below', line: { color: '#6b7280', width: 1.2, dash: '6px,4px' },
@@ -84,7 +88,8 @@
         text: mark.name, font: { size: 11, color: '#57606a' },
       }, narrow  // No room for two side by side.
         ? { textangle: -90, xanchor: 'right', yanchor: 'top' }
-        : { yanchor: 'bottom' }));
+        // At the right end are the buttons of the plot.
+        : { yanchor: 'bottom', yshift: 13 * row, xanchor: mark.step > 0.9 * last ? 'right' : 'center' }));
     }
     return { shapes, annotations };
   }
@@ -97,18 +102,19 @@
     }, grid);
     if (log) {  // What is next to nothing does not rule the axis.
       yaxis.autorangeoptions = { clipmin: top / 1e5 };
+      yaxis.nticks = 5;  // 1, 2, 5 over two or three decades, else they touch.
     }
     return Object.assign({
       font: { family: 'system-ui, sans-serif', size: 13, color: '#1a1a1a' },
       paper_bgcolor: '#fff', plot_bgcolor: '#fff', hovermode: 'closest',
       hoverlabel: { bgcolor: '#fff', font: { color: '#1a1a1a' } },
-      margin: { l: narrow ? 60 : 75, r: 10, t: 30, b: 50 },
+      margin: { l: narrow ? 60 : 75, r: 10, t: 36, b: 50 },
       xaxis: Object.assign({ title: { text: 'step' }, range: [0, 1.01 * steps[steps.length - 1]] }, grid),
       yaxis,
       legend: narrow
         ? { orientation: 'h', y: -0.16, yanchor: 'top', font: { size: 12 }, entrywidth: 90 }
         : { x: 1.01, y: 1, font: { size: 12 } },
-    }, marks(narrow));
+    }, marks(narrow, steps[steps.length - 1]));
   }
 
   // Nothing that leads away from the page.
