@@ -46,10 +46,14 @@ class _Network(nn.Module):
   def embed(self, rows: types.Array) -> types.Array:
     return self.embedding(rows)
 
-  def prefill(self, prefix: types.Array) -> types.State:
+  def prefill(
+    self, prefix: types.Array, offset: types.Offset | None = None
+  ) -> types.State:
     start = self.embedding(jnp.zeros((1, self.vocab_size), jnp.float32))
     x = jnp.concatenate([start, prefix])
     empty = self.torso.empty_state(self.embedding_dim)
+    if offset is not None:
+      empty = self.torso.with_offset(empty, offset)
     y, torso_state = self.torso(x, empty)
     return {'output': y[-1], 'torso': torso_state}
 
@@ -216,13 +220,17 @@ def network(
   def embed(params, rows):
     return apply(params, _float32(rows), method='embed')
 
-  def prefill(params, prefix):
+  def prefill(params, prefix, *offset):
     if prefix.ndim != 2 or prefix.shape[1] != embedding_dim:
       raise errors.UserError(
         f'prefix: must have shape [K, {embedding_dim}], the width of this '
         f'network, got {list(prefix.shape)}'
       )
-    return apply(params, _float32(prefix), method='prefill')
+    return apply(params, _float32(prefix), *offset, method='prefill')
+
+  def empty_offset(params):
+    del params
+    return torso.empty_offset(embedding_dim)
 
   def trace(params, state, rows):
     return apply(params, state, _float32(rows), method='trace')
@@ -278,6 +286,7 @@ def network(
     trace,
     begin,
     step,
+    *((empty_offset, prefill) if hasattr(torso, 'empty_offset') else ()),
   )
 
 

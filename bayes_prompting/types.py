@@ -27,6 +27,7 @@ Params = PyTree  # A predictor's weights; {} for a Bayesian predictor.
 State = PyTree  # All that a predictor remembers of what it has seen.
 Context = PyTree  # What all sequences of a batch share.
 Carry = PyTree  # What is carried from token to token, of one shape.
+Offset = PyTree  # What is added to a memory wherever it is read.
 Tunable = PyTree  # The only thing that an optimizer ever updates.
 
 
@@ -187,6 +188,12 @@ class Predictor:
       tokens. N may be 0; T is static. None: `read` has to do.
     step: (params, carry, token int32 []) -> (carry, log_probs [V]). The same
       after one more token. More than T of them are NaN, or simply right.
+    empty_offset: (params) -> offset, zeros: what may be added to its memory
+      wherever it reads it, without changing what it remembers. No leaves, or
+      None: it reads no memory in such a way.
+    prefill_with_offset: (params, prefix [K, E], offset) -> state. As `prefill`,
+      of a predictor that adds the offset from the first position on; the state
+      holds it.
   """
 
   vocab_size: int
@@ -201,6 +208,8 @@ class Predictor:
     None
   )
   step: Callable[[Params, Carry, Array], tuple[Carry, Array]] | None = None
+  empty_offset: Callable[[Params], Offset] | None = None
+  prefill_with_offset: Callable[[Params, Array, Offset], State] | None = None
 
   def __post_init__(self):
     """Has every function check the tokens or rows that it is given."""
@@ -240,10 +249,13 @@ class Predictor:
     tokens = _checked_tokens(tokens, self.vocab_size, 2)
     return self.read(self.prepare(params, state, tokens.shape[1]), tokens)
 
-  def start(self, params: Params) -> State:
-    """Returns the state after no prefix at all."""
+  def start(self, params: Params, offset: Offset | None = None) -> State:
+    """Returns the state after no prefix at all, and with an offset if given."""
     none = jnp.zeros((0, self.vocab_size), jnp.float32)
-    return self.prefill(params, self.embed(params, none))
+    rows = self.embed(params, none)
+    if offset is None:
+      return self.prefill(params, rows)
+    return self.prefill_with_offset(params, rows, offset)
 
 
 @dataclasses.dataclass(frozen=True)

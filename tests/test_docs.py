@@ -325,6 +325,7 @@ EXECUTED = {
   'docs/reliability.md': 1,  # tests/adapters/test_sharing.py
   'docs/task_priors.md': 1,
   'docs/theory.md': 1,
+  'docs/tuners.md': 1,  # tests/tuners/test_tuners.py
 }
 
 

@@ -99,7 +99,7 @@ def of_torso(spec):
 
 def of_tuner(spec):
   tuner = registry.make('tuners', 'test', spec)
-  predictor, params = testing.network('lstm')
+  predictor, params = testing.network_for(tuner)
 
   @jax.jit
   def compute(key, params):

@@ -12,13 +12,16 @@ import re
 import jax
 import numpy as np
 
+from bayes_prompting import errors
 from bayes_prompting import predictors
 from bayes_prompting import registry
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def blocks(name: str) -> list[str]:
   """Returns the blocks of Python in a document, by its path from the root."""
-  text = (pathlib.Path(__file__).parents[1] / name).read_text('utf-8')
+  text = (ROOT / name).read_text('utf-8')
   return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
 
 
@@ -64,6 +67,28 @@ def network(torso='lstm', vocab_size=2, embedding_dim=4, seed=0, **kwargs):
   module = registry.make('torsos', 'test', {'name': torso, **kwargs})
   predictor = predictors.network(module, vocab_size, embedding_dim)
   return predictor, jax.jit(predictor.init)(jax.random.key(seed))
+
+
+# Torsos that tuners are tried on. Not every tuner takes every one.
+TORSOS = ('lstm', 'transformer', 'linear', 'selective_ssm')
+
+
+def network_if(tuner, torso):
+  """Returns a tiny network and its weights; None if a tuner refuses it."""
+  kwargs = {'num_heads': 4, 'state_dim': 4} if torso == 'selective_ssm' else {}
+  predictor, params = network(torso, **kwargs)
+  key = jax.random.key(0)
+  try:
+    jax.eval_shape(lambda key: tuner.init(key, predictor, params), key)
+  except errors.UserError:
+    return None
+  return predictor, params
+
+
+def network_for(tuner):
+  """Returns the first of these networks that a tuner takes."""
+  tried = (network_if(tuner, torso) for torso in TORSOS)
+  return next(network for network in tried if network is not None)
 
 
 def all_sequences(vocab_size, length):

@@ -44,6 +44,10 @@ METHODS = {  # What each method tunes, or is, by kind.
     'RealPT': 'a prefix of real numbers over tokens',
     'SoftPT': 'a prefix of embeddings',
     'StatePT': 'the state itself; in principle no prompt can do better',
+    'OffsetPT': 'what is added to the memory wherever it is read',
+    'DeepPT': 'keys and values of each layer',
+    'DeepMLPPT': 'keys and values of each layer, made by an MLP',
+    'PrefilledPT': 'keys and values of each layer, from those of the target',
   },
   'weights (the map of the network)': {
     'EmbedWT': 'the embedding',
@@ -51,6 +55,14 @@ METHODS = {  # What each method tunes, or is, by kind.
     'Un+EmbedWT': 'embedding and unembedding',
     'LoRAWT': 'low-rank updates of weights',
     'FullWT': 'all weights',
+    'BitFitWT': 'all biases',
+    'NormWT': 'all weights of norms',
+    'IA3WT': 'a scale of each output of the torso',
+    'DoRAWT': 'magnitudes of weights, and directions by low-rank updates',
+    'VeRAWT': 'scales of random low-rank updates',
+  },
+  'both': {
+    'SoftPT+LoRAWT': 'a prefix of embeddings, and low-rank updates of weights',
   },
 }
 

@@ -138,7 +138,21 @@ def base_config() -> ml_collections.ConfigDict:
   # Which of them are run, in the order of reports. Oracle and the Bayes
   # predictor of every evaluation task always are.
   c.tuning.methods = tuple(names)
-  # Beyond the paper. All biases (BitFit, arXiv 2106.10199); all weights of
+  # Beyond the paper, other ways to set the state. What is added to the memory
+  # wherever it is read, of torsos with such a memory. Keys and values of each
+  # layer of a Transformer, as they are or made by an MLP (prefix tuning), and
+  # from those of a sequence of the target.
+  method('OffsetPT', 'state_offset')
+  method('DeepPT', 'deep_prefix', **prefix())
+  method('DeepMLPPT', 'deep_prefix', mlp_dim=512, **prefix())
+  method(
+    'PrefilledPT',
+    'deep_prefix',
+    length='@tuning.prefix_length',
+    init='tokens',
+    tokens='@tasks.{tuning.target}',
+  )
+  # And of weights. All biases (BitFit, arXiv 2106.10199); all weights of
   # norms, of which LSTMs and GRUs have none; scales of what layers put out;
   # LoRA's relatives.
   method('BitFitWT', 'weights', patterns=('bias',))

@@ -1,14 +1,17 @@
 """The configuration's own kind of ConfigDict, and what follows another field.
 
 An argument of a spec may follow a field of the configuration: its value is then
-the name of that field with an `@`, as `'@tuning.prefix_length'`. That is plain
-text, so it is still there after the configuration went through a file, JSON,
-pickle or a copy. `plain.resolved` puts values in its place.
+the name of that field with an `@`, as `'@tuning.prefix_length'`. A name in
+braces stands for the value of that field: `'@tasks.{tuning.target}'` is the
+task that is tuned to. Both are plain text, so they are still there after the
+configuration went through a file, JSON, pickle or a copy. `plain.resolved` puts
+values in their place.
 
 Light on purpose, as `settings` is.
 """
 
 from collections.abc import Mapping
+import re
 from typing import Any
 
 import ml_collections
@@ -192,13 +195,19 @@ def lookup(values: Mapping[str, Any], field: str, reference: str) -> Any:
   Raises:
     UserError: If there is no such field.
   """
-  value = values
-  for name in reference.removeprefix(FOLLOWS).split('.'):
-    known = value if isinstance(value, Mapping) else {}
-    if name not in known:
-      raise errors.UserError(
-        f'{field}: {checks.show(reference)} follows no field; '
-        f'{checks.nearest(name, known)}'
-      )
-    value = known[name]
-  return value
+
+  def at(path):
+    value = values
+    for name in re.findall(r'\{[^{}]*\}|[^.{}]+', path):
+      if name.startswith('{'):
+        name = at(name.strip('{}'))
+      known = value if isinstance(value, Mapping) else {}
+      if not isinstance(name, str) or name not in known:
+        raise errors.UserError(
+          f'{field}: {checks.show(reference)} follows no field; '
+          f'{checks.nearest(str(name), known)}'
+        )
+      value = known[name]
+    return value
+
+  return at(reference.removeprefix(FOLLOWS))

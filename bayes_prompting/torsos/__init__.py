@@ -45,6 +45,14 @@ says of its state what its memory is, by
 
 for torsos whose state keeps its shape; without, `__call__` is all there is.
 
+A torso that reads its memory by a linear map may let an offset be added to the
+memory wherever it is read, and not to what is remembered, by
+
+    empty_offset(width) -> offset            zeros, a pytree
+    with_offset(state, offset) -> state      of a run that adds it
+
+where both states have the same memory. Zeros change nothing, to the bit.
+
 `ELSEWHERE`, by the name of an argument that other torsos have, says what to set
 in its place.
 """

@@ -219,6 +219,18 @@ def run(
   return _stack.over_batch(of_sequence, inputs, num_axes, start, shared_decay)
 
 
+def read(query: types.Array, memory: types.Array) -> types.Array:
+  """Returns S^T q, [..., H, N, Dv], of one S for all positions.
+
+  Args:
+    query: q, [..., H, N, Dk], or of one head that all share.
+    memory: S, [H, Dk, Dv].
+  """
+  if query.shape[-3] == len(memory):
+    return jnp.einsum('...hnk,hkv->...hnv', query, memory)
+  return jnp.einsum('...nk,hkv->...hnv', query[..., 0, :, :], memory)
+
+
 def split(x: types.Array, num_heads: int) -> types.Array:
   """Maps [..., N, H D] to [..., H, N, D]."""
   x = x.reshape(*x.shape[:-1], num_heads, x.shape[-1] // num_heads)

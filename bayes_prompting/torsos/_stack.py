@@ -13,6 +13,15 @@ with the batch's axes in front. With `fast` it may compute as it likes. Without,
 it goes step by step, as the paper's equations do, and has forward derivatives.
 Its `width` (of `empty_state`) and E are the same: a layer adds up its parts.
 
+A mixer that reads its memory by a linear map may take an offset, which is added
+to the memory wherever it is read (Kang et al., arXiv 2503.03499), and not to
+what is remembered:
+
+    empty_offset(width) -> offset      zeros, of the shapes of what is read
+
+`mix` then finds it in a state that has an entry `offset`, without the batch's
+axes, and need not return it.
+
 Where the MLP remembers something, too, a mixer stands in its place.
 """
 
@@ -34,6 +43,14 @@ ELSEWHERE = {
 }
 
 
+# The entry of a mixer's state that is added to its memory where it is read.
+_OFFSET = 'offset'
+
+
+def _empty_offset(mixer, width):
+  return mixer.empty_offset(width) if hasattr(mixer, 'empty_offset') else ()
+
+
 class Halves(nn.Module):
   """A mixer of two modules, each of which may see the width before its weights.
 
@@ -53,6 +70,10 @@ class Halves(nn.Module):
   def empty_state(self, width: int) -> types.State:
     """Returns the state before anything was seen."""
     return self.mixing.empty_state(width)
+
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros, or nothing where nothing can be added."""
+    return _empty_offset(self.mixing, width)
 
   def project(self, x: types.Array) -> types.PyTree:
     """Does what needs nothing but the position."""
@@ -92,7 +113,15 @@ class Layer(nn.Module):
     """Maps [..., N, E] to [..., N, E] and the new state."""
     if self.mlp_mixer is not None:
       state, mlp_state = state
+    offset = state.get(_OFFSET)
     y, state = self.mixer.mix(projected, state, fast)
+    if offset is not None:
+      batch = x.shape[:-2]
+      state = state | {
+        _OFFSET: jax.tree.map(
+          lambda part: jnp.broadcast_to(part, (*batch, *part.shape)), offset
+        )
+      }
     x = x + y
     if self.mlp_mixer is not None:
       y = self.mlp_mixer.project(_layers.norm('rms', 'mlp_norm')(x))
@@ -148,9 +177,33 @@ class Stack(nn.Module):
     second = state_of(self.mlp_mixer)
     return tuple((state, second) for state in states)
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns, for each layer, what its mixer may add to what it reads."""
+    return tuple(
+      _empty_offset(mixer.copy(parent=None), width) for mixer in self.mixers
+    )
+
+  def with_offset(
+    self, state: types.State, offset: types.Offset
+  ) -> types.State:
+    """Returns the state of layers that add it wherever they read."""
+
+    def entered(state, offset):
+      if not jax.tree.leaves(offset):
+        return state
+      if self.mlp_mixer is None:
+        return state | {_OFFSET: offset}
+      return state[0] | {_OFFSET: offset}, state[1]
+
+    return tuple(map(entered, state, offset))
+
   def memory(self, state: types.State) -> types.Array:
-    """Returns all numbers of the state in one row, [D]."""
-    return jnp.concatenate([x.ravel() for x in jax.tree.leaves(state)])
+    """Returns all numbers that are remembered in one row, [D]."""
+    parts = state if self.mlp_mixer is None else sum(state, ())
+    remembered = [
+      {name: x for name, x in part.items() if name != _OFFSET} for part in parts
+    ]
+    return jnp.concatenate([x.ravel() for x in jax.tree.leaves(remembered)])
 
   def __call__(self, x: types.Array, state: types.State):
     """Runs over [N, E] from a state; returns [N, E] and the new state."""

@@ -66,6 +66,10 @@ class _Mixing(nn.Module):
       state['inputs'] = jnp.zeros(shape, jnp.float32)
     return state
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros, S [H, D, D]."""
+    return self.empty_state(width)['memory']
+
   @nn.compact
   def __call__(self, projected: types.PyTree, state: types.State, fast: bool):
     """Maps [..., N, F] to [..., N, E]."""
@@ -85,6 +89,8 @@ class _Mixing(nn.Module):
       _layers.unit(query), _layers.unit(key), value, strength, log_decay
     )
     y, state['memory'] = _chunks.run(inputs, state['memory'], fast, self.chunk)
+    if 'offset' in state:
+      y = y + _chunks.read(inputs.query, state['offset'])
     y = _layers.HeadNorm('rms', name='head_norm')(_chunks.heads_last(y))
     y = _chunks.join(y) * jax.nn.silu(gate)
     return _layers.dense(gate.shape[-1], 'output', fast)(y), state

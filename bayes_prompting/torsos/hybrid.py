@@ -107,6 +107,10 @@ class _RecurrentMixing(nn.Module):
       'hidden': jnp.zeros(self.state_dim, jnp.float32),
     }
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros, h [D]."""
+    return self.empty_state(width)['hidden']
+
   @nn.compact
   def __call__(self, projected: types.PyTree, state: types.State, fast: bool):
     """Maps [..., N, D] to [..., N, E]."""
@@ -132,9 +136,11 @@ class _RecurrentMixing(nn.Module):
       num_axes,
       (state['hidden'],),
     )
+    end = _stack.last(state['hidden'], hidden, num_axes)
+    if 'offset' in state:
+      hidden = hidden + jnp.broadcast_to(state['offset'], hidden.shape)
     width = projected['x'].shape[-1]
     y = _layers.dense(width, 'output', fast)(hidden * projected['gate'])
-    end = _stack.last(state['hidden'], hidden, num_axes)
     return y, {'inputs': inputs, 'hidden': end}
 
 

@@ -84,6 +84,10 @@ class _Mixing(nn.Module):
       state['normaliser'] = jnp.zeros((self.num_heads, size), jnp.float32)
     return state
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros, S [H, D, D]."""
+    return self.empty_state(width)['memory']
+
   @nn.compact
   def __call__(self, projected: types.PyTree, state: types.State, fast: bool):
     """Maps [..., N, E] to [..., N, E]."""
@@ -109,7 +113,10 @@ class _Mixing(nn.Module):
     )
     start = jnp.concatenate([state['memory'], normaliser[..., None]], axis=-1)
     outputs, end = _chunks.run(inputs, start, fast, self.chunk)
-    y = outputs[..., :-1] / (outputs[..., -1:] + _EPSILON)
+    weighted = outputs[..., :-1]
+    if 'offset' in state:
+      weighted = weighted + _chunks.read(inputs.query, state['offset'])
+    y = weighted / (outputs[..., -1:] + _EPSILON)
     return _chunks.join(_chunks.heads_last(y)), {
       'memory': end[..., :-1],
       'normaliser': end[..., -1],
@@ -133,6 +140,9 @@ class _Mixing(nn.Module):
     back = back.reshape(*(1,) * (memory.ndim - 1), size)
     memory = jnp.swapaxes(memory, -1, -2)
     memory = jnp.swapaxes(_layers.rotate(memory, back), -1, -2)
+    if 'offset' in state:
+      # As the state is: seen from each position, where nothing is turned.
+      outputs = outputs + _chunks.read(heads['query'], state['offset'])
     y = _layers.HeadNorm('layer', name='head_norm')(_chunks.heads_last(outputs))
     y = jax.nn.silu(_chunks.heads_last(heads['gate'])) * y
     return _chunks.join(y), {'memory': memory}

@@ -136,6 +136,10 @@ class Mixer(nn.Module):
     zeros = jnp.zeros(self.state_dim, jnp.float32)
     return {'real': zeros, 'imaginary': zeros}
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros: real and imaginary parts, [P] each."""
+    return self.empty_state(width)
+
   def setup(self):
     """Makes what `project` needs, of which `mix` takes the decay."""
     size = (self.state_dim,)
@@ -183,6 +187,12 @@ class Mixer(nn.Module):
       decay,
       start,
     )
+    ends = _stack.last(start, (real, imaginary), skip.ndim - 2)
+    if 'offset' in state:
+      real, imaginary = (
+        x + jnp.broadcast_to(state['offset'][name], x.shape)
+        for name, x in (('real', real), ('imaginary', imaginary))
+      )
     _, last = _KERNELS[self.variant](self.state_dim)
     y = nn.Dense(width, use_bias=False, kernel_init=last, name='output')(
       jnp.concatenate([real, -imaginary], axis=-1)
@@ -194,7 +204,6 @@ class Mixer(nn.Module):
     y = y + jnp.broadcast_to(direct, skip.shape) * skip
     y = nn.gelu(y)
     y = y * nn.sigmoid(nn.Dense(width, name='gate')(y))
-    ends = _stack.last(start, (real, imaginary), skip.ndim - 2)
     return y, dict(zip(('real', 'imaginary'), ends, strict=True))
 
 

@@ -90,6 +90,10 @@ class _Mixing(nn.Module):
       for name, shape in shapes.items()
     }
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros, C [H, D, D]."""
+    return self.empty_state(width)['memory']
+
   @nn.compact
   def __call__(self, projected: types.PyTree, state: types.State, fast: bool):
     """Maps [..., N, F] to [..., N, E]."""
@@ -176,7 +180,12 @@ def cell(
   # The 1 of the maximum, by the same scale.
   least = jnp.exp(jnp.clip(-stabilisers, *_EXPONENTS))
   divisor = jnp.maximum(jnp.abs(outputs[..., -1]), least)
-  return outputs[..., :-1] / divisor[..., None], {
+  weighted = outputs[..., :-1]
+  if 'offset' in state:
+    # Of C itself, and so by the scale of the 1.
+    offset = _chunks.read(query, state['offset'])
+    weighted = weighted + least[..., None] * offset
+  return weighted / divisor[..., None], {
     'memory': end[..., :-1],
     'normaliser': end[..., -1],
     'stabiliser': last,

@@ -133,6 +133,10 @@ class Mixer(nn.Module):
       'last': jnp.zeros(width, jnp.float32),
     }
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros, S [H, D, D]."""
+    return self.empty_state(width)['memory']
+
   def project(self, x: types.Array) -> types.PyTree:
     """Leaves all to `mix`: what is projected are mixtures of positions."""
     return x
@@ -180,6 +184,8 @@ class Mixer(nn.Module):
       **heads | {'probe': probe, 'change': -heads['change'] * probe}
     )
     y, memory = _chunks.run(inputs, state['memory'], fast, self.chunk)
+    if 'offset' in state:
+      y = y + _chunks.read(inputs.query, state['offset'])
     y = _layers.HeadNorm('layer', _EPSILON, name='head_norm')(
       _chunks.heads_last(y)
     )

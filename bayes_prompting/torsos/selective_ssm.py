@@ -81,6 +81,10 @@ class _Mixing(nn.Module):
       state['inputs'] = jnp.zeros(shape, jnp.float32)
     return state
 
+  def empty_offset(self, width: int) -> types.Offset:
+    """Returns zeros, S [H, D, P]."""
+    return self.empty_state(width)['memory']
+
   @nn.compact
   def __call__(self, projected: types.PyTree, state: types.State, fast: bool):
     """Maps [..., N, F] to [..., N, E]."""
@@ -103,6 +107,8 @@ class _Mixing(nn.Module):
       log_decay,
     )
     y, state['memory'] = _chunks.run(inputs, state['memory'], fast, self.chunk)
+    if 'offset' in state:
+      y = y + _chunks.read(inputs.query, state['offset'])
     skip = self.param(
       'skip', nn.initializers.ones, (self.num_heads,), jnp.float32
     )

@@ -21,6 +21,7 @@ EXAMPLES = (
   {'form': 'simplex', 'length': 3, 'init': 'random_token'},
   {'form': 'simplex', 'length': 1, 'init': 'uniform', 'init_scale': 0.5},
   {'form': 'soft', 'length': 1, 'init': 'zeros'},
+  {'form': 'soft', 'length': 2, 'init': 'tokens', 'tokens': (1, 0)},
 )
 
 # A simplex prefix of tokens starts at mixtures that hold this much of the
@@ -56,6 +57,7 @@ def make(
   length: int = 6,
   init: str = 'one_hot',
   init_scale: float = 1.0,
+  tokens: _initial.Tokens = None,
 ) -> types.Tuner:
   """Builds a tuner of a prefix; its tunable is one array.
 
@@ -73,18 +75,21 @@ def make(
       a token (real), a mixture with 0.9 of a token (simplex). `zeros` is an
       embedding of zeros (soft), a row without any token (real), the uniform
       mixture (simplex), in every run the same. `uniform` is independent
-      uniform numbers.
+      uniform numbers. `tokens` is as `random_token`, of those of `tokens`.
     init_scale: Standard deviation of `normal`, half width of `uniform`.
+    tokens: Of `init='tokens'`: K tokens, or the spec of a task prior, from
+      which each repetition draws.
   """
   checks.one_of('form', form, _FORMS)
-  length, init, init_scale = _initial.check(length, init, init_scale)
+  start = _initial.check(length, init, init_scale, tokens)
   from_tokens, to_prefix = _FORMS[form]
 
   def first(key, predictor, params):
-    token_key, value_key = jax.random.split(key)
-    rows = _initial.token_rows(token_key, length, predictor.vocab_size)
-    of_tokens = from_tokens(predictor, params, rows)
-    return _initial.rows(value_key, init, init_scale, of_tokens)
+    return start.rows(
+      key,
+      predictor.vocab_size,
+      lambda rows: from_tokens(predictor, params, rows),
+    )
 
   def bind(predictor, params, tunable):
     prefix = to_prefix(predictor, params, tunable)

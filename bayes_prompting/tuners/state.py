@@ -7,19 +7,28 @@ positions, and at the beginning of sequence, which no prompt can set); of any
 length for an LSTM.
 """
 
-import jax
-
 from bayes_prompting import types
 from bayes_prompting.tuners import _initial
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 2
 
-EXAMPLES = ({'length': 3}, {'length': 1, 'init': 'zeros'})
+EXAMPLES = (
+  {'length': 3},
+  {'length': 1, 'init': 'zeros'},
+  {
+    'length': 2,
+    'init': 'tokens',
+    'tokens': {'name': 'categorical', 'probabilities': (0.2, 0.8)},
+  },
+)
 
 
 def make(
-  length: int = 6, init: str = 'one_hot', init_scale: float = 1.0
+  length: int = 6,
+  init: str = 'one_hot',
+  init_scale: float = 1.0,
+  tokens: _initial.Tokens = None,
 ) -> types.Tuner:
   """Builds a tuner of the state that the predictor starts from.
 
@@ -27,17 +36,18 @@ def make(
     length: K, the prefix length whose state has the same shape.
     init: The state starts as what K embedding rows leave. `one_hot` takes
       random unit vectors, `random_token` the embeddings of random tokens,
-      `zeros`, `normal` and `uniform` rows of such numbers: those that SoftPT
-      starts from, by the same name (`prefix`).
+      `tokens` those of `tokens`, `zeros`, `normal` and `uniform` rows of such
+      numbers: those that SoftPT starts from, by the same name (`prefix`).
     init_scale: Standard deviation of `normal`, half width of `uniform`.
+    tokens: Of `init='tokens'`: K tokens, or the spec of a task prior, from
+      which each repetition draws.
   """
-  length, init, init_scale = _initial.check(length, init, init_scale)
+  start = _initial.check(length, init, init_scale, tokens)
 
   def first(key, predictor, params):
-    token_key, value_key = jax.random.split(key)
-    rows = _initial.token_rows(token_key, length, predictor.vocab_size)
-    prefix = predictor.embed(params, rows)
-    prefix = _initial.rows(value_key, init, init_scale, prefix)
+    prefix = start.rows(
+      key, predictor.vocab_size, lambda rows: predictor.embed(params, rows)
+    )
     return predictor.prefill(params, prefix)
 
   def bind(predictor, params, tunable):

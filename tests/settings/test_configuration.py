@@ -90,6 +90,15 @@ def test_any_argument_of_a_spec_may_follow_any_field():
   settings.validate(config)
 
 
+def test_a_name_in_braces_stands_for_the_value_of_that_field():
+  config = settings.base_config()
+  config.tuning.target = 'two_coin_mixture'
+  config = WAYS['json'](config)
+  tasks = resolved(config)['tasks']
+  prefilled = resolved(config)['methods']['PrefilledPT']
+  assert prefilled['tokens'] == tasks['two_coin_mixture']
+
+
 @pytest.mark.parametrize(
   'value, said',
   [
@@ -97,6 +106,8 @@ def test_any_argument_of_a_spec_may_follow_any_field():
     ('@nowhere.at_all', 'follows no field'),
     ('@tuning.prefix_length.more', 'follows no field'),
     ('@methods.SoftPT.length', 'follows itself'),
+    ('@tasks.{tuning.targt}', 'follows no field'),
+    ('@tasks.{tuning.prefix_init}', 'follows no field'),
   ],
 )
 def test_what_follows_nothing_is_refused(value, said):

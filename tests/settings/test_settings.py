@@ -154,7 +154,8 @@ def test_base_runs_the_methods_of_the_paper():
   paper |= {'EmbedWT', 'UnembedWT', 'Un+EmbedWT', 'LoRAWT', 'FullWT'}
   config = settings.base_config()
   assert paper <= set(config.tuning.methods)
-  beyond = {'BitFitWT', 'NormWT', 'IA3WT', 'DoRAWT', 'VeRAWT', 'SoftPT+LoRAWT'}
+  beyond = {'OffsetPT', 'DeepPT', 'DeepMLPPT', 'PrefilledPT', 'SoftPT+LoRAWT'}
+  beyond |= {'BitFitWT', 'NormWT', 'IA3WT', 'DoRAWT', 'VeRAWT'}
   assert set(config.methods) - set(config.tuning.methods) == beyond
   bayes = {n for n, m in config.methods.items() if m.predictor == 'bayes'}
   assert bayes == {'PreBayes', 'PreBayesPT'}
@@ -386,7 +387,8 @@ def test_one_prefix_length_reaches_all_prefix_methods():
     if 'length' in method
   }
   prefixes = {'PreBayesPT', 'RandomPF', 'HardPT', 'SimplexPT', 'RealPT'}
-  assert lengths == dict.fromkeys(prefixes | {'SoftPT', 'StatePT'}, 3)
+  prefixes |= {'SoftPT', 'StatePT', 'DeepPT', 'DeepMLPPT', 'PrefilledPT'}
+  assert lengths == dict.fromkeys(prefixes, 3)
   assert config.methods.SoftPT.length == '@tuning.prefix_length'
 
 
@@ -397,7 +399,7 @@ def test_one_prefix_length_reaches_all_prefix_methods():
       'prefix_init',
       'init',
       ['zeros'],
-      {'SimplexPT', 'RealPT', 'SoftPT', 'StatePT'},
+      {'SimplexPT', 'RealPT', 'SoftPT', 'StatePT', 'DeepPT', 'DeepMLPPT'},
     ),
     ('lora_rank', 'rank', 2, {'LoRAWT', 'DoRAWT'}),
     (

@@ -35,6 +35,34 @@ def outputs(name, **kwargs):
   return as_float64(y), as_float64(state), as_float64(params)
 
 
+# An offset of nothing, for each head.
+NO_OFFSET = np.zeros((2, 1, 1))
+
+
+@functools.cache
+def offset_outputs(name, **kwargs):
+  """Returns as `outputs`, of layers that add an offset, and those offsets."""
+  torso = registry.make('torsos', 'test', {'name': name, **kwargs})
+  empty = torso.empty_state(WIDTH)
+  rng = np.random.default_rng(2)
+  offset = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype('f4'), torso.empty_offset(WIDTH)
+  )
+
+  @jax.jit
+  def run(key):
+    variables = moved(torso.init(key, X, empty))
+    state = torso.with_offset(empty, offset)
+    return torso.apply(variables, X, state), variables['params']
+
+  (y, state), params = run(jax.random.key(0))
+  assert (
+    jax.tree.map(np.shape, torso.memory(state)) == torso.memory(empty).shape
+  )
+  as_float64 = lambda tree: jax.tree.map(lambda x: np.asarray(x, 'f8'), tree)
+  return as_float64(y), as_float64(state), as_float64(params), offset
+
+
 def sigmoid(x):
   return 1 / (1 + np.exp(-x))
 

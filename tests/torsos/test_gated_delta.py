@@ -13,7 +13,7 @@ HEADS = 2
 SIZE = by_hand.WIDTH // HEADS
 
 
-def write_by_hand(params, u):
+def write_by_hand(params, u, offset=by_hand.NO_OFFSET):
   """Equation 10 of arXiv 2412.06464, as it stands there: S is [Dv, Dk]."""
   x = np.concatenate(
     [u @ params[name]['kernel'] for name in ('query', 'key', 'value')], 1
@@ -39,7 +39,7 @@ def write_by_hand(params, u):
       a, b = alpha[t, head], beta[t, head]
       s = s @ (a * (np.eye(SIZE) - b * np.outer(k[t], k[t])))
       s = s + b * np.outer(value[head][t], k[t])
-      y.append(s @ q[t])
+      y.append((s + offset[head].T) @ q[t])
     channels = slice(head * SIZE, (head + 1) * SIZE)
     scale = params['head_norm']['scale'][channels]
     y = by_hand.rms_norm(np.stack(y), scale)

@@ -12,7 +12,7 @@ from tests.torsos import by_hand
 WINDOW = 3
 
 
-def recurrent_by_hand(params, u):
+def recurrent_by_hand(params, u, offset=0):
   """The recurrent block, one step at a time."""
   gate = by_hand.gelu(u @ params['gate']['kernel'])
   inputs = u @ params['input']['kernel']
@@ -27,7 +27,7 @@ def recurrent_by_hand(params, u):
     h = now * h + np.sqrt(1 - now**2) * i * x
     hidden.append(h)
   hidden = np.stack(hidden)
-  return (hidden * gate) @ params['output']['kernel'], h, inputs
+  return ((hidden + offset) * gate) @ params['output']['kernel'], h, inputs
 
 
 def turned(x, position):

@@ -19,25 +19,25 @@ def features(x):
   return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
 
 
-def attend_by_hand(params, u):
+def attend_by_hand(params, u, offset=by_hand.NO_OFFSET):
   """Equations 16 to 20 of arXiv 2006.16236, head by head."""
   query, key, value = (
     np.split(u @ params[name]['kernel'], HEADS, axis=1)
     for name in ('query', 'key', 'value')
   )
   outputs, states = [], []
-  for q, k, v in zip(query, key, value, strict=True):
+  for q, k, v, more in zip(query, key, value, offset, strict=True):
     s, z, y = np.zeros((SIZE, SIZE)), np.zeros(SIZE), []
     for t in range(len(u)):
       s = s + np.outer(features(k[t]), v[t])
       z = z + features(k[t])
-      y.append(features(q[t]) @ s / (features(q[t]) @ z))
+      y.append(features(q[t]) @ (s + more) / (features(q[t]) @ z))
     outputs.append(np.stack(y))
     states.append((s, z))
   return np.concatenate(outputs, 1) @ params['output']['kernel'], states
 
 
-def retain_by_hand(params, u):
+def retain_by_hand(params, u, offset=by_hand.NO_OFFSET):
   """Equations 6 and 8 of arXiv 2307.08621, head by head."""
   query, key, value = (
     np.split(u @ params[name]['kernel'], HEADS, axis=1)
@@ -53,7 +53,7 @@ def retain_by_hand(params, u):
       s = np.concatenate([pairs.real, pairs.imag])
       s = (1 - 2.0 ** (-5 - head)) * s
       s = s + np.outer(key[head][t] / np.sqrt(SIZE), value[head][t])
-      y.append(query[head][t] @ s)
+      y.append(query[head][t] @ (s + offset[head]))
     outputs.append(by_hand.head_norm(np.stack(y), params['head_norm'], head))
     states.append((s, None))
   gate = by_hand.silu(u @ params['gate']['kernel'])

@@ -9,7 +9,7 @@ from bayes_prompting.torsos import linear_recurrence
 from tests.torsos import by_hand
 
 
-def linear_by_hand(params, u, variant):
+def linear_by_hand(params, u, variant, offset=0):
   """One step at a time, with complex numbers; returns y, and the last h."""
   real, phase = params['decay'], params['phase']
   kernel = np.array_split(params['input']['kernel'], 2, axis=1)
@@ -27,13 +27,13 @@ def linear_by_hand(params, u, variant):
   h, y = np.zeros(len(a), complex), []
   for row in u:
     h = a * h + b @ row
-    y.append((c @ h).real + params['skip'] * row)
+    y.append((c @ (h + offset)).real + params['skip'] * row)
   return np.stack(y), h
 
 
-def recur_by_hand(params, u, variant):
+def recur_by_hand(params, u, variant, offset=0):
   """As `linear_by_hand`, and the gate behind it."""
-  y, h = linear_by_hand(params, u, variant)
+  y, h = linear_by_hand(params, u, variant, offset)
   y = by_hand.gelu(y)
   gate = y @ params['gate']['kernel'] + params['gate']['bias']
   return y * by_hand.sigmoid(gate), h

@@ -14,7 +14,7 @@ HEADS = 2
 SIZE = by_hand.WIDTH // HEADS
 
 
-def cell_by_hand(q, k, v, log_input, log_forget):
+def cell_by_hand(q, k, v, log_input, log_forget, offset=0):
   """Equations 19 to 26 of arXiv 2405.04517, of one head, not stabilised."""
   c, n, h = np.zeros((SIZE, SIZE)), np.zeros(SIZE), []
   k = k / np.sqrt(SIZE)
@@ -22,11 +22,11 @@ def cell_by_hand(q, k, v, log_input, log_forget):
     i, f = np.exp(log_input[t]), np.exp(log_forget[t])
     c = f * c + i * np.outer(v[t], k[t])
     n = f * n + i * k[t]
-    h.append(c @ q[t] / max(abs(n @ q[t]), 1))
+    h.append((c + np.transpose(offset)) @ q[t] / max(abs(n @ q[t]), 1))
   return np.stack(h), c.T, n
 
 
-def mix_by_hand(params, u, forget):
+def mix_by_hand(params, u, forget, offset=by_hand.NO_OFFSET):
   query, key, value = (
     np.split(u @ params[name]['kernel'], HEADS, axis=1)
     for name in ('query', 'key', 'value')
@@ -43,6 +43,7 @@ def mix_by_hand(params, u, forget):
       *(x[head] for x in (query, key, value)),
       log_input[:, head],
       log_forget[:, head],
+      offset[head],
     )
     outputs.append(by_hand.head_norm(h, params['head_norm'], head))
     states.append((c, n))

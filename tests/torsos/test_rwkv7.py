@@ -17,7 +17,7 @@ def mixture(u, shift):
   return u + shift * (before - u)
 
 
-def time_mix_by_hand(params, u):
+def time_mix_by_hand(params, u, offset=by_hand.NO_OFFSET):
   """Section 4.1 of arXiv 2503.14456, as it stands there: S is [Dv, Dk]."""
 
   def of(name):
@@ -45,7 +45,7 @@ def time_mix_by_hand(params, u):
       s = s @ (
         np.diag(w[t, part]) - np.outer(removal, a[t, part] * removal)
       ) + np.outer(v[t, part], k[t, part])
-      y.append(s @ r[t, part])
+      y.append((s + offset[head].T) @ r[t, part])
       weight = (r[t, part] * params['bonus'][part] * k[t, part]).sum()
       bonus.append(weight * v[t, part])
     y = by_hand.head_norm(np.stack(y), params['head_norm'], head, 64e-5)

@@ -8,7 +8,7 @@ from tests.torsos import by_hand
 HEADS, STATE = 2, 3
 
 
-def scan_by_hand(params, u, expand):
+def scan_by_hand(params, u, expand, offset=by_hand.NO_OFFSET):
   """Equation 2 of arXiv 2405.21060 in the block of its section 7.1."""
   inner = expand * by_hand.WIDTH
   gate, x, steps = (
@@ -26,7 +26,7 @@ def scan_by_hand(params, u, expand):
       step = steps[t, head]
       decay = np.exp(-np.exp(params['rates']['decay'][head]) * step)
       h = decay * h + step * np.outer(b[t], values[t])
-      y.append(c[t] @ h + params['skip'][head] * values[t])
+      y.append(c[t] @ (h + offset[head]) + params['skip'][head] * values[t])
     outputs.append(np.stack(y))
     states.append(h)
   y = np.concatenate(outputs, 1) * by_hand.silu(gate)

@@ -30,9 +30,10 @@ def fit(
   settings=SETTINGS,
   torso='lstm',
   learning_rates=RATE,
+  network=None,
   **kwargs,
 ):
-  predictor, params = testing.network(torso)
+  predictor, params = network or testing.network(torso)
   problem = fit_lib.Problem(predictor, tuner, testing.single_coin(), settings)
   runs = fit_lib.runs(repetitions, learning_rates)
   return fit_lib.fit(root_key(), problem, params, runs, **kwargs)
@@ -178,9 +179,9 @@ def test_every_tuner_tunes_its_tunable_and_nothing_else(tuners_spec):
     with pytest.raises(errors.UserError, match='search'):
       fit(tuner)
     return
-  predictor, params = testing.network('lstm')
+  predictor, params = network = testing.network_for(tuner)
   before = jax.tree.map(np.array, params)
-  state, losses = fit(tuner, 2)
+  state, losses = fit(tuner, 2, network=network)
   # What it was given is untouched, and what it does not tune is passed on.
   testing.assert_trees_identical(params, before)
   bound, _ = tuner.bind(predictor, params, repetition(state.tunable, 1))

@@ -17,6 +17,7 @@ from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import settings
 from bayes_prompting import trees
+from bayes_prompting.experiment import build
 from bayes_prompting.settings import plain
 from bayes_prompting.tuners import vera
 from tests import testing
@@ -31,9 +32,23 @@ def tuner(tuners_spec):
   return registry.make('tuners', 'test', tuners_spec)
 
 
-@pytest.mark.parametrize('torso', ['lstm', 'transformer', 'linear'])
+# The tuners of the package that do not take any torso, and those they take.
+TAKE = {'state_offset': {'selective_ssm'}, 'deep_prefix': {'transformer'}}
+
+
+def test_these_torsos_are_taken(tuner, tuners_spec):
+  taken = {
+    torso for torso in testing.TORSOS if testing.network_if(tuner, torso)
+  }
+  assert taken == TAKE.get(tuners_spec['name'], {*testing.TORSOS})
+
+
+@pytest.mark.parametrize('torso', testing.TORSOS)
 def test_bind_gives_what_the_predictor_runs_with(tuner, torso):
-  predictor, params = testing.network(torso)
+  network = testing.network_if(tuner, torso)
+  if network is None:
+    return  # Which they are, is tested above.
+  predictor, params = network
 
   @jax.jit
   def run(key, params):
@@ -48,7 +63,7 @@ def test_bind_gives_what_the_predictor_runs_with(tuner, torso):
 
 
 def test_works_under_jit_and_vmap(tuner):
-  predictor, params = testing.network('lstm')
+  predictor, params = testing.network_for(tuner)
 
   def run(key):
     tunable = tuner.init(key, predictor, params)
@@ -60,11 +75,9 @@ def test_works_under_jit_and_vmap(tuner):
 
 
 def test_random_says_whether_the_key_makes_a_difference(tuner):
-  predictor, params = testing.network('lstm')
-  starts = [
-    jax.tree.leaves(tuner.init(jax.random.key(seed), predictor, params))
-    for seed in range(8)
-  ]
+  predictor, params = testing.network_for(tuner)
+  start = jax.jit(lambda key: tuner.init(key, predictor, params))
+  starts = [jax.tree.leaves(start(jax.random.key(seed))) for seed in range(8)]
   differ = any(
     not np.array_equal(a, b)
     for start in starts
@@ -75,7 +88,7 @@ def test_random_says_whether_the_key_makes_a_difference(tuner):
 
 
 def test_draws_are_the_same_with_64_bits(tuner):
-  predictor, params = testing.network('lstm')
+  predictor, params = testing.network_for(tuner)
   with jax.enable_x64(True):
     program = jax.make_jaxpr(lambda key: tuner.init(key, predictor, params))(
       root_key()
@@ -87,7 +100,7 @@ def test_draws_are_the_same_with_64_bits(tuner):
 def test_what_is_trainable_is_float_and_has_a_gradient(tuner):
   if not tuner.trainable:
     return
-  predictor, params = testing.network('lstm')
+  predictor, params = testing.network_for(tuner)
   tunable = tuner.init(root_key(), predictor, params)
 
   def loss(tunable):
@@ -532,6 +545,142 @@ def test_state_tuning_starts_at_the_state_of_random_tokens():
   testing.assert_trees_identical(state, wanted[1])
 
 
+def test_a_prefix_starts_from_the_tokens_that_are_given():
+  predictor, params = testing.network('lstm', vocab_size=3)
+  start = {'length': 3, 'init': 'tokens', 'tokens': (2, 0, 2)}
+  hard = testing.tuner('hard_prefix', length=3)
+  wanted = hard.bind(predictor, params, np.array([2, 0, 2], np.int32))[1]
+  close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6)
+  for name, form in (
+    ('state', {}),
+    ('prefix', {}),
+    ('prefix', {'form': 'real'}),
+  ):
+    tuner = testing.tuner(name, **start, **form)
+    tunable = tuner.init(root_key(), predictor, params)
+    jax.tree.map(close, tuner.bind(predictor, params, tunable)[1], wanted)
+
+
+def test_a_prefix_starts_from_a_sequence_of_a_task():
+  predictor, params = testing.network('lstm')
+  coin = {'name': 'categorical', 'probabilities': (0.2, 0.8)}
+  tuner = testing.tuner(
+    'prefix', form='real', length=400, init='tokens', tokens=coin
+  )
+  draw = jax.jit(lambda key: tuner.init(key, predictor, params))
+  rows, other = draw(root_key()), draw(jax.random.key(4))
+  assert {*np.unique(rows)} == {0, 1} and (rows.sum(1) == 1).all()
+  # Within five standard deviations.
+  assert abs(rows[:, 1].mean() - 0.8) < 5 * 0.02
+  assert not np.array_equal(rows, other)
+
+
+@pytest.mark.parametrize(
+  ('kwargs', 'message'),
+  [
+    ({'init': 'tokens'}, "tokens: must be given with init='tokens'"),
+    ({'tokens': (0, 1)}, "tokens: must be given with init='tokens'"),
+    ({'init': 'tokens', 'tokens': (0, 1)}, 'as many as length=3'),
+    ({'init': 'tokens', 'tokens': 'one'}, 'tokens'),
+    (
+      {'init': 'tokens', 'tokens': {'name': 'categorial'}},
+      'tokens.name.*categorical',
+    ),
+  ],
+)
+@pytest.mark.parametrize('name', ['prefix', 'state', 'deep_prefix'])
+def test_a_start_from_tokens_that_cannot_be_is_refused(name, kwargs, message):
+  with pytest.raises(errors.UserError, match=message):
+    testing.tuner(name, length=3, **kwargs)
+
+
+@pytest.mark.parametrize(
+  ('tokens', 'message'),
+  [
+    ((0, 1, 2), 'tokens: must be .* 0 to 1'),
+    (
+      {'name': 'categorical', 'probabilities': (0.2, 0.3, 0.5)},
+      'tokens: the task has a vocabulary of 3, the predictor has 2',
+    ),
+  ],
+)
+def test_tokens_of_another_vocabulary_are_refused(tokens, message):
+  tuner = testing.tuner('prefix', length=3, init='tokens', tokens=tokens)
+  assert re.match(message, refusal(tuner))
+
+
+def test_a_deep_prefix_starts_behind_the_rows_of_a_soft_prefix():
+  predictor, params = testing.network('transformer', num_layers=2)
+  tokens = {'length': 3, 'init': 'tokens', 'tokens': (1, 0, 0)}
+  deep, soft = (testing.tuner(x, **tokens) for x in ('deep_prefix', 'prefix'))
+
+  @jax.jit
+  def states(key, params):
+    return [
+      tuner.bind(predictor, params, tuner.init(key, predictor, params))[1]
+      for tuner, key in zip((deep, soft), jax.random.split(key), strict=True)
+    ]
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    *states(root_key(), params),
+  )
+
+
+@pytest.mark.parametrize('mlp_dim', [0, 5])
+def test_a_deep_prefix_leaves_the_beginning_of_sequence_alone(mlp_dim):
+  predictor, params = testing.network('transformer', num_layers=2)
+  tuner = testing.tuner('deep_prefix', length=3, mlp_dim=mlp_dim)
+
+  @jax.jit
+  def run(key, params):
+    tunable = tuner.init(key, predictor, params)
+    other = jax.tree.map(lambda x: x + 1 + jnp.cos(9 * x), tunable)
+    bound = [tuner.bind(predictor, params, x)[1] for x in (tunable, other)]
+    return predictor.start(params), *bound
+
+  empty, first, second = run(root_key(), params)
+  for layer in range(2):
+    for name in ('key', 'value'):
+      of_each = [x['torso'][layer][name] for x in (empty, first, second)]
+      assert [len(x) for x in of_each] == [1, 4, 4]
+      for state in of_each[1:]:
+        np.testing.assert_array_equal(state[:1], of_each[0])
+      # Each layer has entries of its own, for each position.
+      assert (np.abs(of_each[1] - of_each[2])[1:] > 1e-6).any((1, 2)).all()
+  # What the first token is predicted from is tuned, too.
+  assert not np.array_equal(first['output'], second['output'])
+
+
+def test_the_mlp_of_a_deep_prefix_is_that_of_its_paper():
+  predictor, params = testing.network('transformer', num_layers=2)
+  tuner = testing.tuner('deep_prefix', length=3, mlp_dim=5)
+
+  @jax.jit
+  def run(key, params):
+    tunable = moved(tuner.init(key, predictor, params))
+    return tunable, tuner.bind(predictor, params, tunable)[1]
+
+  tunable, state = run(root_key(), params)
+  tuned = jax.tree.map(lambda x: np.asarray(x, np.float64), tunable)
+  hidden, output = (tuned['mlp'][name] for name in ('hidden', 'output'))
+  made = np.tanh(tuned['rows'] @ hidden['kernel'] + hidden['bias'])
+  made = made @ output['kernel'] + output['bias']
+  assert tuned['rows'].shape == (3, 4) and made.shape == (3, 2 * 2 * 4)
+  entries = [
+    np.asarray(state['torso'][layer][name][1:]).reshape(3, -1)
+    for layer in range(2)
+    for name in ('key', 'value')
+  ]
+  np.testing.assert_allclose(np.concatenate(entries, 1), made, atol=1e-5)
+
+
+@pytest.mark.parametrize('torso', ['lstm', 'linear'])
+def test_a_deep_prefix_of_a_state_of_fixed_shape_is_refused(torso):
+  message = refusal(testing.tuner('deep_prefix'), torso)
+  assert re.match("name: 'deep_prefix' needs.*transformer.*'state'", message)
+
+
 def test_state_tuning_of_bayes_tunes_its_counts():
   predictor = predictors.bayesian(testing.random_coins())
   tuner = testing.tuner('state', length=5)
@@ -636,6 +785,30 @@ def test_norms_that_are_not_there_are_refused():
   assert "'*norm*' matches no weight" in refusal(tuner)
 
 
+def test_the_document_lists_every_method_and_every_tuner():
+  text = (testing.ROOT / 'docs' / 'tuners.md').read_text('utf-8')
+  rows = re.findall(
+    r'^\|[^|]*\| (`[^|]*) \|', text.partition('The tuners')[0], re.M
+  )
+  methods = set(re.findall(r'`([^`]+)`', ' '.join(rows)))
+  config = settings.base_config()
+  assert methods == {*config.methods, *settings.REFERENCES}
+  tuners = re.findall(r'^\| `(\w+)`(?: \(| \|)', text, re.M)
+  internal = {'none', 'clipped_with_all'}
+  assert set(registry.names('tuners')) - internal <= set(tuners)
+
+
+def test_the_lines_of_the_document_build():
+  (block,) = testing.blocks('docs/tuners.md')
+  scope = {}
+  exec(block, scope)
+  config = scope['config']
+  config.tuning.target = 'two_coin_mixture'
+  config.tuning.methods = ('FromTokens', 'FromTarget')
+  built = build.build(config).methods
+  assert [x.repetitions for x in built.values()] == [10, 10]
+
+
 def test_the_papers_methods_are_these():
   methods = settings.base_config().methods
   papers = {
@@ -645,7 +818,9 @@ def test_the_papers_methods_are_these():
   }
   assert papers == {*settings.base_config().tuning.methods}
   assert set(methods) == papers | {
-    *('BitFitWT', 'NormWT', 'IA3WT', 'DoRAWT', 'VeRAWT'),  # Ours.
+    # Ours.
+    *('OffsetPT', 'DeepPT', 'DeepMLPPT', 'PrefilledPT'),
+    *('BitFitWT', 'NormWT', 'IA3WT', 'DoRAWT', 'VeRAWT'),
     'SoftPT+LoRAWT',
   }
 
