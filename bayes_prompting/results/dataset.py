@@ -414,19 +414,26 @@ def select(
     **labels: What to take of a dimension, by its name.
 
   Raises:
-    UserError: If there is no such dimension, or a single label is not on it.
+    UserError: If there is no such dimension, or a label is not on it.
   """
   for name, label in labels.items():
     checks.one_of('select', name, [*map(str, data.dims)])
     if isinstance(label, str):
       checks.one_of(name, label, data[name].values.tolist())
-    elif np.ndim(label) == 0 and not isinstance(label, slice):
+    elif not isinstance(label, slice) and not _is_mask(label):
       known = data[name].values.tolist()
-      if label not in known:
-        raise errors.UserError(
-          f'{name}: must be one of {checks.show(known)}, got {label!r}'
-        )
+      for single in np.ravel(label).tolist():
+        if isinstance(single, str):
+          checks.one_of(name, single, known)
+        elif single not in known:
+          raise errors.UserError(
+            f'{name}: must be one of {checks.show(known)}, got {single!r}'
+          )
   return data.sel(labels)
+
+
+def _is_mask(label):
+  return np.ndim(label) > 0 and np.asarray(label).dtype == bool
 
 
 def sequence_regret(
@@ -501,6 +508,7 @@ def regret_by_run(
   Raises:
     UserError: As `sequence_regret`.
   """
+  dataset = selection.whole(dataset)
   for field, value in (
     ('tuner', tuner),
     ('eval_task', eval_task),
@@ -513,7 +521,6 @@ def regret_by_run(
       f'step: must be one of {dataset.report_step.values.tolist()}, got '
       f'{step!r}'
     )
-  dataset = selection.whole(dataset)
   if set(selection.AXES) <= set(dataset.dims):
     index = selection.position(dataset, tuner, learning_rate, prefix_init)
     dataset = dataset.isel(selection.at(index))

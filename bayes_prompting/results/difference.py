@@ -114,6 +114,7 @@ def compare(
       counts.
   """
   checks.one_of('over', over, ('runs', 'sequences'))
+  dataset = selection.whole(dataset)
   args = eval_task, step, reference, estimator
   # A tuner without networks or repetitions has an axis of length 1 here.
   names = tuner, other

@@ -28,6 +28,8 @@ from bayes_prompting.results import stopped as stopped_runs
 from bayes_prompting.settings import plain
 
 AXES = ('learning_rate', 'prefix_init')
+# Other axes of runs, which statistics go over; a single label may stay.
+_KEPT = ('tuner', 'pretrain_seed', 'repetition', 'eval_task')
 # Variables of results without these axes.
 _WITHOUT = (
   'pretraining_loss',
@@ -123,7 +125,22 @@ def restrict(
 
 
 def whole(dataset: xr.Dataset) -> xr.Dataset:
-  """Returns results with both axes, of which `sel` may have dropped some."""
+  """Returns results with both axes, of which `sel` may have dropped some.
+
+  Raises:
+    UserError: If it is no Dataset, or if another axis of the runs is gone.
+  """
+  if not isinstance(dataset, xr.Dataset):
+    raise errors.UserError(
+      'dataset: must be a whole results file, whose losses say what is best, '
+      f'got a {type(dataset).__name__}; choose first, then select a variable'
+    )
+  for axis in _KEPT:
+    if axis not in dataset.dims:
+      raise errors.UserError(
+        f'dataset: must have the axis {axis!r}, which is gone; it stays '
+        f'if a list is selected, as in dataset.sel({axis}=[...])'
+      )
   scalars = [
     axis for axis in AXES if axis in dataset.coords and not dataset[axis].ndim
   ]
@@ -240,11 +257,6 @@ def choose(dataset: xr.Dataset) -> xr.Dataset:
   Raises:
     UserError: If it is only a part of a results file.
   """
-  if not isinstance(dataset, xr.Dataset):
-    raise errors.UserError(
-      'dataset: must be a whole results file, whose losses say what is best, '
-      f'got a {type(dataset).__name__}; choose first, then select a variable'
-    )
   dataset = whole(dataset)
   if not set(AXES) <= set(dataset.dims):
     return dataset

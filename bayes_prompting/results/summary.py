@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayes_prompting import errors
 from bayes_prompting.results import dataset as dataset_lib
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
@@ -137,9 +138,12 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
   Args:
     dataset: As built or loaded.
     step: A report step; by default the first one, the tuning length.
+
+  Raises:
+    UserError: If there is no such step, or if it is a part of results.
   """
-  step = int(dataset.report_step[0]) if step is None else step
   chosen = selection.choose(dataset)
+  step = _report_step(dataset, step)
   summary = headline(chosen)
   summary = summary[summary.step == step].copy()
   summary['text'] = [cell(row) for row in summary.itertuples()]
@@ -168,6 +172,16 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
       *notes(dataset, chosen),
     ]
   )
+
+
+def _report_step(dataset, step):
+  """Returns a report step, the first one for None, once it is checked."""
+  known = dataset.report_step.values.tolist()
+  if step is None:
+    return known[0]
+  if step not in known:
+    raise errors.UserError(f'step: must be one of {known}, got {step!r}')
+  return step
 
 
 _ERROR = 'mean +- standard error over sequences'
@@ -212,8 +226,8 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
   Returns:
     Sentences; none if no tuner of a network was judged on the target.
   """
-  step = int(dataset.report_step[0]) if step is None else step
   chosen = selection.choose(dataset)
+  step = _report_step(dataset, step)
   frame = headline(chosen)
   frame = frame[(frame.step == step) & (frame.runs > 0)]
   median = frame.pivot(index='eval_task', columns='tuner', values='median')

@@ -12,6 +12,7 @@ from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting.dynamics import study
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.results import difference
 from bayes_prompting.results import summary
 
 NUM_SEEDS, NUM_REPETITIONS, LENGTH, SEQUENCES = 2, 3, 5, 40
@@ -207,6 +208,32 @@ def test_select_by_keyword_is_that_of_xarray(dataset):
     by_name,
     results.select(dataset.cumulative_regret, tuner='SoftPT', eval_task='home'),
   )
+
+
+def test_what_is_shown_is_of_a_whole_file_and_of_a_step_that_it_has(dataset):
+  tuner, other, *_ = dataset.tuner.values.tolist()
+  task, step = dataset.eval_task.values[0], dataset.report_step.values[0]
+  for call, message in (
+    (lambda: summary.table(dataset, step=99), r'step: .*99'),
+    (lambda: summary.findings(dataset, step='1'), r"step: .*'1'"),
+    (lambda: summary.table('runs/first'), 'dataset: .* str'),
+    (lambda: summary.table(dataset.sel(tuner=tuner)), r"'tuner'.*\[\.\.\.\]"),
+    (
+      lambda: difference.compare(
+        dataset.isel(repetition=0), tuner, other, task, step
+      ),
+      "'repetition'",
+    ),
+    (lambda: results.select(dataset, tuner=[tuner, 'Soft']), "'Soft'"),
+    (lambda: results.select(dataset, step=[1, 99]), 'step: .*99'),
+  ):
+    with pytest.raises(errors.UserError, match=message) as caught:
+      call()
+    assert '\n' not in str(caught.value)
+  both = results.select(dataset, tuner=[other, tuner])
+  assert both.tuner.values.tolist() == [other, tuner]
+  mask = dataset.tuner.values == tuner
+  assert results.select(dataset, tuner=mask).tuner.values.tolist() == [tuner]
 
 
 def test_empty_dimensions_are_left_out():
