@@ -209,6 +209,13 @@ def network(
       UserError if it is not. There is then no weight called `unembedding`, and
       who tunes the embedding tunes both.
   """
+  if not isinstance(torso, nn.Module):
+    raise errors.UserError(
+      'torso: must be a module, as bp.torso(name) makes one, got '
+      f'{checks.show(torso)}'
+    )
+  checks.integer('vocab_size', vocab_size, 1)
+  checks.integer('embedding_dim', embedding_dim, 1, checks.MOST_CHANNELS)
   module = _Network(torso, vocab_size, embedding_dim, tied_unembedding)
 
   def apply(params, *args, method):
@@ -390,6 +397,20 @@ def _history(predictor, history):
   return checks.tokens('history', history, predictor.vocab_size)
 
 
+def _check_key(key):
+  """Refuses what is no single key; a raw one of JAX's older kind is taken."""
+  dtype, shape = getattr(key, 'dtype', None), getattr(key, 'shape', None)
+  typed = dtype is not None and jax.dtypes.issubdtype(
+    dtype, jax.dtypes.prng_key
+  )
+  raw = dtype == np.uint32 and len(shape or ()) == 1
+  if not raw and not (typed and shape == ()):
+    raise errors.UserError(
+      'key: must be one key, as jax.random.key(0) makes it, got '
+      f'{checks.show(key)}'
+    )
+
+
 @functools.partial(jax.jit, static_argnames='predictor')
 def _next_token(predictor, params, state, history):
   begin, _ = _stepping(predictor)
@@ -427,10 +448,11 @@ def generate(
 
   Raises:
     UserError: If the history is no tokens of the predictor's, if `num_tokens`
-      is no number above 0, or if no token is possible: the prior rules the
-      history out, or the weights are not finite.
+      is no number above 0, if the key is none, or if no token is possible: the
+      prior rules the history out, or the weights are not finite.
   """
   num_tokens = checks.integer('num_tokens', num_tokens, 1)
+  _check_key(key)
   history = _history(predictor, history)
   tokens = _generate(predictor, params, state, history, num_tokens, key)
   if not isinstance(tokens, jax.core.Tracer) and np.any(np.asarray(tokens) < 0):

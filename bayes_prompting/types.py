@@ -224,6 +224,7 @@ class Predictor:
 
     def checked_begin(params, state, history, length):
       history = _checked_tokens(history, vocab_size, 1, 'history')
+      length = checks.integer('length', length, 0)
       return begin(params, state, history, length)
 
     def checked_step(params, carry, token):

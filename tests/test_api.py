@@ -288,6 +288,42 @@ def test_what_cannot_be_continued_is_refused(history, num_tokens, said):
   assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+  'key', [0, None, 'key', jax.random.split(jax.random.key(0))]
+)
+def test_what_is_no_key_is_refused(key):
+  parts = bayes(bp.task_prior('categorical', probabilities=(0.5, 0.5)))
+  with pytest.raises(bp.UserError, match=r'^key: must be one key') as caught:
+    bp.generate(*parts, [1], 3, key)
+  assert '\n' not in str(caught.value)
+  raw = bp.generate(*parts, [1], 3, jax.random.PRNGKey(0))
+  assert raw.tolist() == bp.generate(*parts, [1], 3, jax.random.key(0)).tolist()
+
+
+@pytest.mark.parametrize(
+  'change, said',
+  [
+    ({'torso': 'gru'}, "torso: .*'gru'"),
+    ({'vocab_size': '2'}, "vocab_size: .*'2'"),
+    ({'vocab_size': 0}, 'vocab_size: .*0'),
+    ({'embedding_dim': 0}, 'embedding_dim: .*0'),
+  ],
+)
+def test_what_makes_no_network_is_refused(change, said):
+  parts = {'torso': bp.torso('gru', width=2), 'vocab_size': 2}
+  parts |= {'embedding_dim': 2}
+  with pytest.raises(bp.UserError, match=said):
+    bp.network(**parts | change)
+
+
+def test_room_for_fewer_tokens_than_none_is_refused():
+  predictor, params, state = bayes(
+    bp.task_prior('categorical', probabilities=(0.5, 0.5))
+  )
+  with pytest.raises(bp.UserError, match='length: .*got -1'):
+    predictor.begin(params, state, [1], -1)
+
+
 def test_inside_jit_an_impossible_history_is_marked():
   parts = bayes(bp.task_prior('categorical', probabilities=(1.0, 0.0)))
   sample = jax.jit(lambda key: bp.generate(*parts, [1], 3, key))

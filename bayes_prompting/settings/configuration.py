@@ -88,6 +88,10 @@ class Configuration(ml_collections.ConfigDict):
     if is_reference(held) or is_reference(value):
       self._fields[key] = value
       return
+    if isinstance(key, str) and '.' in key:
+      raise errors.UserError(
+        f'{self._named(key)}: a name must have no dot, got {checks.show(key)}'
+      )
     try:
       super().__setitem__(key, value)
     except TypeError:

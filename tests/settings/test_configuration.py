@@ -197,6 +197,10 @@ def test_numbers_of_numpy_and_jax_are_numbers(field, value, wanted, way):
       ['pretraining.task: ', 'str', '3'],
     ),
     (lambda c: setattr(c, 'tuning', 3), ['tuning: ', 'section', '3']),
+    (
+      lambda c: c.unlock().methods.__setitem__('my.PT', {}),
+      ['methods.my.PT: ', "no dot, got 'my.PT'"],
+    ),
   ],
 )
 def test_a_mistake_gets_one_line_with_field_and_nearest(mistake, wanted):
