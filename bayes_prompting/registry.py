@@ -38,7 +38,14 @@ from bayes_prompting.system import files
 _BUILT = {}
 _MOST_BUILT = 256
 
-KINDS = ('task_priors', 'torsos', 'tuners')
+# What a `make` of each kind returns, and what that must have. Types would need
+# JAX, which takes seconds to import.
+_PRODUCTS = {
+  'task_priors': ('a types.TaskPrior', ('sample', 'prefill', 'predict')),
+  'torsos': ('a Flax module', ('empty_state', 'init', 'apply')),
+  'tuners': ('a types.Tuner', ('init', 'bind')),
+}
+KINDS = tuple(_PRODUCTS)
 
 # Modules with arguments as text: those whose `make` runs now, what each has
 # built (with the arguments themselves), and the digests of what each has read.
@@ -159,7 +166,8 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
 
   Raises:
     UserError: If the name or an argument is unknown, or an argument is missing
-      or refused by `make`, or the name is not allowed, see `plugins`.
+      or refused by `make`, or the name is not allowed, see `plugins`, or if
+      `make` returns something else than its kind.
   """
   kwargs = _plain(spec)
   if 'name' not in kwargs:
@@ -185,11 +193,18 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
       raise errors.UserError(f'{field}.{parameter.name}: missing for {name!r}')
   token = _BUILDING.set((*_BUILDING.get(), key))
   try:
-    return _build(source, kwargs)
+    built = _build(source, kwargs)
   except errors.UserError as error:
     raise errors.UserError(f'{field}.{error}') from None
   finally:
     _BUILDING.reset(token)
+  what, parts = _PRODUCTS[kind]
+  if not all(hasattr(built, part) for part in parts):
+    raise errors.UserError(
+      f'{field} ({name}): make() must return {what}, with {", ".join(parts)}; '
+      f'got {checks.show(built)}'
+    )
+  return built
 
 
 def _check_argument(field, name, source, argument, known):

@@ -43,6 +43,14 @@ ECHO = """
 """
 
 
+# What passes for a torso, and keeps what it was made of.
+THING = """
+import collections
+
+Thing = collections.namedtuple('Thing', 'empty_state init apply')
+"""
+
+
 def refusal(call, *args):
   """The one line with which a call is refused."""
   with pytest.raises(errors.UserError) as caught:
@@ -92,7 +100,8 @@ def test_every_name_stands_for_its_module(kind):
 
 def test_a_new_file_of_the_package_needs_no_list(tmp_path, monkeypatch):
   package = importlib.import_module('bayes_prompting.torsos')
-  (tmp_path / 'brand_new.py').write_text('def make(a): return a\n')
+  source = f'{THING}def make(a): return Thing(a, 1, 2)\n'
+  (tmp_path / 'brand_new.py').write_text(source)
   (tmp_path / '_helper.py').write_text('def make(a): return a\n')
   path = [*package.__path__, str(tmp_path)]
   monkeypatch.setattr(package, '__path__', path)
@@ -101,7 +110,7 @@ def test_a_new_file_of_the_package_needs_no_list(tmp_path, monkeypatch):
     assert 'brand_new' in registry.names('torsos')
     assert '_helper' not in registry.names('torsos')
     made = registry.make('torsos', 'x', {'name': 'brand_new', 'a': 3})
-    assert made == 3
+    assert made == (3, 1, 2)
   finally:
     sys.modules.pop('bayes_prompting.torsos.brand_new', None)
 
@@ -140,10 +149,11 @@ def test_what_is_no_name_is_refused(name):
 
 
 def test_a_dotted_name_reaches_a_users_module(user_module):
-  user_module('my_lab.deep.thing', 'def make(a, b=2): return a, b')
+  source = f'{THING}def make(a, b=2): return Thing(a, b, 0)'
+  user_module('my_lab.deep.thing', source)
   spec = {'name': 'my_lab.deep.thing', 'a': 1}
-  assert registry.make('torsos', 'x', spec) == (1, 2)
-  assert registry.module('torsos', 'my_lab.deep.thing').make(3) == (3, 2)
+  assert registry.make('torsos', 'x', spec) == (1, 2, 0)
+  assert registry.module('torsos', 'my_lab.deep.thing').make(3) == (3, 2, 0)
 
 
 def test_a_dotted_name_reaches_the_package_too():
@@ -237,11 +247,20 @@ def test_what_make_refuses_is_told_with_its_field():
 
 
 def test_make_may_take_any_keyword(user_module):
-  user_module('my_lab.any', 'def make(a, **kwargs): return a, kwargs')
+  source = f'{THING}def make(a, **kwargs): return Thing(a, kwargs, 0)'
+  user_module('my_lab.any', source)
   spec = {'name': 'my_lab.any', 'a': 1, 'b': 2}
-  assert registry.make('torsos', 'x', spec) == (1, {'b': 2})
+  assert registry.make('torsos', 'x', spec) == (1, {'b': 2}, 0)
   missing = refusal(registry.make, 'torsos', 'x', {'name': 'my_lab.any'})
   assert missing.startswith('x.a: missing')
+
+
+@pytest.mark.parametrize('kind', registry.KINDS)
+def test_a_make_of_something_else_is_refused(user_module, kind):
+  user_module('my_lab.odd', 'def make(): return 3')
+  message = refusal(registry.make, kind, 'x', {'name': 'my_lab.odd'})
+  assert message.startswith('x (my_lab.odd): make() must return a ')
+  assert message.endswith('; got 3')
 
 
 def test_an_error_of_a_users_make_is_not_disguised(user_module):
