@@ -22,6 +22,7 @@ COMMANDS = {
   'architectures': 'architectures',
   'frontier': 'frontier',
   'report': 'report',
+  'transfer': 'transfer',
   'sweep': 'sweep',
   'adapter': 'adapter',
 }
