@@ -351,7 +351,7 @@ def read(
     UserError: If there is no such file, or if it is damaged, of another schema,
       or lacks something.
   """
-  path, kind = pathlib.Path(path), pathlib.Path(name).stem
+  path, kind = pathlib.Path(path).expanduser(), pathlib.Path(name).stem
   if path.is_dir():
     path = path / name
   if not path.is_file():

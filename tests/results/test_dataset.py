@@ -252,6 +252,15 @@ def test_file_holds_the_same_bit_for_bit(dataset, tmp_path):
   assert {p.name for p in tmp_path.iterdir()} == {'results.nc', 'again.nc'}
 
 
+def test_a_file_is_found_in_the_home_folder_as_runs_are(
+  dataset, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  results.save(dataset, tmp_path / 'results.nc')
+  for path in ('~', '~/results.nc'):
+    assert results.load(path).equals(dataset)
+
+
 def test_missing_and_foreign_files_are_refused(dataset, tmp_path):
   with pytest.raises(errors.UserError, match='no file'):
     results.load(tmp_path)
