@@ -13,10 +13,10 @@ from absl import flags
 
 from . import flags as launch_flags
 
-_METHODS = flags.DEFINE_list(
-  'methods',
+_PROMPTS = flags.DEFINE_list(
+  'prompts',
   [],
-  'Of the run, with commas between; all that tune a network without it.',
+  'Methods of the run, with commas between; without it all that tune a network.',
 )
 launch_flags.define_allow_plugins()
 flags.declare_key_flag('workdir')
@@ -30,7 +30,7 @@ def main(argv):
   from bayes_prompting.dynamics import transfer
 
   folder = launch_flags.path(launch_flags.WORKDIR)
-  for path in transfer.write(folder, _METHODS.value):
+  for path in transfer.write(folder, _PROMPTS.value):
     print(f'{"Table" if path.suffix == ".csv" else "Figure":<8} {path}')
 
 
