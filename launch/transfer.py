@@ -16,7 +16,7 @@ from . import flags as launch_flags
 _PROMPTS = flags.DEFINE_list(
   'prompts',
   [],
-  'Methods of the run, with commas between; without it all that tune a network.',
+  'Methods of the run, with commas between; all that tune without it.',
 )
 launch_flags.define_allow_plugins()
 flags.declare_key_flag('workdir')
