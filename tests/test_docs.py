@@ -33,11 +33,12 @@ BLOCKS = blocks('docs/architecture.md')
 
 @pytest.fixture
 def own_modules(tmp_path, monkeypatch):
-  """A user's folder with the prior and the tuner of the document."""
-  prior, _, _, tuner, *_ = BLOCKS
+  """A user's folder with the prior, torso and tuner of the document."""
+  prior, _, _, torso, tuner, *_ = BLOCKS
   (tmp_path / 'my_lab').mkdir()
   (tmp_path / 'my_lab' / '__init__.py').touch()
   (tmp_path / 'my_lab' / 'sticky_coin.py').write_text(prior)
+  (tmp_path / 'my_lab' / 'elman.py').write_text(torso)
   (tmp_path / 'my_lab' / 'biases.py').write_text(tuner)
   monkeypatch.syspath_prepend(tmp_path)
   return tmp_path
@@ -45,7 +46,11 @@ def own_modules(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
   ('kind', 'name'),
-  [('task_priors', 'sticky_coin'), ('tuners', 'biases')],
+  [
+    ('task_priors', 'sticky_coin'),
+    pytest.param('torsos', 'elman', marks=pytest.mark.slow),
+    ('tuners', 'biases'),
+  ],
 )
 def test_own_modules_pass_the_contract_tests(own_modules, kind, name):
   found = subprocess.run(
@@ -69,6 +74,7 @@ def test_own_modules_run_by_their_dotted_names(own_modules):
   with config.unlocked():
     config.tasks.sticky = bp.spec('my_lab.sticky_coin', stay=(0.2, 0.8))
     config.methods.BitFit = bp.spec('my_lab.biases')
+    config.network.torso = bp.spec('my_lab.elman', width=4)
     config.pretraining.task = 'sticky'
     config.evaluation.tasks = ('sticky', 'single_coin')
     config.tuning.methods = ('PreBayes', 'BitFit')
@@ -318,7 +324,7 @@ def test_a_command_that_a_script_does_not_know_is_noticed(capsys):
 # by the tests of what they are about.
 EXECUTED = {
   'README.md': 2,
-  'docs/architecture.md': 6,  # One in tests/experiment/test_files_read.py
+  'docs/architecture.md': 7,  # One in tests/experiment/test_files_read.py
   'docs/dynamics.md': 1,  # tests/dynamics/test_study.py
   'docs/experiments/prompts.md': 1,  # tests/studies/test_rankings.py
   'docs/files.md': 2,
@@ -342,7 +348,7 @@ def test_every_block_of_python_is_executed_by_a_test():
   ('block', 'kind', 'name'),
   [
     (blocks('docs/task_priors.md')[0], 'tasks', 'world'),
-    (BLOCKS[4], 'methods', 'BitFit'),
+    (BLOCKS[5], 'methods', 'BitFit'),
   ],
 )
 def test_lines_for_a_configuration_change_one(block, kind, name):
