@@ -21,15 +21,18 @@ says what a method does when nobody has searched its settings.
 configuration's that adapt a network. A method that a torso refuses, such as
 norms of an LSTM, is left out there. `docs/experiments/frontier.md` says more.
 
-How long it takes was estimated from 100 updates of three methods at these
-sizes, on one of two CPU cores that had other work:
+How long it takes was estimated from 150 updates of three methods, a search and
+an evaluation of each torso at these sizes. The process had about two thirds of
+one CPU core, so these are two thirds of what its clock showed:
 
-  torso          an update  a tuning  networks  tunings  core-hours
-  lstm           21 ms      12 s            15    2,295         8.2
-  transformer    40-75 ms   27 s            15    2,430        19.5
-  selective_ssm  20-50 ms   18 s            15    2,430        12.9
+  torso          an update  a tuning  tunings  pretraining  core-hours
+  lstm                8 ms       6 s    1,785         50 s           3
+  transformer        20 ms      12 s    1,890        110 s           7
+  selective_ssm      35 ms      17 s    1,890        250 s          10
 
-A tuning is 400 updates and some 4 s for evaluation and files.
+A tuning is its updates and some 3 s for evaluation and files. Programs compile
+for half an hour in each process. That makes 20 core-hours, and 10 hours with a
+process on each of two cores that have nothing else to do.
 """
 
 import functools

@@ -54,7 +54,7 @@ def render(
     f'{study_claims.PRETRAINING} tokens beyond what it lost before, as long as '
     'what was tuned is in place. *Multiply-adds* are those of the matrix '
     'products of one update, or of scoring one candidate. *Seconds* are of all '
-    f'updates, without compiling, on {_named(devices)}. *Sequences* is how '
+    f'updates, without compiling{_on(devices)}. *Sequences* is how '
     f'many of the target bring the regret within {study_claims.WITHIN:g} nats, '
     f'in the world that asks for most. {MARK} marks what no other tuner '
     'dominates in all of these at once, seconds apart, in the two digits of '
@@ -73,8 +73,8 @@ def title(torso: str) -> str:
   return figures.TITLES.get(torso, f'{name} {kind}'.strip())
 
 
-def _named(devices):
-  return ', '.join(devices) or 'no known device'
+def _on(devices):
+  return f', on {", ".join(devices)}' if devices else ', and were not measured'
 
 
 def _winners(winners, kinds):
