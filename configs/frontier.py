@@ -27,11 +27,11 @@ one CPU core, so these are two thirds of what its clock showed:
 
   torso          an update  a tuning  tunings  pretraining  core-hours
   lstm                8 ms       6 s    1,785         50 s           3
-  transformer        20 ms      12 s    1,890        110 s           7
-  selective_ssm      35 ms      17 s    1,890        250 s          10
+  transformer        20 ms      12 s    2,205        110 s           8
+  selective_ssm      35 ms      17 s    1,995        250 s          10
 
 A tuning is its updates and some 3 s for evaluation and files. Programs compile
-for half an hour in each process. That makes 20 core-hours, and 10 hours with a
+for half an hour in each process. That makes 22 core-hours, and 11 hours with a
 process on each of two cores that have nothing else to do.
 """
 

@@ -32,7 +32,7 @@ from bayes_prompting.system import files
 SOLID, DASH, DASHDOT, DOT = '-', (0, (5, 2)), (0, (5, 1, 1, 1)), (0, (1, 1))
 # Colour, line and marker of the package's methods, in the order of legends.
 # References and untuned predictors are black to grey, prefix tuners blue,
-# StatePT green, weight tuners yellow to brown, both at once violet.
+# those of states green, weight tuners yellow to brown, both at once violet.
 # Colour-blind readers can tell them apart too.
 _LOOKS = {
   'Oracle': ('#000000', DOT, ''),
@@ -47,6 +47,10 @@ _LOOKS = {
   'RealPT': ('#2b4fb0', SOLID, 'D'),
   'SoftPT': ('#16206e', SOLID, 'o'),
   'StatePT': ('#009e73', SOLID, '*'),
+  'OffsetPT': ('#009e73', DASH, 'P'),
+  'DeepPT': ('#5b7f1c', SOLID, 'd'),
+  'DeepMLPPT': ('#5b7f1c', DASH, 'h'),
+  'PrefilledPT': ('#5b7f1c', DASHDOT, 'p'),
   'EmbedWT': ('#f2b134', DASHDOT, 'v'),
   'UnembedWT': ('#ee8a00', DASH, '^'),
   'Un+EmbedWT': ('#d55e00', SOLID, 'D'),
