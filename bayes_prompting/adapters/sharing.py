@@ -154,8 +154,8 @@ def regrets(
     regret in nats, summed up to the step, mean over the workdir's sequences,
     or a closed sum where exact Bayes has one, as in results; `sem` is its
     standard error. `stored` is the regret that the file holds; NaN
-    if it is on other sequences or not known. On the same kind of device and
-    with the same versions, `regret` and `stored` agree to the bit.
+    if it is on other sequences or not known. With the same versions, on as
+    many devices of the same kind, `regret` and `stored` agree to the bit.
   """
   with registry.plugins(allow_plugins):
     adapter = attach.attach(path, workdir)

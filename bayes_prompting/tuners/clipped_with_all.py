@@ -37,6 +37,11 @@ def make(tuner: Mapping[str, Any]) -> types.Tuner:
       f"tuner: must be a tuner's spec, got {checks.show(tuner)}"
     )
   inner = registry.make('tuners', 'tuner', tuner)
+  if not inner.trainable:
+    raise errors.UserError(
+      'tuner: is not trained by gradient descent, and has nothing to clip; got '
+      f'{checks.show(dict(tuner))}'
+    )
 
   def init(key, predictor, params):
     tuned = inner.init(key, predictor, params)

@@ -1012,3 +1012,9 @@ def test_a_clip_over_all_weights_is_of_tuners_of_weights():
   tuner = testing.tuner('clipped_with_all', tuner=PROMPT)
   with pytest.raises(errors.UserError, match='tuner: .*of weights.*prefix'):
     tuner.init(root_key(), predictor, params)
+
+
+@pytest.mark.parametrize('name', ['none', 'hard_prefix'])
+def test_a_clip_over_all_weights_needs_a_gradient(name):
+  with pytest.raises(errors.UserError, match=f'tuner: is not trained .*{name}'):
+    testing.tuner('clipped_with_all', tuner={'name': name})
