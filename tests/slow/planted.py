@@ -1230,8 +1230,8 @@ BUGS = tuple(
       f'{_TUNERS} -k composition_binds',
       (
         'wrong order',
-        '[name for name in changed if name not in prompts] + prompts',
-        '[*changed]',
+        '[name for name in effects if name not in prompts] + prompts',
+        '[*effects]',
       ),
       (
         'stale state',
