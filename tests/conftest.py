@@ -32,12 +32,9 @@ def pytest_configure(config):
     'jax_num_cpu_devices': 1,
   }
   if not any(config.getoption(f'--{kind}') for kind in registry.KINDS):
-    # No random key is used twice, and no axis added that nobody asked for; who
-    # tests a module of their own may ask for less.
-    values |= {
-      'jax_debug_key_reuse': True,
-      'jax_numpy_rank_promotion': 'raise',
-    }
+    # No axis is added that nobody asked for. Who tests a module of their own
+    # may ask for less.
+    values['jax_numpy_rank_promotion'] = 'raise'
   if hasattr(config, 'cache'):
     values |= {
       'jax_compilation_cache_dir': str(config.cache.mkdir('compiled')),
@@ -87,6 +84,28 @@ def _sort(items):
   for item in items:
     weights[item.path] += 100 if item.get_closest_marker('slow') else 1
   items.sort(key=lambda item: -weights[item.path])
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _keys_of_a_module(request):
+  with jax.debug_key_reuse(_watches_keys(request)):
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _keys_of_a_test(request):
+  """No random key is used twice in tests, or modules, with the mark `keys`.
+
+  All that draws is run in one of them. Everywhere this would take two fifths of
+  the time of all tests.
+  """
+  with jax.debug_key_reuse(_watches_keys(request)):
+    yield
+
+
+def _watches_keys(request):
+  ours = not any(request.config.getoption(f'--{x}') for x in registry.KINDS)
+  return ours and request.node.get_closest_marker('keys') is not None
 
 
 @pytest.fixture(scope='module', autouse=True)

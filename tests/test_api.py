@@ -20,6 +20,8 @@ from bayes_prompting import registry
 from bayes_prompting.system import compilation
 from tests import testing
 
+pytestmark = pytest.mark.keys  # See conftest.py.
+
 SOURCE = pathlib.Path(bp.__file__)
 FUNCTIONS = [
   name for name in bp.__all__ if not inspect.isclass(getattr(bp, name))

@@ -13,6 +13,8 @@ import pytest
 import bayes_prompting as bp
 from bayes_prompting import keys
 
+pytestmark = pytest.mark.keys  # See conftest.py.
+
 ROOT = jax.random.key(7)
 
 

@@ -17,6 +17,8 @@ from bayes_prompting.reporting import style
 from tests import testing
 from tests.experiment import test_run
 
+pytestmark = pytest.mark.keys  # See conftest.py.
+
 METHODS = ('PreBayesPT', 'NoTuning', 'HardPT', 'SoftPT', 'StatePT', 'UnembedWT')
 PREFIX, LENGTH = 2, 4  # Of the tiny configuration.
 

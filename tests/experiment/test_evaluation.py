@@ -16,6 +16,8 @@ from bayes_prompting.experiment import evaluation
 from bayes_prompting.theory import expectation
 from tests import testing
 
+pytestmark = pytest.mark.keys  # See conftest.py.
+
 # Made anew for every use: no key is used twice.
 root_key = functools.partial(jax.random.key, 7)
 STEPS = (3, 8)

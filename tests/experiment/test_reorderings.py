@@ -6,10 +6,13 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bayes_prompting import predictors
 from bayes_prompting.experiment import reorderings
 from tests import testing
+
+pytestmark = pytest.mark.keys  # See conftest.py.
 
 
 def last_token_repeater(share):

@@ -32,6 +32,8 @@ from bayes_prompting.training import fit
 from bayes_prompting.training import search
 from tests import testing
 
+pytestmark = pytest.mark.keys  # See conftest.py.
+
 DRAWS = True  # In fixtures; its tests do without, see below.
 
 

@@ -16,6 +16,8 @@ from tests.theory.test_hard_prefixes import coin
 from tests.theory.test_hard_prefixes import dirichlet
 from tests.theory.test_hard_prefixes import mixture
 
+pytestmark = pytest.mark.keys  # See conftest.py.
+
 UNIFORM = testing.random_coins()
 TWO = testing.two_coins()
 COINS = ((0.2, 0.8), (0.8, 0.2))

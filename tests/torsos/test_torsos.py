@@ -110,6 +110,19 @@ def test_is_causal(torso, x):
   assert not np.allclose(after[3], before[3])
 
 
+@pytest.mark.keys  # See conftest.py.
+def test_every_weight_is_drawn_with_a_key_of_its_own(torso, x):
+  empty = torso.empty_state(WIDTH)
+  params = jax.jit(torso.init)(jax.random.key(7), x, empty)['params']
+  # Two matrices of one shape that are equal were drawn with one key.
+  drawn = [
+    np.asarray(leaf).tobytes()
+    for leaf in jax.tree.leaves(params)
+    if leaf.ndim > 1 and np.unique(leaf).size > 1
+  ]
+  assert len({*drawn}) == len(drawn)
+
+
 def test_state_is_float_arrays(torso, x):
   run, empty = initialised(torso)
   _, state = run(x, empty)

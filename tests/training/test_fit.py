@@ -18,6 +18,8 @@ from bayes_prompting import trees
 from bayes_prompting.training import fit as fit_lib
 from tests import testing
 
+pytestmark = pytest.mark.keys  # See conftest.py.
+
 # Made anew for every use: no key is used twice.
 root_key = functools.partial(jax.random.key, 5)
 SETTINGS = fit_lib.Settings(num_steps=5, batch_size=4, length=3, chunk_size=2)

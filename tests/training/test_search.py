@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bayes_prompting import keys
 from bayes_prompting import predictors
@@ -14,6 +15,8 @@ from bayes_prompting.theory import expectation
 from bayes_prompting.training import fit
 from bayes_prompting.training import search as search_lib
 from tests import testing
+
+pytestmark = pytest.mark.keys  # See conftest.py.
 
 # Made anew for every use: no key is used twice.
 root_key = functools.partial(jax.random.key, 2)

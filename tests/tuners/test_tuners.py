@@ -62,6 +62,7 @@ def test_bind_gives_what_the_predictor_runs_with(tuner, torso):
   np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1.0, atol=1e-5)
 
 
+@pytest.mark.keys  # See conftest.py.
 def test_works_under_jit_and_vmap(tuner):
   predictor, params = testing.network_for(tuner)
 
