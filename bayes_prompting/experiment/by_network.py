@@ -206,12 +206,25 @@ def _do(known, unit, folder, into):
         params = network['params']
         losses = network.get('losses', np.zeros(0))
         was_stopped = bool(~np.isnan(stopped.stopped_step(losses)))
+      seconds = []
       outcome = run_lib.tune_one(
-        lab, lab.methods[method], own, params or {}, run_folder
+        lab,
+        lab.methods[method],
+        own,
+        params or {},
+        run_folder,
+        clock=seconds.append,
       )
       tasks = known.tasks(whole)
       made = rows(
-        whole, unit, method, params or {}, outcome, tasks, was_stopped
+        whole,
+        unit,
+        method,
+        params or {},
+        outcome,
+        tasks,
+        was_stopped,
+        *seconds,
       )
       evidence.append(into, made)
 
@@ -282,6 +295,7 @@ def rows(
   outcome: Mapping[str, Any],
   tasks: Mapping[str, evaluation.Task],
   network_stopped: bool = False,
+  seconds: float = np.nan,
 ) -> list[dict[str, Any]]:
   """Judges one network, tuned by one method, and returns its rows of evidence.
 
@@ -295,6 +309,7 @@ def rows(
     outcome: What `run.tune_one` returns.
     tasks: The evaluation tasks, by name.
     network_stopped: Whether its pretraining was stopped; nothing counts then.
+    seconds: Of an update; NaN where it was tuned before.
   """
   how = lab.methods[method]
   if how.shape[:2] != (1, 1):
@@ -309,8 +324,7 @@ def rows(
     counted &= not network_stopped
   made = []
   origin = _origin(lab, how, 'losses' in outcome)
-  origin |= cost.of_method(lab, how)._asdict()
-  origin['seconds'] = outcome.get('seconds', np.nan)
+  origin |= cost.of_method(lab, how)._asdict() | {'seconds': seconds}
   for task, sampled in tasks.items():
     regrets = evaluation.evaluate(
       how.predictor,

@@ -1,5 +1,6 @@
 """The main job: meta-train, tune, evaluate; configuration in, results out."""
 
+from collections.abc import Callable
 import contextlib
 import functools
 import json
@@ -322,11 +323,19 @@ def tune_one(
   params: types.Params,
   folder: Workdir | None = None,
   require: bool = False,
+  clock: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
   """Adapts one network by one method, see `tune`.
 
-  Beside what `build.tuned_shapes` says there are `seconds`, of an update or of
-  a candidate, where it was tuned now (`recorder.Recorder.seconds`).
+  Args:
+    lab: What to do.
+    method: One of its methods.
+    seed: The network's pretraining seed.
+    params: Its weights.
+    folder: As of `tune`.
+    require: As of `tune`.
+    clock: Hears the seconds of an update, or of a candidate, where it is tuned
+      now (`recorder.Recorder.seconds`).
   """
   title = f'{method.name}-seed{seed}'
   metadata = {
@@ -334,15 +343,15 @@ def tune_one(
     'pretrain_seed': seed,
     'config': lab.config,
   }
-  measured = {}
 
   def make():
     with _recorder(lab, method, title, folder) as record:
       tuned = tuning.tune(lab, method, seed, params, record)
-    measured['seconds'] = record.seconds
+    if clock is not None:
+      clock(record.seconds)
     return tuned
 
-  tuned = resume.restore_or_make(
+  return resume.restore_or_make(
     [] if folder is None else [(folder.tuned(method.name, seed), metadata)],
     build.tuned_shapes(lab, method),
     metadata,
@@ -350,7 +359,6 @@ def tune_one(
     require,
     None if folder is None else folder.unfinished(title),
   )
-  return dict(tuned) | measured
 
 
 def _recorder(lab, method, title, folder):

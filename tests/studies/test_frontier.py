@@ -488,6 +488,7 @@ def tiny(arguments, methods):
   else:
     config.evaluation.length = 5
   config.evaluation.num_sequences = 8
+  config.checkpoints.every = 1  # So that the clock hears of each update.
   config.tuning.methods = methods
   return config
 
@@ -515,6 +516,7 @@ def test_it_runs_from_networks_to_the_page(tmp_path, monkeypatch):
   assert {*cells.index} == {*methods}
   numbers = cells.loc['SoftPT']
   assert numbers.tuned_numbers == 6 * 8 and numbers.updates == 3
+  assert numbers.seconds > 0
   for name in ('regret', 'later', 'forgotten', 'n16'):
     assert np.isfinite(numbers[name])
   assert cells.forgotten['NoTuning'] == 0
