@@ -887,6 +887,12 @@ BUGS = tuple(
         'jax.lax.index_in_dim(states, 0, num_axes',
         f'{_RECURRENCE} equations',
       ),
+      (
+        'stale state',
+        'return state | {_OFFSET: offset}',
+        'return state',
+        'tests/torsos/test_offset.py -k "equations and gated"',
+      ),
     ),
     _of(
       'torsos._chunks',
@@ -932,6 +938,12 @@ BUGS = tuple(
         'wrong index',
         "'normaliser': end[..., -1]",
         "'normaliser': end[..., 0]",
+      ),
+      (
+        'wrong frame',
+        "_chunks.read(heads['query'], state['offset'])",
+        "_chunks.read(inputs.query, state['offset'])",
+        'tests/torsos/test_offset.py -k "equations and linear_attention"',
       ),
     ),
     _of(
@@ -1011,6 +1023,12 @@ BUGS = tuple(
         "jnp.exp(state['stabiliser'] - begin)",
         'jnp.exp(begin - begin)',
         f'{_MLSTM} stabiliser_changes',
+      ),
+      (
+        'wrong unit',
+        'weighted + least[..., None] * offset',
+        'weighted + offset',
+        'tests/torsos/test_offset.py -k "equations and mlstm"',
       ),
     ),
     _of(
@@ -1095,8 +1113,8 @@ BUGS = tuple(
       f'{_TUNERS} -k "initialisations or one_hot or equally"',
       (
         'off by one',
-        '(length,), 0, vocab_size',
-        '(length,), 0, vocab_size - 1',
+        '(self.length,), 0, vocab_size',
+        '(self.length,), 0, vocab_size - 1',
       ),
       (
         'off by one',
@@ -1105,13 +1123,25 @@ BUGS = tuple(
       ),
       (
         'ignored argument',
-        'return scale * jax.random.normal',
+        'return self.scale * jax.random.normal',
         'return jax.random.normal',
       ),
       (
         'dropped term',
-        'jnp.float32, -scale, scale)',
-        'jnp.float32, 0.0, scale)',
+        'jnp.float32, -self.scale, self.scale',
+        'jnp.float32, 0.0, self.scale',
+      ),
+      (
+        'key used twice',
+        'self._tokens(token_key, vocab_size)',
+        'self._tokens(value_key, vocab_size)',
+        f'{_TUNERS} -k jit_and_vmap',
+      ),
+      (
+        'ignored argument',
+        'if self.tokens is not None:',
+        'if False:',
+        f'{_TUNERS} -k "tokens_that_are_given"',
       ),
     ),
     _of(
@@ -1129,12 +1159,6 @@ BUGS = tuple(
         'off by one',
         '(1 - _TOKEN_MASS) / (rows.shape[-1] - 1)',
         '(1 - _TOKEN_MASS) / rows.shape[-1]',
-      ),
-      (
-        'key used twice',
-        '_initial.rows(value_key, init',
-        '_initial.rows(token_key, init',
-        f'{_TUNERS} -k "one_hot or bind_gives and linear and soft"',
       ),
     ),
     _of(
@@ -1221,9 +1245,47 @@ BUGS = tuple(
       f'{_TUNERS} -k state_tuning',
       (
         'ignored argument',
-        'prefix = _initial.rows(value_key, init, init_scale, prefix)',
-        'del value_key',
+        'length, init, init_scale, tokens)',
+        'length, "one_hot", init_scale)',
+        f'{_TUNERS} -k "state_tuning or tokens_that_are_given"',
       ),
+    ),
+    _of(
+      'tuners.deep_prefix',
+      f'{_TUNERS} -k "deep or prefix_starts_from"',
+      (
+        'stale state',
+        'jnp.concatenate([first[path], leaf])',
+        'jnp.concatenate([leaf[:1], leaf])',
+      ),
+      ('off by one', '[len(first[path]) :]', '[: -len(first[path])]'),
+      ('wrong axis', 'np.cumsum(widths)[:-1], axis=1', 'len(widths), axis=1'),
+      ('wrong function', 'nn.tanh(', 'nn.relu('),
+    ),
+    _of(
+      'tuners.state_offset',
+      'tests/torsos/test_offset.py -k same',
+      (
+        'ignored argument',
+        'predictor.start(params, tunable)',
+        'predictor.start(params)',
+        f'{_TUNERS} -k "gradient and offset"',
+      ),
+    ),
+    _of(
+      'dynamics.transfer',
+      'tests/dynamics/test_transfer.py -k "not files"',
+      (
+        'wrong side',
+        'used_on, int(repetition), step',
+        'labels[2], int(repetition), step',
+      ),
+      (
+        'wrong estimator',
+        "regret.ESTIMATORS.index('paired')",
+        "regret.ESTIMATORS.index('sampled')",
+      ),
+      ('wrong side', 'networks[~is_own & is_tuned]', 'networks[is_own]'),
     ),
     _of(
       'tuners.compose',
