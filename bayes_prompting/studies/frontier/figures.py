@@ -33,6 +33,8 @@ _AXES = {
 _NATS = ('later', 'forgotten')
 _COLUMNS = 8  # Of the legend.
 _NAMED = 4  # Ticks of an axis, at most.
+# Where sequences are drawn that are not enough.
+_MORE = 8 * study_claims.MOST
 _SAID = (
   'Filled: no other tuner is at least as good in all of these at once, seconds '
   'apart, and better in one. Grey stairs: the least regret for so much of what '
@@ -119,7 +121,7 @@ def _panel(ax, rows, name, looks):
 def _place(name, value):
   """Returns where a number is drawn: what is never enough, on the right."""
   if name == 'sequences' and np.isinf(value):
-    return 4.0 * study_claims.MOST
+    return float(_MORE)
   return max(value, study_table.LEAST) if name in _NATS else value
 
 
@@ -142,11 +144,11 @@ def _scale(ax, name, values):
     ticks = {
       **{x: f'{x}' for x in (study_claims.FEW, 256)},
       study_claims.MOST: study_table.count(study_claims.MOST),
-      4 * study_claims.MOST: '  more',
+      _MORE: ' more',
     }
     ax.set_xticks([*ticks], [*ticks.values()])
     ax.set_xticks([], minor=True)
-    ax.set_xlim(study_claims.FEW / 2, 8 * study_claims.MOST)
+    ax.set_xlim(study_claims.FEW / 2, 2 * _MORE)
     return
   places = np.array([_place(name, x) for x in values.dropna()])
   places = places[np.isfinite(places) & (places > 0)]
