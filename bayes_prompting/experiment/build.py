@@ -18,6 +18,7 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import settings
 from bayes_prompting import types
+from bayes_prompting.experiment import contracts
 from bayes_prompting.settings import plain
 from bayes_prompting.system import devices
 from bayes_prompting.training import fit
@@ -193,11 +194,20 @@ def _build(config):
     name: registry.make('task_priors', f'tasks.{name}', task)
     for name, task in specs.tasks.items()
   }
+  for name, task in specs.tasks.items():
+    if '.' in task.name:  # A user's own: no test of ours has seen it.
+      contracts.check_task_prior(f'tasks.{name} ({task.name})', priors[name])
   used = (config.tuning.target, *config.evaluation.tasks)
   pretraining_prior = priors[config.pretraining.task]
   for name in used:
     _check_vocabulary(name, priors[name], config, pretraining_prior)
   torso = registry.make('torsos', 'network.torso', specs.network.torso)
+  if '.' in specs.network.torso.name:
+    contracts.check_torso(
+      f'network.torso ({specs.network.torso.name})',
+      torso,
+      config.network.embedding_dim,
+    )
   network = predictors.network(
     torso,
     pretraining_prior.vocab_size,
