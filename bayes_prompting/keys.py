@@ -1,5 +1,6 @@
 """Named random streams: one root key a run, folded by name and by number."""
 
+from collections.abc import Callable
 import zlib
 
 import jax
@@ -66,3 +67,24 @@ def of_step(key: types.Key) -> types.Key:
     key: Consumed.
   """
   return jax.random.clone(key)
+
+
+def over_split(
+  function: Callable[[types.Key], types.PyTree], key: types.Key, num: int
+) -> types.PyTree:
+  """Returns what a function returns for each of `num` keys, stacked.
+
+  It runs one after the other, which under a further `vmap` is fast, and the
+  keys go as numbers: JAX's check for keys that are used twice has no rule for
+  the transposition of keys by two `vmap`s, see `of_step`.
+
+  Args:
+    function: Of one key, which it consumes.
+    key: Consumed.
+    num: How many keys it is split into.
+  """
+  impl = jax.random.key_impl(key)
+  numbers = jax.random.key_data(jax.random.split(key, num))
+  return jax.lax.map(
+    lambda x: function(jax.random.wrap_key_data(x, impl=impl)), numbers
+  )

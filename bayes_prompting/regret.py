@@ -19,7 +19,9 @@ Three estimators, each unbiased, that differ in noise only:
 than the history; the oracle itself sees the source, see `oracle_regrets`.
 """
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayes_prompting import types
 
@@ -43,9 +45,32 @@ def token_log_probs(log_probs: types.Array, tokens: types.Array) -> types.Array:
   return jnp.take_along_axis(log_probs, tokens[..., None], axis=-1)[..., 0]
 
 
-def log_loss(log_probs: types.Array, tokens: types.Array) -> types.Array:
-  """Returns the log loss in nats, summed over the N positions: [...]."""
-  return -token_log_probs(log_probs, tokens).sum(-1)
+def log_loss(
+  log_probs: types.Array,
+  tokens: types.Array,
+  positions: tuple[int, ...] | None = None,
+) -> types.Array:
+  """Returns the log loss in nats, summed over positions: [...].
+
+  Args:
+    log_probs: [..., N, V] in nats.
+    tokens: int [..., N].
+    positions: Those that are scored; None for all N.
+  """
+  losses = -token_log_probs(log_probs, tokens)
+  return at(losses, positions, axis=-1).sum(-1)
+
+
+def at(
+  values: types.Array, positions: tuple[int, ...] | None, axis: int
+) -> types.Array:
+  """Returns values at some positions of an axis; all of them for None."""
+  if positions is None:
+    return values
+  first, count = positions[0], len(positions)
+  if positions == tuple(range(first, first + count)):
+    return jax.lax.slice_in_dim(values, first, first + count, axis=axis)
+  return jnp.take(values, np.asarray(positions), axis=axis)
 
 
 def kl(log_p: types.Array, log_q: types.Array) -> types.Array:

@@ -128,6 +128,9 @@ class TaskPrior:
     observe: (state, token int32 []) -> state, after one more token, of the same
       shape. It makes the work of `generate` linear in the length. None where a
       state grows.
+    scored: (N) -> N positions, increasing. Of an episode that is asked for with
+      N tokens these are the ones that are scored: `sample(key, N)` then has M >
+      N tokens, and log probabilities for all of them. None if all N are.
   """
 
   vocab_size: int
@@ -139,6 +142,7 @@ class TaskPrior:
   support: Support | None = None
   sample_table: Callable[[Key], Array] | None = None
   observe: Callable[[State, Array], State] | None = None
+  scored: Callable[[int], tuple[int, ...]] | None = None
 
   def __post_init__(self):
     """Has every function check the tokens or rows that it is given."""
@@ -158,6 +162,15 @@ class TaskPrior:
     object.__setattr__(self, 'predict', checked_predict)
     if observe is not None:
       object.__setattr__(self, 'observe', checked_observe)
+
+  def positions(self, length: int) -> tuple[int, ...] | None:
+    """Returns the positions that are scored of N tokens; None if all are."""
+    return None if self.scored is None else self.scored(length)
+
+  def num_tokens(self, length: int) -> int:
+    """Returns how many tokens an episode has of which N are scored."""
+    positions = self.positions(length)
+    return length if positions is None else positions[-1] + 1
 
 
 @dataclasses.dataclass(frozen=True)

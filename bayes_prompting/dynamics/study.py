@@ -190,6 +190,13 @@ def study(
   ):
     if value not in range(count):
       raise errors.UserError(f'{field}: must be below {count}, got {value!r}')
+  for name in (lab.target, lab.pretraining_task):
+    if lab.priors[name].scored is not None:
+      raise errors.UserError(
+        f'tasks.{name}: has tokens before those that are scored; what happens '
+        'inside a network is shown for sequences that are scored from their '
+        'start'
+      )
   with lab.precision():
     arrays, left_out = _arrays(
       lab, folder, (seed, repetition), num_sequences, num_sources

@@ -94,7 +94,8 @@ def check_task_prior(field: str, prior: types.TaskPrior) -> None:
     'sample',
     lambda: jax.eval_shape(lambda k: prior.sample(k, _LENGTH), key),
   )
-  shapes = {'tokens': (_LENGTH,), 'oracle_log_probs': (_LENGTH, size)}
+  total = prior.num_tokens(_LENGTH)
+  shapes = {'tokens': (total,), 'oracle_log_probs': (total, size)}
   for name, shape in shapes.items():
     found = getattr(getattr(episode, name, None), 'shape', None)
     if found != shape:

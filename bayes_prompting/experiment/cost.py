@@ -48,9 +48,8 @@ def of_method(lab: build.Lab, method: build.Method) -> Cost:
   if method.is_bayes:
     operations = math.nan
   elif updates:
-    operations = _operations(
-      plain_network(lab), method.tuner, draws, lab.tuning.length
-    )
+    length = lab.priors[lab.target].num_tokens(lab.tuning.length)
+    operations = _operations(plain_network(lab), method.tuner, draws, length)
   return Cost(numbers // method.num_runs, updates, operations / 2)
 
 

@@ -31,18 +31,26 @@ class Task(NamedTuple):
   """An evaluation task: common sequences, and what the references say of them.
 
   Attributes:
-    tokens: int32 [S, N].
+    tokens: int32 [S, M]. N of them are scored.
     oracle_log_probs: float32 [S, N, V].
     bayes_log_probs: float32 [S, N, V], of the prior that the sources are from.
     bayes_oracle_regret: float32 [S, N], what Bayes loses to the oracle, in nats
       a step: its expectation where that has a closed form, the same for all
       sequences; else its value on each sequence.
+    scored: int32 [N], positions in M; None if all are, and M is N.
   """
 
   tokens: types.Array
   oracle_log_probs: types.Array
   bayes_log_probs: types.Array
   bayes_oracle_regret: types.Array
+  scored: types.Array | None = None
+
+  def at_scored(self, values: types.Array, axis: int) -> types.Array:
+    """Returns the values at the positions that are scored."""
+    if self.scored is None:
+      return values
+    return jnp.take(values, self.scored, axis=axis)
 
 
 class Regrets(NamedTuple):
@@ -69,10 +77,14 @@ def _sample(key, task_prior, num, length):
   predict = jax.vmap(task_prior.predict, in_axes=(None, 0))
   none = jnp.zeros((0, task_prior.vocab_size), jnp.float32)
   bayes = predict(task_prior.prefill(none), episodes.tokens)
-  oracle = episodes.oracle_log_probs
-  own = regret.token_log_probs(oracle, episodes.tokens)
+  own = regret.token_log_probs(episodes.oracle_log_probs, episodes.tokens)
   own = own - regret.token_log_probs(bayes, episodes.tokens)
-  return episodes, bayes, own
+  positions = task_prior.positions(length)
+  oracle, bayes, own = (
+    regret.at(x, positions, axis=1)
+    for x in (episodes.oracle_log_probs, bayes, own)
+  )
+  return episodes.tokens, oracle, bayes, own
 
 
 def make_task(
@@ -88,17 +100,19 @@ def make_task(
     key: Consumed.
     task_prior: Where they come from.
     num_sequences: S.
-    length: N.
+    length: N, tokens that are scored.
     mesh: Where it will be evaluated, if on several devices.
   """
   expected = expectation.expected_regret(task_prior, task_prior, length)
-  episodes, bayes, own = _sample(key, task_prior, num_sequences, length)
+  tokens, oracle, bayes, own = _sample(key, task_prior, num_sequences, length)
   if expected is not None:
     # Never negative; what is came from predictions rounded to float32.
     expected = np.maximum(expected.astype(np.float32), np.float32(0))
     own = np.broadcast_to(expected, own.shape)
-  task = Task(episodes.tokens, episodes.oracle_log_probs, bayes, own)
-  return mesh_lib.put(mesh, task)
+  positions = task_prior.positions(length)
+  if positions is not None:
+    positions = np.asarray(positions, np.int32)
+  return mesh_lib.put(mesh, Task(tokens, oracle, bayes, own, positions))
 
 
 def _summarise(regrets: types.Array, report_steps: tuple[int, ...]) -> Regrets:
@@ -153,8 +167,8 @@ def _evaluate(predictor, bind, params, bound, task, report_steps, block, mesh):
       mesh, predictor.read, context, task.tokens, block
     )
     regrets = regret.regrets(
-      log_probs,
-      task.tokens,
+      task.at_scored(log_probs, axis=1),
+      task.at_scored(task.tokens, axis=1),
       task.oracle_log_probs,
       task.bayes_log_probs,
       task.bayes_oracle_regret,
@@ -211,7 +225,9 @@ def evaluate(
 def evaluate_oracle(task: Task, report_steps: tuple[int, ...]) -> Regrets:
   """Returns the regrets of the oracle itself, with R = 1."""
   regrets = regret.oracle_regrets(
-    task.tokens, task.oracle_log_probs, task.bayes_log_probs
+    task.at_scored(task.tokens, axis=1),
+    task.oracle_log_probs,
+    task.bayes_log_probs,
   )
   return jax.tree.map(lambda x: x[None], _summarise(regrets, report_steps))
 

@@ -164,7 +164,8 @@ def _of_networks(lab):
       yield Part(f'the candidates of {name}', own, total, place='host')
       draws = lab.config['tuning']['search_draws']
       draws = method.repetitions * min(draws, lab.tuning.num_sequences or draws)
-      size = _share(2 * _FLOAT * draws * (lab.tuning.length + 1))
+      length = lab.priors[lab.target].num_tokens(lab.tuning.length)
+      size = _share(2 * _FLOAT * draws * (length + 1))
       drawn = ('tuning.search_draws', 'tuning.length', 'tuning.num_repetitions')
       yield Part(f'the draws of {name}', drawn, size, phase)
     elif 'losses' in shapes:
@@ -175,13 +176,15 @@ def _of_networks(lab):
 def _of_fit(lab, section, phase, fields, tunables, num_runs=1):
   """What the optimizer holds, and the activations of all that runs at once."""
   fit, name = getattr(lab, section), phase.rpartition('/')[2]
+  task = lab.pretraining_task if section == 'pretraining' else lab.target
+  length = lab.priors[task].num_tokens(fit.length)
   optimizer = _share(_COPIES * tunables)
   yield Part(f'the weights of {name}', fields, optimizer, phase)
-  size = _activations(lab, fit.batch_size, fit.length, for_gradient=True)
+  size = _activations(lab, fit.batch_size, length, for_gradient=True)
   size *= fit_lib.run_block(fit, num_runs)
   # The tokens of all updates of a chunk are drawn before it.
   updates = fit_lib.chunk_size(fit, num_runs) * num_runs
-  size = _share(size + _FLOAT * updates * fit.batch_size * fit.length)
+  size = _share(size + _FLOAT * updates * fit.batch_size * length)
   sizes = (f'{section}.batch_size', f'{section}.length')
   fields = (*sizes, *_BLOCKS, *_fields(lab, 'network'))
   yield Part(f'the activations of {name}', fields, size, phase)
@@ -248,9 +251,12 @@ def _of_evaluation(lab):
     lab.config['evaluation'][x] for x in ('length', 'num_sequences')
   )
   sizes = ('evaluation.num_sequences', 'evaluation.length')
+  longest = length
   for name in lab.config['evaluation']['tasks']:
     fields = (*sizes, *_fields(lab, f'tasks.{name}'))
-    size = _BAYES_COPIES * sequences * _largest(lab.priors[name], length)
+    tokens = lab.priors[name].num_tokens(length)
+    longest = max(longest, tokens)
+    size = _BAYES_COPIES * sequences * _largest(lab.priors[name], tokens)
     said, phase = f'exact predictions on {name}', f'evaluation/{name}'
     yield Part(said, fields, _share(size), phase)
   estimates = len(regret.REFERENCES) * len(regret.ESTIMATORS)
@@ -258,9 +264,9 @@ def _of_evaluation(lab):
   # regret of each step, and its sum so far.
   each = _FLOAT * (2 + 3 * lab.network.vocab_size + 2 * estimates)
   fields = (*sizes, *_fields(lab, f'tasks.{lab.pretraining_task}'))
-  size = _share(each * sequences * length)
+  size = _share(each * sequences * longest)
   yield Part('the sequences of evaluation', fields, size, 'evaluation')
-  size = _share(_activations(lab, sequences, length))
+  size = _share(_activations(lab, sequences, longest))
   fields = (*sizes, *_BLOCKS, *_fields(lab, 'network'))
   yield Part('the activations of evaluation', fields, size, 'evaluation')
   runs = max((x.num_runs for x in lab.methods.values()), default=1)

@@ -163,6 +163,7 @@ def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
     support=support,
     sample_table=sample_table,
     observe=observe if steps else None,
+    scored=priors[0].scored,
   )
 
 
@@ -205,6 +206,11 @@ def _components(components):
       raise errors.UserError(
         f'{field}: has a vocabulary of {priors[-1].vocab_size}, the first '
         f'component has {priors[0].vocab_size}'
+      )
+    if priors[-1].positions(1) != priors[0].positions(1):
+      raise errors.UserError(
+        f'{field}: must have as many tokens before the first that is scored as '
+        'the first component'
       )
   return priors, checks.weights('components.*.weight', weights, len(priors))
 

@@ -220,9 +220,10 @@ def _sampled(prior, target, length, max_prefix_length):
 
     def after(rows):
       state = of.prefill(rows)
-      return jax.vmap(
+      each = jax.vmap(
         lambda tokens, oracle: regret.kl(oracle, of.predict(state, tokens))
-      )(*episodes).sum(-1)
+      )(*episodes)
+      return regret.at(each, target.positions(length), axis=-1).sum(-1)
 
     return np.asarray(jax.jit(lambda x: jax.lax.map(after, x))(rows))
 

@@ -47,7 +47,7 @@ class Settings:
   Attributes:
     num_steps: Updates; 0 leaves everything as it starts.
     batch_size: B, sequences for every update.
-    length: N.
+    length: N, tokens of a sequence that are scored.
     num_sequences: Size of a fixed sample that every batch is drawn from, with
       replacement, each repetition its own; 0 draws fresh sequences every time.
     schedule: `constant`, or `cosine`, which decays to zero.
@@ -80,12 +80,15 @@ class Problem:
     task_prior: Where the data comes from. The programs that start and update
       are compiled without it.
     settings: How long, on what batches, with which schedule.
+    positions: Those that are scored, in programs that have no `task_prior`;
+      None for all.
   """
 
   predictor: types.Predictor
   tuner: types.Tuner
   task_prior: types.TaskPrior
   settings: Settings
+  positions: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +274,8 @@ def fit(
 ) -> tuple[FitState, np.ndarray]:
   """Minimises the log loss on a task prior over the tunable of a tuner.
 
-  The loss is summed over the N positions and averaged over the batch, in nats.
+  The loss is summed over the N positions that are scored and averaged over the
+  batch, in nats.
   Repetition r starts from the stream (key, 'init', r) and draws the data of
   step k from (key, 'data', r, k), or by it from a fixed sample, drawn from
   (key, 'sample', r); however many runs there are beside it, and at whatever
@@ -334,7 +338,8 @@ def fit(
   )
 
   # The updates do not depend on where their batches come from.
-  updated = dataclasses.replace(problem, task_prior=None)
+  positions = problem.task_prior.positions(settings.length)
+  updated = dataclasses.replace(problem, task_prior=None, positions=positions)
 
   def report(done, count, new_losses):
     losses.append(np.asarray(new_losses)[:count])
@@ -476,16 +481,17 @@ def _updates(params, runs, carry, tokens, num_steps, problem, mesh):
   )
   sequence_block = blocks.size(
     settings.sequence_block,
-    predictor.sequence_block(settings.length),
+    predictor.sequence_block(tokens.shape[-1]),
     settings.batch_size,
   )
 
   def sequence_losses(context, tokens):
-    return regret.log_loss(predictor.read(context, tokens), tokens)
+    log_probs = predictor.read(context, tokens)
+    return regret.log_loss(log_probs, tokens, problem.positions)
 
   def loss_fn(tunable, tokens):
     bound, state = tuner.bind(predictor, params, tunable)
-    context = predictor.prepare(bound, state, settings.length)
+    context = predictor.prepare(bound, state, tokens.shape[-1])
     return blocks.mean(sequence_losses, context, tokens, sequence_block)
 
   def update(rate, tunable, opt_state, tokens):

@@ -38,23 +38,30 @@ class Ranking(NamedTuple):
 )
 def _draw(key, task_prior, num, length, repetitions, fixed=False):
   """Draws int32 [R, num, length] tokens."""
-  sample = functools.partial(task_prior.sample, length=length)
 
   def one(repetition):
     stream = keys.stream(key, 'search', repetition)
     each = jax.random.split(stream, num)
     if fixed:
       each = keys.sample(key, repetition, jnp.arange(num))
-    return jax.vmap(lambda k: sample(k).tokens)(each)
+    return jax.vmap(lambda k: task_prior.sample(k, length).tokens)(each)
 
   return jax.vmap(one)(repetitions)
 
 
 @functools.partial(
-  jax.jit, static_argnames=('predictor', 'tuner', 'sequence_block', 'mesh')
+  jax.jit,
+  static_argnames=('predictor', 'tuner', 'positions', 'sequence_block', 'mesh'),
 )
 def _score(
-  predictor, params, tuner, candidates, tokens, sequence_block, mesh=None
+  predictor,
+  params,
+  tuner,
+  candidates,
+  tokens,
+  positions,
+  sequence_block,
+  mesh=None,
 ):
   """Scores [C] candidates on tokens [R, D, N]: mean losses [C, R]."""
 
@@ -63,7 +70,8 @@ def _score(
     context = predictor.prepare(bound, state, tokens.shape[-1])
 
     def losses(context, draws):
-      return regret.log_loss(predictor.read(context, draws), draws)
+      log_probs = predictor.read(context, draws)
+      return regret.log_loss(log_probs, draws, positions)
 
     # The draws of all repetitions in blocks: activations stay in the cache.
     rows = tokens.reshape(-1, tokens.shape[-1])
@@ -131,9 +139,10 @@ def search(
   )
   sequence_block = blocks.size(
     settings.sequence_block,
-    predictor.sequence_block(settings.length),
+    predictor.sequence_block(tokens.shape[-1]),
     num_draws,
   )
+  positions = problem.task_prior.positions(settings.length)
   params, tokens = mesh_lib.put(mesh, (params, tokens))
   losses = [np.zeros((0, len(repetitions)), np.float32)]
   kept = recorder.restore(
@@ -150,7 +159,7 @@ def search(
     index = np.where(index < total, index, first)
     block = jax.tree.map(lambda leaf, i=index: leaf[i], candidates)
     scored = _score(
-      predictor, params, tuner, block, tokens, sequence_block, mesh
+      predictor, params, tuner, block, tokens, positions, sequence_block, mesh
     )
     losses.append(np.asarray(scored)[: total - first])
     done = min(first + candidate_block, total)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import registry
+from bayes_prompting import regret
 from bayes_prompting import types
 
 # Raise it when numbers change: networks and results depend on it.
@@ -82,7 +83,8 @@ class Start:
           f'tokens: the task has a vocabulary of {self.tokens.vocab_size}, the '
           f'predictor has {vocab_size}'
         )
-      return self.tokens.sample(key, self.length).tokens
+      tokens = self.tokens.sample(key, self.length).tokens
+      return regret.at(tokens, self.tokens.positions(self.length), axis=0)
     if self.tokens is not None:
       return jnp.asarray(checks.tokens('tokens', self.tokens, vocab_size))
     return jax.random.randint(key, (self.length,), 0, vocab_size, jnp.int32)

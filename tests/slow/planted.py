@@ -119,13 +119,19 @@ BUGS = tuple(
       'tests/test_regret.py',
       (
         'mean for sum',
-        'return -token_log_probs(log_probs, tokens).sum(-1)',
-        'return -token_log_probs(log_probs, tokens).mean(-1)',
+        'return at(losses, positions, axis=-1).sum(-1)',
+        'return at(losses, positions, axis=-1).mean(-1)',
+      ),
+      (
+        'ignored argument',
+        'return at(losses, positions, axis=-1).sum(-1)',
+        'return losses.sum(-1)',
+        'tests/training/test_scored.py -k gradients',
       ),
       (
         'sign',
-        'loss = -token_log_probs(log_probs, tokens)',
-        'loss = token_log_probs(log_probs, tokens)',
+        '  loss = -token_log_probs(log_probs, tokens)',
+        '  loss = token_log_probs(log_probs, tokens)',
       ),
       (
         'swapped arguments',
@@ -1662,6 +1668,17 @@ BUGS = tuple(
         'off by one',
         'known = tree.seen == depth',
         'known = tree.seen >= depth - 1',
+      ),
+    ),
+    _of(
+      'task_priors.demonstrations',
+      f'{_PRIORS} -k demonstrations',
+      ('off by one', 'num) * length\n', 'num - 1) * length\n'),
+      ('stale state', 'at, state = end, prior.prefill(none)', 'at = end'),
+      (
+        'wrong mask',
+        'range(before, before + tokens)',
+        'range(before + tokens - 1, before + 2 * tokens - 1)',
       ),
     ),
     _of(

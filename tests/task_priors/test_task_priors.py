@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 from scipy import stats
 
+from bayes_prompting import errors
 from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import types
@@ -151,9 +152,12 @@ def test_is_causal(prior):
 def test_sampler_and_oracle_fit_each_other(prior):
   episode = jax.tree.map(lambda x: x[:500], episodes(prior))
   assert isinstance(episode, types.Episode)
-  assert episode.tokens.shape == (500, 6)
+  total = prior.num_tokens(6)
+  assert episode.tokens.shape == (500, total)
   assert episode.tokens.dtype == jnp.int32
-  assert episode.oracle_log_probs.shape == (500, 6, prior.vocab_size)
+  assert episode.oracle_log_probs.shape == (500, total, prior.vocab_size)
+  positions = prior.positions(6) or tuple(range(6))
+  assert len(positions) == 6 and positions == tuple(sorted({*positions}))
   probs = np.exp(np.asarray(episode.oracle_log_probs, np.float64))
   np.testing.assert_allclose(probs.sum(-1), 1.0, atol=1e-5)
   picked = np.take_along_axis(
@@ -352,6 +356,76 @@ def test_impossible_histories_have_infinite_loss_and_no_nan():
   np.testing.assert_allclose(log_probs[0], np.log([0.5, 0.5]), atol=1e-6)
   np.testing.assert_allclose(log_probs[1], [0.0, -np.inf], atol=1e-6)
   assert np.isneginf(log_probs[2]).all()
+
+
+COIN = {'name': 'categorical', 'probabilities': (0.2, 0.8)}
+
+
+def test_no_demonstrations_are_the_task_itself():
+  task = testing.task_prior('demonstrations', task=COIN, num=0)
+  assert task is testing.task_prior(**COIN)
+
+
+def test_demonstrations_of_a_source_are_its_earlier_tokens():
+  coins = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
+  prior = testing.task_prior(
+    'demonstrations', task=coins, num=2, length=2, of='source'
+  )
+  assert prior.positions(3) == (4, 5, 6)
+  tokens = np.array([[1, 1, 1, 0, 1, 0, 1]])
+  alone = predictive(testing.task_prior(**coins), tokens)
+  np.testing.assert_array_equal(predictive(prior, tokens), alone)
+
+
+def test_demonstrations_show_which_task_it_is():
+  # Two tasks of two coins each. A demonstration has a coin of its own.
+  tasks = [[(0.9, 0.1), (0.6, 0.4)], [(0.2, 0.8), (0.5, 0.5)]]
+  length, num = 2, 2
+  prior = testing.task_prior(
+    'union',
+    components={
+      f'task_{i}': {
+        'weight': 0.5,
+        'name': 'demonstrations',
+        'num': num,
+        'length': length,
+        'task': {
+          'name': 'categorical_mixture',
+          'weights': (0.5, 0.5),
+          'probabilities': coins,
+        },
+      }
+      for i, coins in enumerate(tasks)
+    },
+  )
+  assert prior.positions(2) == (4, 5)
+  for tokens in ([0, 0, 1, 0, 0, 1], [1, 1, 1, 0, 1, 1], [0, 1, 1, 1, 1, 0]):
+    masses = []
+    for end in range(7):  # The mass of every beginning, by enumeration.
+      of_tasks = [
+        np.prod(
+          [
+            np.mean([np.prod(np.array(coin)[part]) for coin in coins])
+            for part in (tokens[:end][i : i + 2] for i in range(0, end, 2))
+            if part
+          ]
+        )
+        for coins in tasks
+      ]
+      masses.append(np.mean(of_tasks))
+    expected = np.array(masses[1:]) / np.array(masses[:-1])
+    array = np.array([tokens])
+    log_probs = predictive(prior, array)
+    picked = np.take_along_axis(log_probs, array[..., None], -1)[0, :, 0]
+    np.testing.assert_allclose(np.exp(picked), expected, rtol=1e-5)
+
+
+def test_demonstrations_of_other_numbers_make_no_union():
+  shown = {'name': 'demonstrations', 'task': COIN, 'num': 2, 'weight': 0.5}
+  with pytest.raises(errors.UserError, match='components.b.*first component'):
+    testing.task_prior(
+      'union', components={'a': shown, 'b': {**shown, 'num': 3}}
+    )
 
 
 def test_categorical_is_a_mixture_of_one():
