@@ -242,6 +242,9 @@ def test_statistics_are_those_without_what_was_stopped(pair):
       style.regret_by_task(selection.choose(without), quantity),
     )
   equal(method_losses.losses(dataset)[:3], method_losses.losses(without)[:3])
+  # Whatever the order of tasks: they are those of the target.
+  turned = dataset.sel(eval_task=[*dataset.eval_task.values[::-1]])
+  equal(method_losses.losses(turned)[:3], method_losses.losses(dataset)[:3])
   equal(common.read(dataset).losses, common.read(without).losses)
   equal(rankings.read(dataset)[:5], rankings.read(without)[:5])
   for method in set(METHODS) - set(gone.tuner):
