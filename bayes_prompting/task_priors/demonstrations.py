@@ -39,6 +39,16 @@ EXAMPLES = (
   {'task': _COINS, 'num': 2, 'length': 1, 'of': 'source'},
   {'task': _CHAINS, 'num': 1, 'length': 3},
   {'task': _CHAINS, 'num': 0, 'length': 3},
+  {
+    'task': {
+      'name': 'imitation',
+      'num_states': 2,
+      'num_actions': 2,
+      'num_policies': 3,
+    },
+    'num': 1,
+    'length': 1,
+  },
 )
 
 OF = ('task', 'source')
@@ -57,7 +67,7 @@ def make(
   Args:
     task: Spec of the prior that all sequences are drawn from.
     num: Demonstrations; with 0 it is that prior itself.
-    length: Tokens of each.
+    length: Tokens of each; where the task scores some alone, so many of these.
     of: Of what they are: 'task', each with a source of its own, or 'source'.
 
   Raises:
@@ -76,45 +86,53 @@ def make(
       f'{_MOST_POSITIONS} positions'
     )
   prior = registry.make('task_priors', 'task', task)
-  if prior.scored is not None:
-    raise errors.UserError(
-      f'task: {task["name"]!r} has tokens that are not scored already'
-    )
   if not num:
     return prior
-  before = num * length
+  each = prior.num_tokens(length)
+  if of == 'task':
+    return _of_task(prior, num, each, length)
 
   def scored(tokens):
-    return tuple(range(before, before + tokens))
+    positions = prior.positions(num * length + tokens)
+    positions = positions or range(num * length + tokens)
+    return tuple(positions[num * length :])
 
-  if of == 'source':
-
-    def sample_source(key, tokens):
-      return prior.sample(key, before + tokens)
-
-    # What sums over sequences, or draws sources, would leave them out.
-    return dataclasses.replace(
-      prior,
-      sample=sample_source,
-      scored=scored,
-      statistic=None,
-      exchangeable=False,
-      support=None,
-      sample_table=None,
-    )
-  return _of_task(prior, num, length, scored)
+  # What sums over sequences, or draws sources, would leave them out.
+  return dataclasses.replace(
+    prior,
+    sample=lambda key, tokens: prior.sample(key, num * length + tokens),
+    scored=scored,
+    statistic=None,
+    exchangeable=False,
+    support=None,
+    sample_table=None,
+  )
 
 
-def _of_task(prior, num, length, scored):
+def _of_task(prior, num, length, scored_length):
+  """Builds it with a source of its own for each sequence.
+
+  Args:
+    prior: What all are drawn from.
+    num: Demonstrations.
+    length: Tokens of each.
+    scored_length: How many the prior was asked for, to have so many.
+  """
   vocab_size, before = prior.vocab_size, num * length
   none = jnp.zeros((0, vocab_size), jnp.float32)
 
   def sample(key, tokens):
     first, last = jax.random.split(key)
-    shown = keys.over_split(lambda k: prior.sample(k, length), first, num)
+    shown = keys.over_split(
+      lambda k: prior.sample(k, scored_length), first, num
+    )
     shown = jax.tree.map(lambda x: x.reshape(before, *x.shape[2:]), shown)
     episode = prior.sample(last, tokens)
     return jax.tree.map(lambda *x: jnp.concatenate(x), shown, episode)
+
+  def scored(tokens):
+    positions = prior.positions(tokens) or range(tokens)
+    return tuple(before + position for position in positions)
 
   # Where a sequence begins depends on how many tokens were seen. That is kept
   # as the shape of an array, so that it is known when a program is traced.

@@ -1677,9 +1677,37 @@ BUGS = tuple(
       ('stale state', 'at, state = end, prior.prefill(none)', 'at = end'),
       (
         'wrong mask',
-        'range(before, before + tokens)',
-        'range(before + tokens - 1, before + 2 * tokens - 1)',
+        'tuple(before + position',
+        'tuple(before - 1 + position',
       ),
+    ),
+    _of(
+      'task_priors.imitation',
+      f'{_PRIORS} -k "imitator or imitation and one_pass"',
+      ('off by one', 'range(1, 2 * length, 2)', 'range(0, 2 * length, 2)'),
+      (
+        'dropped term',
+        "state['log_joint'] + seen.sum(0)",
+        "state['log_joint']",
+      ),
+      (
+        'stale state',
+        'line[:-1] * size + line[1:]',
+        'line[1:] * size + line[1:]',
+      ),
+      (
+        'wrong axis',
+        'tables.swapaxes(0, 1)[None]',
+        'tables[:1].swapaxes(0, 1)[None]',
+      ),
+    ),
+    _of(
+      'task_priors.pseudo_tasks',
+      f'{_PRIORS} -k "counted or relabelled or pseudo"',
+      ('wrong side', 'back = np.argsort(names)', 'back = names'),
+      ('off by one', 'if position >= order:', 'if position > order:'),
+      ('ignored argument', 'if relabel else table', 'if False else table'),
+      ('dropped term', ' + (1 - share) * tables[second]', ''),
     ),
     _of(
       'task_priors.union',

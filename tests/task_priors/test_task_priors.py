@@ -15,6 +15,7 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _tables
+from bayes_prompting.task_priors import pseudo_tasks
 from tests import testing
 
 # Made anew for every use: no key is used twice.
@@ -375,6 +376,84 @@ def test_demonstrations_of_a_source_are_its_earlier_tokens():
   tokens = np.array([[1, 1, 1, 0, 1, 0, 1]])
   alone = predictive(testing.task_prior(**coins), tokens)
   np.testing.assert_array_equal(predictive(prior, tokens), alone)
+
+
+def test_demonstrations_of_what_is_scored_in_part():
+  task = {'name': 'imitation', 'num_states': 2, 'num_actions': 2}
+  kwargs = {'task': task, 'num': 2, 'length': 3}
+  alone = testing.task_prior('demonstrations', **kwargs)
+  assert alone.positions(2) == (13, 15) and alone.num_tokens(2) == 16
+  one = testing.task_prior('demonstrations', **kwargs, of='source')
+  assert one.positions(2) == (13, 15)
+  draw = jax.jit(lambda key: [x.sample(key, 2) for x in (alone, one)])
+  for episode in draw(root_key()):
+    assert episode.tokens.shape == (16,)
+    # States and actions in turn.
+    np.testing.assert_array_equal(episode.tokens >= 2, np.arange(16) % 2)
+
+
+def test_an_imitator_weighs_policies_by_what_they_did():
+  policies = np.array([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.0, 1.0]]])
+  weights = np.array([0.25, 0.75])
+  prior = testing.task_prior(
+    'imitation', num_states=2, num_actions=2, policies=policies, weights=weights
+  )
+  tokens = np.array([[0, 2, 1, 3, 0, 3, 1, 3]])
+  assert prior.positions(4) == (1, 3, 5, 7)
+  actions = np.exp(predictive(prior, tokens)[0, 1::2])
+  posterior = weights
+  for step, (state, action) in enumerate(tokens.reshape(-1, 2)):
+    expected = posterior @ policies[:, state]
+    np.testing.assert_allclose(actions[step], [0, 0, *expected], atol=1e-6)
+    posterior = posterior * policies[:, state, action - 2]
+    posterior = posterior / posterior.sum()
+  # An action where a state belongs is impossible.
+  assert mass(prior, np.array([[0, 2, 3]]))[0] == 0
+  # What the world does says nothing of the policy.
+  states = np.exp(predictive(prior, tokens)[0, 2])
+  assert states[:2].sum() == pytest.approx(1) and not states[2:].any()
+
+
+def test_tables_of_sequences_are_counted():
+  tokens = np.array([[0, 1, 1, 0, 1], [2, 2, 2, 2, 2]])
+  zero = pseudo_tasks.empirical(tokens, 3, 0, 0.5)
+  np.testing.assert_allclose(
+    zero[:, 0],
+    [[2.5 / 6.5, 3.5 / 6.5, 0.5 / 6.5], [0.5 / 6.5] * 2 + [5.5 / 6.5]],
+  )
+  one = pseudo_tasks.empirical(tokens, 3, 1, 0.0)
+  np.testing.assert_allclose(one[0], [[0, 1, 0], [0.5, 0.5, 0], [1 / 3] * 3])
+  np.testing.assert_allclose(one[1], [[1 / 3] * 3, [1 / 3] * 3, [0, 0, 1]])
+
+
+@pytest.mark.parametrize('order', [0, 1, 2])
+def test_a_relabelled_source_makes_relabelled_sequences(order):
+  names = np.array([2, 0, 1])
+  rng = np.random.default_rng(order)
+  tokens = rng.integers(3, size=(2, 40))
+  tables, renamed = (
+    pseudo_tasks.empirical(x, 3, order, 0.5) for x in (tokens, names[tokens])
+  )
+  for table, expected in zip(tables, renamed, strict=True):
+    np.testing.assert_allclose(pseudo_tasks.relabelled(table, names), expected)
+
+
+def test_pseudo_tasks_are_mixtures_of_what_was_seen():
+  # Two deterministic coins: every table is all one token, by any name.
+  base = {
+    'name': 'categorical_mixture',
+    'weights': (0.5, 0.5),
+    'probabilities': ((1.0, 0.0), (0.0, 1.0)),
+  }
+  kwargs = {'base': base, 'num_sequences': 9, 'length': 3, 'smoothing': 0.0}
+  pure = testing.task_prior('pseudo_tasks', **kwargs, size=40, mix=False)
+  assert {p.ravel()[0] for p in pure.support.points} == {0.0, 1.0}
+  mixed = testing.task_prior('pseudo_tasks', **kwargs, size=40)
+  shares = np.array([p.ravel()[0] for p in mixed.support.points])
+  assert ((0 < shares) & (shares < 1)).sum() > 10
+  # A larger pool holds a smaller one.
+  fewer = testing.task_prior('pseudo_tasks', **kwargs, size=20)
+  assert all(mixed.support.covers(table) for table in fewer.support.points)
 
 
 def test_demonstrations_show_which_task_it_is():
