@@ -6,23 +6,18 @@ what no prompt of a Bayesian predictor, hard or soft, can ever reach.
 """
 
 import dataclasses
-import itertools
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from bayes_prompting import checks
-from bayes_prompting import regret
 from bayes_prompting import types
 from bayes_prompting.theory import expectation
 from bayes_prompting.theory import gaps as prompt_gaps
 from bayes_prompting.theory import hard_prefixes
 from bayes_prompting.theory import pseudo_counts
+from bayes_prompting.theory import sampled_prefixes
 
-# Without exact sums: sequences to choose a prefix, and to judge it; prefixes.
-_SAMPLED, _SAMPLED_PREFIX = 512, 4
 # An exact prefix of more tokens is given as counts.
 _MOST_TOKENS = 1e4
 Verdict = Literal[
@@ -201,64 +196,29 @@ def promptability(
 
 
 def _sampled(prior, target, length, max_prefix_length):
-  """Returns the verdict 'unknown', with regrets on sampled sequences.
-
-  A prefix is chosen on other sequences than it is judged on.
-  """
-  length = checks.integer('length', length, 1)
-  longest = _SAMPLED_PREFIX if max_prefix_length is None else max_prefix_length
-  longest = checks.integer('max_prefix_length', longest, 0)
-  longest = min(longest, int(np.log(_SAMPLED) / np.log(prior.vocab_size)))
-  keys = jax.random.split(jax.random.key(0), (2, _SAMPLED))
-  sample = jax.vmap(jax.vmap(lambda key: target.sample(key, length)))
-  episodes = jax.jit(sample)(keys)
-  choose, judge = (jax.tree.map(lambda x, i=i: x[i], episodes) for i in (0, 1))
-
-  def lost(of, prefixes, episodes):
-    """Regrets [P, B] after prefixes [P, K], to the oracle."""
-    rows = jax.nn.one_hot(jnp.asarray(prefixes), of.vocab_size)
-
-    def after(rows):
-      state = of.prefill(rows)
-      each = jax.vmap(
-        lambda tokens, oracle: regret.kl(oracle, of.predict(state, tokens))
-      )(*episodes)
-      return regret.at(each, target.positions(length), axis=-1).sum(-1)
-
-    return np.asarray(jax.jit(lambda x: jax.lax.map(after, x))(rows))
-
-  none = np.zeros((1, 0), np.int32)
-  own, before = (lost(of, none, judge)[0] for of in (target, prior))
-  chosen, gaps, spreads = [], [], []
-  for size in range(longest + 1):
-    every = itertools.product(range(prior.vocab_size), repeat=size)
-    prefixes = np.array(list(every), np.int32)  # [V^K, K]
-    best = prefixes[lost(prior, prefixes, choose).mean(-1).argmin()]
-    apart = lost(prior, best[None], judge)[0] - own if size else before - own
-    chosen.append(tuple(best.tolist()))
-    gaps.append(apart.mean())
-    spreads.append(apart.std(ddof=1) / np.sqrt(_SAMPLED))
-  first = int(np.argmin(gaps))
+  """Returns the verdict 'unknown', with regrets on sampled sequences."""
+  found = sampled_prefixes.curve_of(prior, target, length, max_prefix_length)
+  curve = found.curve
+  first = int(np.argmin(curve.gaps))
   without = 'prior' if prior.statistic is None else 'target'
   return Promptability(
     verdict='unknown',
     reason=(
       f'The {without} has no sufficient statistic of a fixed, small size: '
-      f'regrets are means over {_SAMPLED} sampled sequences, and nothing '
-      f'beyond prefixes of up to {longest} tokens was searched.'
+      f'regrets are means over {sampled_prefixes.NUM_SEQUENCES} sampled '
+      'sequences, and nothing beyond prefixes of up to '
+      f'{curve.lengths[-1]} tokens was searched.'
     ),
     length=length,
-    target_regret=float(own.mean()),
-    prefix=chosen[first],
-    prefix_gap=float(gaps[first]),
+    target_regret=found.target_regret,
+    prefix=curve.prefixes[first],
+    prefix_gap=float(curve.gaps[first]),
     pseudo=None,
-    curve=hard_prefixes.Curve(
-      np.arange(longest + 1), tuple(chosen), np.array(gaps, np.float64)
-    ),
+    curve=curve,
     standard_errors=(
-      float(own.std(ddof=1) / np.sqrt(_SAMPLED)),
-      float(spreads[0]),
-      float(spreads[first]),
+      found.target_error,
+      float(found.errors[0]),
+      float(found.errors[first]),
     ),
   )
 
