@@ -303,7 +303,15 @@ def bayesian(task_prior: types.TaskPrior) -> types.Predictor:
 
   It has no parameters, its state is the prior's sufficient statistic, and a
   prefix is the token rows themselves (E = V).
+
+  Raises:
+    UserError: If it is no task prior.
   """
+  if not isinstance(task_prior, types.TaskPrior):
+    raise errors.UserError(
+      'task_prior: must be a task prior, as bp.task_prior(name) makes one, got '
+      f'{checks.show(task_prior)}'
+    )
 
   def prefill(params, prefix):
     del params

@@ -112,6 +112,11 @@ def test_embed_is_affine_in_the_rows():
   np.testing.assert_allclose(predictor.embed(params, rows), expected, atol=1e-6)
 
 
+def test_bayes_of_what_is_no_prior_is_refused():
+  with pytest.raises(errors.UserError, match="task_prior: .*'coins'"):
+    predictors.bayesian('coins')
+
+
 def test_bayesian_predictor_conditions_on_a_prefix():
   predictor = predictors.bayesian(testing.random_coins())
   rows = predictor.embed({}, jnp.eye(2)[jnp.array([1, 1, 0])])

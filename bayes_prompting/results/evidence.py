@@ -89,7 +89,7 @@ def read_file(path: str | os.PathLike[str]) -> pd.DataFrame:
   Raises:
     UserError: See `read`; and if it has two numbers of one measurement.
   """
-  text = files.read_text(path, 'evidence')
+  text = files.read_text(path, 'evidence').removeprefix('\ufeff')
   header, *lines = [*csv.reader(io.StringIO(text))] or [[]]
   missing = [
     name for name in COLUMNS if name not in header and name not in COST
@@ -98,6 +98,11 @@ def read_file(path: str | os.PathLike[str]) -> pd.DataFrame:
     raise errors.UserError(
       f'evidence: {str(path)!r} is no table of evidence (no column '
       f'{missing[0]!r})'
+    )
+  unknown = [name for name in header if name not in COLUMNS]
+  if unknown:  # They would be lost by the next row that is added.
+    raise errors.UserError(
+      f'evidence: {str(path)!r} has a column {unknown[0]!r} that is not known'
     )
   wrong = [i for i, x in enumerate(lines, 2) if len(x) != len(header)]
   if wrong or not text.endswith('\n'):

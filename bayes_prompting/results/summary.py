@@ -180,7 +180,10 @@ def _report_step(dataset, step):
   if step is None:
     return known[0]
   if step not in known:
-    raise errors.UserError(f'step: must be one of {known}, got {step!r}')
+    raise errors.UserError(
+      f'step: must be one of {known}, got {step!r}; others are kept if '
+      'evaluation.report_steps names them before the run'
+    )
   return step
 
 

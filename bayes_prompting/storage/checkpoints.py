@@ -225,7 +225,10 @@ def _newest(path):
   """Returns the newest step that is not damaged, and its manifest."""
   steps = _steps(path)
   if not steps:
-    raise errors.UserError(f'checkpoint: none at {str(path)!r}')
+    raise errors.UserError(
+      f'checkpoint: none at {str(path)!r}; the run has not come so far: start '
+      'it again with the same workdir'
+    )
   for step in reversed(steps):
     try:
       return step, _verified(path / str(step))

@@ -57,7 +57,8 @@ def select(
       if rank > min(kernel.shape):
         raise errors.UserError(
           f'rank: must be at most {min(kernel.shape)}, the smaller side of '
-          f'{path} {list(kernel.shape)}, which {pattern!r} matches, got {rank}'
+          f'{path} {list(kernel.shape)}, got {rank}; or narrow {field}, as '
+          f'{pattern!r} matches it'
         )
     matrices |= matches
   return matrices

@@ -140,6 +140,12 @@ def test_processes_append_at_once(tmp_path):
   assert evidence.read(tmp_path).pretrain_seed.tolist() == list(range(20))
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+  path = tmp_path / 'networks.csv'
+  path.write_text('\ufeff' + ','.join(evidence.COLUMNS) + '\n', 'utf-8')
+  assert list(evidence.read_file(path).columns) == [*evidence.COLUMNS]
+
+
 @pytest.mark.parametrize(
   'text, why',
   [
@@ -157,6 +163,7 @@ def test_processes_append_at_once(tmp_path):
       'cut off',
     ),
     ('', "no column 'experiment'"),
+    (','.join((*evidence.COLUMNS, 'mood')) + '\n', "column 'mood'.*not known"),
   ],
 )
 def test_what_is_no_table_is_refused(tmp_path, text, why):
