@@ -130,7 +130,12 @@ class TaskPrior:
       state grows.
     scored: (N) -> N positions, increasing. Of an episode that is asked for with
       N tokens these are the ones that are scored: `sample(key, N)` then has M >
-      N tokens, and log probabilities for all of them. None if all N are.
+      N tokens, the last of which is scored, and log probabilities for all of
+      them. None if all N are. Such a prior has neither `statistic` nor
+      `sample_table`: what is made of these knows nothing of other tokens.
+
+  Raises:
+    UserError: If a prior with `scored` has one of those two.
   """
 
   vocab_size: int
@@ -146,6 +151,12 @@ class TaskPrior:
 
   def __post_init__(self):
     """Has every function check the tokens or rows that it is given."""
+    for name in ('statistic', 'sample_table'):
+      if self.scored is not None and getattr(self, name) is not None:
+        raise errors.UserError(
+          f'scored: a prior of which not all tokens are scored has no {name}; '
+          'leave it None'
+        )
     vocab_size, observe = self.vocab_size, self.observe
     prefill, predict = self.prefill, self.predict
 
@@ -165,7 +176,7 @@ class TaskPrior:
 
   def positions(self, length: int) -> tuple[int, ...] | None:
     """Returns the positions that are scored of N tokens; None if all are."""
-    return None if self.scored is None else self.scored(length)
+    return None if self.scored is None else tuple(self.scored(length))
 
   def num_tokens(self, length: int) -> int:
     """Returns how many tokens an episode has of which N are scored."""

@@ -197,6 +197,13 @@ def _build(config):
   for name, task in specs.tasks.items():
     if '.' in task.name:  # A user's own: no test of ours has seen it.
       contracts.check_task_prior(f'tasks.{name} ({task.name})', priors[name])
+  for name in config.evaluation.reorderings:
+    if priors[name].scored is not None:
+      raise errors.UserError(
+        f'evaluation.reorderings: {name!r} has tokens before those that are '
+        'scored; orders are compared of sequences that are scored from their '
+        'start'
+      )
   used = (config.tuning.target, *config.evaluation.tasks)
   pretraining_prior = priors[config.pretraining.task]
   for name in used:

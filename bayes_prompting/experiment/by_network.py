@@ -340,7 +340,7 @@ def rows(
     estimates = (EXACT, HEADLINE) if task == lab.target else (EXACT,)
     exact = None
     if how.is_bayes:
-      sums = exactly.Sums(lab.priors[task], sampled.tokens.shape[1])
+      sums = exactly.Sums(lab.priors[task], lab.config['evaluation']['length'])
       exact = sums.of_runs(how.prior, how.tuner, outcome['tunable'])
     numbers = []
     for reference, estimator in estimates:

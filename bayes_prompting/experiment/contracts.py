@@ -85,9 +85,20 @@ def check_task_prior(field: str, prior: types.TaskPrior) -> None:
     prior: A user's own.
 
   Raises:
-    UserError: If episodes, predictions or statistics have other shapes.
+    UserError: If episodes, predictions or states have other shapes, or if no
+      positions are scored that can be.
   """
   size = checks.integer(f'{field}: vocab_size', prior.vocab_size, 2)
+  positions = _run(field, 'scored', lambda: prior.positions(_LENGTH))
+  if positions is not None and (
+    len(positions) != _LENGTH
+    or any(type(x) is not int or x < 0 for x in positions)
+    or sorted({*positions}) != [*positions]
+  ):
+    raise errors.UserError(
+      f'{field}: scored({_LENGTH}) must return {_LENGTH} positions, increasing '
+      f'whole numbers from 0 on, got {checks.show(positions)}'
+    )
   key = jax.random.key(0)
   episode = _run(
     field,
@@ -97,8 +108,8 @@ def check_task_prior(field: str, prior: types.TaskPrior) -> None:
   total = prior.num_tokens(_LENGTH)
   shapes = {'tokens': (total,), 'oracle_log_probs': (total, size)}
   for name, shape in shapes.items():
-    found = getattr(getattr(episode, name, None), 'shape', None)
-    if found != shape:
+    returned = getattr(getattr(episode, name, None), 'shape', None)
+    if returned != shape:
       raise errors.UserError(
         f'{field}: sample(key, {_LENGTH}) must return a types.Episode with '
         f'{name} of shape {list(shape)}, got {_shown(episode)}'
@@ -113,11 +124,11 @@ def check_task_prior(field: str, prior: types.TaskPrior) -> None:
     state = prior.prefill(jnp.zeros((1, size), jnp.float32))
     return prior.predict(state, jnp.zeros(_LENGTH, jnp.int32))
 
-  found = _run(field, 'predict', lambda: jax.eval_shape(predict))
-  if getattr(found, 'shape', None) != (_LENGTH, size):
+  log_probs = _run(field, 'predict', lambda: jax.eval_shape(predict))
+  if getattr(log_probs, 'shape', None) != (_LENGTH, size):
     raise errors.UserError(
       f'{field}: predict must map {_LENGTH} tokens to log probabilities '
-      f'[{_LENGTH}, {size}], got {_shown(found)}'
+      f'[{_LENGTH}, {size}], got {_shown(log_probs)}'
     )
 
 

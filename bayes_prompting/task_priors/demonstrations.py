@@ -97,7 +97,7 @@ def make(
     positions = positions or range(num * length + tokens)
     return tuple(positions[num * length :])
 
-  # What sums over sequences, or draws sources, would leave them out.
+  # What sums over sequences, or draws sources, knows nothing of them.
   return dataclasses.replace(
     prior,
     sample=lambda key, tokens: prior.sample(key, num * length + tokens),

@@ -86,6 +86,10 @@ def sample(returns):
   return sample
 
 
+def scored(function):
+  return {'scored': function, 'statistic': None, 'sample_table': None}
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
@@ -96,6 +100,10 @@ def sample(returns):
     ({'predict': lambda state, tokens: jnp.zeros(3)}, r'\[3, 2\], got'),
     ({'prefill': lambda rows: rows @ jnp.zeros((5, 5))}, 'predict failed'),
     ({'vocab_size': 1}, 'vocab_size'),
+    (scored(lambda n: range(1, n)), r'scored\(3\) must return 3.*\(1, 2\)'),
+    (scored(lambda n: (2, 1, 3)), r'increasing.*\(2, 1, 3\)'),
+    (scored(lambda n: (0, 1.5, 3)), r'whole numbers.*1\.5'),
+    (scored(lambda n: range(1, n + 1)), r'tokens of shape \[4\]'),
   ],
 )
 def test_a_prior_of_ones_own_is_told_what_it_must_return(changes, message):
@@ -103,3 +111,13 @@ def test_a_prior_of_ones_own_is_told_what_it_must_return(changes, message):
   with pytest.raises(errors.UserError, match=f'tasks.mine.*{message}') as e:
     contracts.check_task_prior('tasks.mine', prior)
   assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('name', ['statistic', 'sample_table'])
+def test_what_sums_over_all_tokens_is_none_where_not_all_are_scored(name):
+  coin = testing.single_coin()
+  changes = scored(lambda length: range(1, length + 1))
+  with pytest.raises(errors.UserError, match=f'^scored: .* no {name}'):
+    dataclasses.replace(coin, **changes | {name: getattr(coin, name)})
+  positions = dataclasses.replace(coin, **changes).positions(2)
+  assert positions == (1, 2)  # Static arguments have to be hashed.

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import regret
@@ -100,9 +101,9 @@ def test_regrets_are_those_of_the_window_alone(of):
   coins = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
   prior = shown(task=coins, of=of)
   bayes = predictors.bayesian(testing.task_prior(**coins))
-  task = evaluation.make_task(root_key(), prior, 16, LENGTH)
-  assert task.tokens.shape == (16, BEFORE + LENGTH)
-  assert task.bayes_log_probs.shape == (16, LENGTH, 2)
+  task = evaluation.make_task(root_key(), prior, 1024, LENGTH)
+  assert task.tokens.shape == (1024, BEFORE + LENGTH)
+  assert task.bayes_log_probs.shape == (1024, LENGTH, 2)
   regrets = evaluation.evaluate(
     bayes, {}, testing.tuner('none'), {}, task, (LENGTH,)
   )
@@ -119,17 +120,16 @@ def test_regrets_are_those_of_the_window_alone(of):
   else:
     # It takes the demonstrations for evidence, and Bayes knows better.
     assert against[-1] > 0.1
-  # What the oracle itself is measured by has the same window.
-  mean = np.asarray(task.bayes_oracle_regret).sum(1).mean()
-  exact = expectation.expected_regret(
-    testing.task_prior(**coins),
-    testing.task_prior(**coins),
-    BEFORE * (of == 'source') + LENGTH,
-  )[BEFORE * (of == 'source') :].sum()
-  assert abs(mean - exact) < 0.6
+  # What Bayes loses to the oracle is that of the window, too: of a source from
+  # its fifth token on, of a task from its first.
+  lost = np.asarray(task.bayes_oracle_regret, np.float64).sum(1)
+  first = BEFORE * (of == 'source')
+  coin = testing.task_prior(**coins)
+  exact = expectation.expected_regret(coin, coin, first + LENGTH)[first:].sum()
+  assert abs(lost.mean() - exact) < 5 * lost.std() / np.sqrt(len(lost))
 
 
-def test_a_task_without_demonstrations_has_the_same_programs():
+def test_without_demonstrations_a_fit_has_the_numbers_of_the_task():
   predictor, params = testing.network('gru', width=5)
   tuner = testing.tuner('prefix', length=2)
   outcomes = [
@@ -145,13 +145,25 @@ def test_a_task_without_demonstrations_has_the_same_programs():
   np.testing.assert_array_equal(outcomes[0][1], outcomes[1][1])
 
 
-def test_the_document_s_lines_build():
+@pytest.fixture
+def config():
+  """What the document's lines make."""
   block = testing.blocks('docs/task_priors.md')[1]
   scope = {}
   exec(block, scope)
   scope['config'].tuning.methods = ('NoTuning',)
-  prior = build.build(scope['config']).priors['shown']
+  return scope['config']
+
+
+def test_the_document_s_lines_build(config):
+  prior = build.build(config).priors['shown']
   assert prior.positions(3) == (40, 41, 42) and prior.num_tokens(3) == 43
+
+
+def test_orders_of_what_is_not_scored_are_refused(config):
+  config.evaluation.reorderings = ('shown',)
+  with pytest.raises(errors.UserError, match='^evaluation.reorderings: .shown'):
+    build.build(config)
 
 
 def test_a_prefix_starts_from_what_is_scored():
