@@ -20,6 +20,9 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 
 FOLLOWS = '@'
+# A name in a reference, or a field in braces whose value is the name.
+_NAME = re.compile(r'[^.{}]+|\{[^.{}]+(?:\.[^.{}]+)*\}')
+_PATH = re.compile(rf'(?:{_NAME.pattern})(?:\.(?:{_NAME.pattern}))*')
 _HOW = 'to add a field, use `with config.unlocked():`'
 
 
@@ -194,15 +197,23 @@ def lookup(values: Mapping[str, Any], field: str, reference: str) -> Any:
   Args:
     values: The whole configuration, plain.
     field: The argument, to name in messages.
-    reference: What it is set to, as `'@tuning.prefix_length'`.
+    reference: What it is set to, as `'@tuning.prefix_length'` or
+      `'@tasks.{tuning.target}'`.
 
   Raises:
-    UserError: If there is no such field.
+    UserError: If there is no such field, or it is not written as one.
   """
+  path = reference.removeprefix(FOLLOWS)
+  if not _PATH.fullmatch(path):
+    raise errors.UserError(
+      f'{field}: {checks.show(reference)} names no field; it must be '
+      'names with a dot between two, such as @tuning.prefix_length, each of '
+      'which may be another field in braces, such as @tasks.{tuning.target}'
+    )
 
   def at(path):
     value = values
-    for name in re.findall(r'\{[^{}]*\}|[^.{}]+', path):
+    for name in _NAME.findall(path):
       if name.startswith('{'):
         name = at(name.strip('{}'))
       known = value if isinstance(value, Mapping) else {}
@@ -214,4 +225,4 @@ def lookup(values: Mapping[str, Any], field: str, reference: str) -> Any:
       value = known[name]
     return value
 
-  return at(reference.removeprefix(FOLLOWS))
+  return at(path)

@@ -108,6 +108,12 @@ def test_a_name_in_braces_stands_for_the_value_of_that_field():
     ('@methods.SoftPT.length', 'follows itself'),
     ('@tasks.{tuning.targt}', 'follows no field'),
     ('@tasks.{tuning.prefix_init}', 'follows no field'),
+    ('@', 'names no field'),
+    ('@tuning..prefix_length', 'names no field'),
+    ('@tasks.{tuning.target', 'names no field'),
+    ('@tasks{tuning.target}', 'names no field'),
+    ('@tasks.{tuning.target}}', 'names no field'),
+    ('@tasks.{tasks.{tuning.target}}', 'names no field'),
   ],
 )
 def test_what_follows_nothing_is_refused(value, said):
