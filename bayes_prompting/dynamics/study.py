@@ -193,9 +193,8 @@ def study(
   for name in (lab.target, lab.pretraining_task):
     if lab.priors[name].scored is not None:
       raise errors.UserError(
-        f'tasks.{name}: has tokens before those that are scored; what happens '
-        'inside a network is shown for sequences that are scored from their '
-        'start'
+        f'tasks.{name}: has tokens that are not scored; what happens inside a '
+        'network is shown for sequences that are scored as a whole'
       )
   with lab.precision():
     arrays, left_out = _arrays(

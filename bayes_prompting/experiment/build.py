@@ -200,9 +200,8 @@ def _build(config):
   for name in config.evaluation.reorderings:
     if priors[name].scored is not None:
       raise errors.UserError(
-        f'evaluation.reorderings: {name!r} has tokens before those that are '
-        'scored; orders are compared of sequences that are scored from their '
-        'start'
+        f'evaluation.reorderings: {name!r} has tokens that are not scored; '
+        'orders are compared of sequences that are scored as a whole'
       )
   used = (config.tuning.target, *config.evaluation.tasks)
   pretraining_prior = priors[config.pretraining.task]

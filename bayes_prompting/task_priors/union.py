@@ -207,10 +207,11 @@ def _components(components):
         f'{field}: has a vocabulary of {priors[-1].vocab_size}, the first '
         f'component has {priors[0].vocab_size}'
       )
-    if priors[-1].positions(1) != priors[0].positions(1):
+    # Of three tokens: what is scored from the second on may be every other one.
+    if priors[-1].positions(3) != priors[0].positions(3):
       raise errors.UserError(
-        f'{field}: must have as many tokens before the first that is scored as '
-        'the first component'
+        f'{field}: must score tokens at the same positions as the first '
+        'component'
       )
   return priors, checks.weights('components.*.weight', weights, len(priors))
 

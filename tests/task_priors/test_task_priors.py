@@ -499,11 +499,27 @@ def test_demonstrations_show_which_task_it_is():
     np.testing.assert_allclose(np.exp(picked), expected, rtol=1e-5)
 
 
-def test_demonstrations_of_other_numbers_make_no_union():
-  shown = {'name': 'demonstrations', 'task': COIN, 'num': 2, 'weight': 0.5}
-  with pytest.raises(errors.UserError, match='components.b.*first component'):
+@pytest.mark.parametrize(
+  'other',
+  [
+    {'name': 'demonstrations', 'task': COIN, 'num': 3, 'length': 1},
+    COIN,
+    # The first that is scored is the second token, too, but then the fourth.
+    {'name': 'imitation', 'num_states': 1, 'num_actions': 2},
+  ],
+)
+def test_tasks_that_score_other_positions_make_no_union(other):
+  coin = COIN
+  if other['name'] == 'imitation':
+    coin = {'name': 'categorical', 'probabilities': (0.2, 0.3, 0.5)}
+  shown = {'name': 'demonstrations', 'task': coin, 'num': 1, 'length': 1}
+  with pytest.raises(errors.UserError, match='components.b: .*same positions'):
     testing.task_prior(
-      'union', components={'a': shown, 'b': {**shown, 'num': 3}}
+      'union',
+      components={
+        'a': {**shown, 'weight': 0.5},
+        'b': {**other, 'weight': 0.5},
+      },
     )
 
 
