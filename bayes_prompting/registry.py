@@ -85,6 +85,11 @@ def names(kind: str) -> list[str]:
   return sorted(name for name in found if not name.startswith('_'))
 
 
+def is_own(name: object) -> bool:
+  """Returns whether a name is a dotted path, as of a user's own module."""
+  return isinstance(name, str) and '.' in name
+
+
 def module(
   kind: str, name: str, field: str | None = None
 ) -> python_types.ModuleType:
@@ -335,8 +340,7 @@ def _parts(kind, spec):
 
 def _installed(kind, name):
   """Returns the names that a name can be one of."""
-  own = isinstance(name, str) and '.' in name
-  return (*names(kind), name) if own else names(kind)
+  return (*names(kind), name) if is_own(name) else names(kind)
 
 
 def numerics(

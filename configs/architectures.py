@@ -24,6 +24,7 @@ import functools
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting import registry
 from bayes_prompting import settings
 from bayes_prompting.settings import arguments as preset_arguments
 from bayes_prompting.settings import plans
@@ -149,7 +150,7 @@ def set_torso(config, name: str) -> None:
   """
   deep = name.endswith(DEEP)
   torso = name.removesuffix(DEEP)
-  if '.' in torso:  # A module of somebody's own.
+  if registry.is_own(torso):
     spec, rate = settings.spec(torso), 5e-3
   else:
     checks.one_of('architectures.py:TORSO,WORLD: TORSO', torso, TORSOS)

@@ -172,48 +172,25 @@ def refused(
     UserError: As `build` does, for any other reason.
   """
   why = {}
-  for name in config.tuning.methods:
-    alone = config.copy_and_resolve_references()
-    alone.tuning.methods = (name,)
-    try:
-      build(alone, allow_plugins)
-    except errors.RefusedByNetwork as error:
-      why[name] = str(error)
+  with registry.plugins(allow_plugins):
+    _build(config, why)
   return why
 
 
-def _build(config):
+def _build(config, refused=None):
+  """Builds a lab; `refused`, if given, takes what its network refuses."""
   settings.validate(config)
   devices.check()
   written = plain.of(config)
   values = plain.resolved(written)
   # From here on a ConfigDict of any kind is one of ours, of plain values.
-  config = specs = plain.to_config(values)
+  config = plain.to_config(values)
   root = keys.root(config.seed)
-  priors = {
-    name: registry.make('task_priors', f'tasks.{name}', task)
-    for name, task in specs.tasks.items()
-  }
-  for name, task in specs.tasks.items():
-    if '.' in task.name:  # A user's own: no test of ours has seen it.
-      contracts.check_task_prior(f'tasks.{name} ({task.name})', priors[name])
-  for name in config.evaluation.reorderings:
-    if priors[name].scored is not None:
-      raise errors.UserError(
-        f'evaluation.reorderings: {name!r} has tokens that are not scored; '
-        'orders are compared of sequences that are scored as a whole'
-      )
-  used = (config.tuning.target, *config.evaluation.tasks)
+  priors = _priors(config)
   pretraining_prior = priors[config.pretraining.task]
-  for name in used:
+  for name in (config.tuning.target, *config.evaluation.tasks):
     _check_vocabulary(name, priors[name], config, pretraining_prior)
-  torso = registry.make('torsos', 'network.torso', specs.network.torso)
-  if '.' in specs.network.torso.name:
-    contracts.check_torso(
-      f'network.torso ({specs.network.torso.name})',
-      torso,
-      config.network.embedding_dim,
-    )
+  torso = _torso(config)
   network = predictors.network(
     torso,
     pretraining_prior.vocab_size,
@@ -224,37 +201,15 @@ def _build(config):
     _weight_shapes(network)
   except errors.UserError as error:
     raise errors.UserError(f'network.torso.{error}') from None
-  tuning = _fit_settings(config.tuning, config.compute)
-  learning_rates = tuple(map(float, config.tuning.learning_rate))
   methods = {}
   for name in config.tuning.methods:
-    fields = specs.methods[name].to_dict()
-    is_bayes = fields.pop('predictor', 'network') == 'bayes'
-    predictor, prior = network, None
-    if is_bayes:
-      task = fields.pop('task', config.pretraining.task)
-      prior = priors[task]
-      predictor = predictors.bayesian(prior)
-      _check_vocabulary(task, prior, config, pretraining_prior)
-    with _naming(written, name):
-      tuners = _tuners(f'methods.{name}', fields, specs.tuning.prefix_init)
     try:
-      tunes = jax.tree.leaves(_start_shapes(predictor, tuners[0]))
-    except errors.UserError as error:
-      kind = errors.UserError if is_bayes else errors.RefusedByNetwork
       with _naming(written, name):
-        raise kind(f'methods.{name}.{error}') from None
-    follows_gradient = tunes and tuners[0].trainable and tuning.num_steps > 0
-    methods[name] = Method(
-      name,
-      tuners,
-      predictor,
-      is_bayes,
-      learning_rates if follows_gradient else learning_rates[:1],
-      config.tuning.num_repetitions if tunes and tuners[0].random else 1,
-      range(1 if is_bayes else config.pretraining.num_seeds),
-      prior,
-    )
+        methods[name] = _method(name, config, priors, network)
+    except errors.RefusedByNetwork as error:
+      if refused is None:
+        raise
+      refused[name] = str(error)
   lab = Lab(
     config=values,
     written=written,
@@ -265,10 +220,10 @@ def _build(config):
     target=config.tuning.target,
     num_seeds=config.pretraining.num_seeds,
     num_repetitions=config.tuning.num_repetitions,
-    learning_rates=learning_rates,
+    learning_rates=_learning_rates(config),
     prefix_inits=tuple(config.tuning.prefix_init),
     pretraining=_fit_settings(config.pretraining, config.compute),
-    tuning=tuning,
+    tuning=_fit_settings(config.tuning, config.compute),
     report_steps=settings.report_steps(config),
     root=root,
   )
@@ -279,6 +234,71 @@ def _build(config):
       except errors.UserError as error:
         raise errors.UserError(f'methods.{method.name}.{error}') from None
   return lab
+
+
+def _priors(config):
+  """Builds all task priors."""
+  priors = {}
+  for name, spec in config.tasks.items():
+    priors[name] = registry.make('task_priors', f'tasks.{name}', spec)
+    if registry.is_own(spec.name):  # No test of ours has seen it.
+      contracts.check_task_prior(f'tasks.{name} ({spec.name})', priors[name])
+  for name in config.evaluation.reorderings:
+    if priors[name].scored is not None:
+      raise errors.UserError(
+        f'evaluation.reorderings: {name!r} has tokens that are not scored; '
+        'orders are compared of sequences that are scored as a whole'
+      )
+  return priors
+
+
+def _torso(config):
+  field, spec = 'network.torso', config.network.torso
+  torso = registry.make('torsos', field, spec)
+  if registry.is_own(spec.name):
+    width = config.network.embedding_dim
+    contracts.check_torso(f'{field} ({spec.name})', torso, width)
+  return torso
+
+
+def _method(name, config, priors, network):
+  """Builds a method.
+
+  Raises:
+    RefusedByNetwork: If it tunes what the network has not.
+    UserError: If something else is wrong with it.
+  """
+  fields = config.methods[name].to_dict()
+  is_bayes = fields.pop('predictor', 'network') == 'bayes'
+  predictor, prior = network, None
+  if is_bayes:
+    task = fields.pop('task', config.pretraining.task)
+    prior = priors[task]
+    predictor = predictors.bayesian(prior)
+    _check_vocabulary(task, prior, config, priors[config.pretraining.task])
+  tuning = config.tuning
+  tuners = _tuners(f'methods.{name}', fields, tuning.prefix_init)
+  try:
+    tunes = jax.tree.leaves(_start_shapes(predictor, tuners[0]))
+  except errors.UserError as error:
+    kind = errors.UserError if is_bayes else errors.RefusedByNetwork
+    raise kind(f'methods.{name}.{error}') from None
+  learning_rates = _learning_rates(config)
+  follows_gradient = tunes and tuners[0].trainable and tuning.num_steps > 0
+  return Method(
+    name,
+    tuners,
+    predictor,
+    is_bayes,
+    learning_rates if follows_gradient else learning_rates[:1],
+    tuning.num_repetitions if tunes and tuners[0].random else 1,
+    range(1 if is_bayes else config.pretraining.num_seeds),
+    prior,
+  )
+
+
+def _learning_rates(config):
+  return tuple(map(float, config.tuning.learning_rate))
 
 
 def _check_vocabulary(name, prior, config, pretraining_prior):
