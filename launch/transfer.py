@@ -30,7 +30,9 @@ def main(argv):
   from bayes_prompting.dynamics import transfer
 
   folder = launch_flags.path(launch_flags.WORKDIR)
-  for path in transfer.write(folder, _PROMPTS.value):
+  table = transfer.transfer(folder, _PROMPTS.value)
+  print(transfer.text(table))
+  for path in transfer.write(table, folder):
     print(f'{"Table" if path.suffix == ".csv" else "Figure":<8} {path}')
 
 

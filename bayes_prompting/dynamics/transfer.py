@@ -272,9 +272,8 @@ def figure(table: pd.DataFrame, step: int) -> mpl_figure.Figure:
   )
   numbers = np.stack(list(matrices.values()))
   positive = numbers[np.isfinite(numbers) & (numbers > 0)]
-  scale = mpl_colors.LogNorm(
-    max(positive.min(initial=1.0), _LEAST), positive.max(initial=_LEAST)
-  )
+  least = max(positive.min(initial=1.0), _LEAST)
+  scale = mpl_colors.LogNorm(least, positive.max(initial=least))
   for ax, (form, name) in zip(
     axes, itertools.product(forms, names), strict=True
   ):
@@ -282,20 +281,13 @@ def figure(table: pd.DataFrame, step: int) -> mpl_figure.Figure:
     if matrix is None:  # Weights have no rows to read.
       ax.axis('off')
       continue
-    shown = np.where(np.isfinite(matrix), matrix, np.inf)
-    shades = scale(np.clip(shown, scale.vmin, scale.vmax))
-    image = ax.imshow(
-      np.where(
-        np.isnan(matrix), np.nan, np.clip(shown, scale.vmin, scale.vmax)
-      ),
-      norm=scale,
-      cmap='cividis_r',
-    )
+    drawn_as = np.clip(matrix, scale.vmin, scale.vmax)  # NaN stays blank.
+    image = ax.imshow(drawn_as, norm=scale, cmap='cividis_r')
     for (y, x), number in np.ndenumerate(matrix):
       if not np.isnan(number):
-        shade = 'white' if shades[y, x] > 0.55 else 'black'
-        text_of = f'{number:.3g}' if number >= 10 else f'{number:.2g}'
-        ax.text(x, y, text_of, color=shade, ha='center', va='center')
+        color = 'white' if scale(drawn_as[y, x]) > 0.55 else 'black'
+        digits = f'{number:.3g}' if number >= 10 else f'{number:.2g}'
+        ax.text(x, y, digits, color=color, ha='center', va='center')
     ax.set_title(name if form == FORMS[0] else f'{name}, {form}')
     ax.set_xticks(range(len(seeds)), seeds)
     ax.set_yticks(range(len(seeds)), seeds)
@@ -307,35 +299,33 @@ def figure(table: pd.DataFrame, step: int) -> mpl_figure.Figure:
 
 
 def write(
-  path: str | os.PathLike[str], methods: Sequence[str] = ()
+  table: pd.DataFrame, path: str | os.PathLike[str]
 ) -> list[pathlib.Path]:
-  """Writes `transfer.csv` and its figure into the workdir, and prints a table.
-
-  Modules outside the package are imported inside `registry.plugins()` alone.
+  """Writes `transfer.csv`, and the figure of its first step, into a workdir.
 
   Args:
+    table: What `transfer` returned.
     path: The workdir.
-    methods: See `transfer`.
 
   Returns:
     The paths of the files.
-
-  Raises:
-    UserError: As `transfer`.
   """
-  table = transfer(path, methods)
-  lab, folder = loading.load(path)
-  step = lab.report_steps[0]
-  print(text(table[table.step == step]))
-  file = folder.path / 'transfer.csv'
-  with locks.lock(folder.path):
+  folder = pathlib.Path(path).expanduser()
+  file = folder / 'transfer.csv'
+  maker = functools.partial(figure, table, table.step.iloc[0])
+  with locks.lock(folder):
     files.write_text(file, table.to_csv(index=False, float_format='%.7g'))
-    maker = functools.partial(figure, table, step)
-    return [file, *style.write_all({'transfer': maker}, folder.figures)]
+    return [file, *style.write_all({'transfer': maker}, folder / 'figures')]
 
 
 def text(table: pd.DataFrame) -> str:
-  """Returns the summary of one step as a table, and the references below it."""
+  """Returns the summary of the first step, and the references below it.
+
+  Args:
+    table: What `transfer` returned.
+  """
+  step = table.step.iloc[0]
+  table = table[table.step == step]
   means = summary(table).drop(columns='step')
   named = means.rename(
     columns={
@@ -352,8 +342,8 @@ def text(table: pd.DataFrame) -> str:
   )
   return '\n'.join(
     [
-      f'Regret on the target after {table.step.iloc[0]} tokens, in nats: means '
-      'over networks, or pairs of them, and repetitions.',
+      f'Regret on the target after {step} tokens, in nats: means over '
+      'networks, or pairs of them, and repetitions.',
       named.to_string(index=False, float_format='{:.3f}'.format, na_rep=''),
       f'Without a prompt, exactly: {references}.',
     ]

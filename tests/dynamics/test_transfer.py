@@ -166,14 +166,25 @@ def test_the_summary_is_made_of_pairs():
   assert 'PreBayes 9.000' in transfer.text(table)
 
 
-def test_files_are_written(run, capsys):
-  paths = transfer.write(run, ['SoftPT'])
+def test_files_are_written(run, table):
+  paths = transfer.write(table, run)
   assert [x.name for x in paths] == [
     *('transfer.csv', 'transfer.png', 'transfer.pdf')
   ]
   assert all(path.stat().st_size > 1000 for path in paths)
-  shown = capsys.readouterr().out
-  assert 'SoftPT' in shown and 'HardPT' not in shown
+
+
+def test_only_the_methods_that_are_named_are_used(run):
+  chosen = transfer.transfer(run, ['SoftPT'])
+  assert {*chosen.tuner} == {'SoftPT', 'NoTuning', 'PreBayes', 'TargetBayes'}
+
+
+@pytest.mark.parametrize('regret', [0.0, -1e-9, np.inf, 5.0])
+def test_a_figure_of_any_regret_is_drawn(regret):
+  rows = [('S', 'tuned', 0, 'network', i, 0, 5, regret, 0.1) for i in (0, 1)]
+  drawn = transfer.figure(pd.DataFrame(rows, columns=transfer.COLUMNS), 5)
+  shown = [text.get_text() for ax in drawn.axes for text in ax.texts]
+  assert shown == [f'{regret:.2g}'] * 2
 
 
 def test_what_cannot_be_used_is_refused(run, tmp_path):
