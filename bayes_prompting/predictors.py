@@ -282,6 +282,9 @@ def network(
     run = step_by_reading if isinstance(carry, _Reading) else run_on
     return run(params, carry, token)
 
+  of_offset = {}
+  if hasattr(torso, 'empty_offset'):
+    of_offset = {'empty_offset': empty_offset, 'prefill_with_offset': prefill}
   return types.Predictor(
     vocab_size,
     init,
@@ -293,7 +296,7 @@ def network(
     trace,
     begin,
     step,
-    *((empty_offset, prefill) if hasattr(torso, 'empty_offset') else ()),
+    **of_offset,
   )
 
 

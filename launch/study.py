@@ -126,20 +126,20 @@ def _units(chosen, configs, unit, refused):
   """Returns the work: all experiments of the first network, then the next."""
   methods = {}
   for planned in chosen:
-    seeds, left_out = _seeds(planned), ()
-    if planned.where_allowed:
-      left_out = _left_out(planned, configs[planned.name], refused)
-    # A quick configuration leaves some methods out.
-    known = configs[planned.name].tuning.methods if QUICK.value else None
+    config = configs[planned.name]
+    names = [
+      x
+      for x in planned.methods
+      if (not _METHODS.value or x in _METHODS.value)
+      # A quick configuration leaves some methods out.
+      and (not QUICK.value or x in config.tuning.methods)
+    ]
+    seeds = _seeds(planned)
+    if planned.where_allowed and names and seeds:
+      names = _allowed(planned.name, config, names, refused)
     for seed in seeds:
       wanted = methods.setdefault((seed, planned.name), {})
-      wanted |= dict.fromkeys(
-        x
-        for x in planned.methods
-        if (not _METHODS.value or x in _METHODS.value)
-        and (known is None or x in known)
-        and x not in left_out
-      )
+      wanted |= dict.fromkeys(names)
   return [
     unit(name, seed, tuple(names))
     for (seed, name), names in sorted(
@@ -149,16 +149,14 @@ def _units(chosen, configs, unit, refused):
   ]
 
 
-def _left_out(planned, config, refused):
-  """Returns the methods that the network of an experiment refuses; says why."""
+def _allowed(experiment, config, names, refused):
+  """Returns the methods that its network takes; says which it refuses."""
   config = config.copy_and_resolve_references()
-  config.tuning.methods = tuple(
-    x for x in planned.methods if not _METHODS.value or x in _METHODS.value
-  )
+  config.tuning.methods = tuple(names)
   left_out = refused(config, allow_plugins=True)
   for why in left_out.values():
-    console.say(f'Left out  {planned.name}: {why}')
-  return left_out
+    console.say(f'Left out  {experiment}: {why}')
+  return [x for x in names if x not in left_out]
 
 
 def _configs(plan):

@@ -224,7 +224,7 @@ def _do(known, unit, folder, into):
         outcome,
         tasks,
         was_stopped,
-        *seconds,
+        seconds=next(iter(seconds), np.nan),
       )
       evidence.append(into, made)
 

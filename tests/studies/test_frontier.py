@@ -1,5 +1,7 @@
 """The study of all tuners: plan, table, ranks, marks, claims, page, figure."""
 
+import types
+
 import hypothesis
 from hypothesis import strategies
 import numpy as np
@@ -23,6 +25,7 @@ from bayes_prompting.studies.frontier import study
 from bayes_prompting.studies.frontier import table as study_table
 from configs import architectures
 from configs import frontier
+from launch import study as script
 from tests.claims import test_judge
 
 INF, NAN = np.inf, np.nan
@@ -448,6 +451,23 @@ def test_what_a_torso_refuses_is_left_out():
   assert len(allowed) > 12
   config.tuning.methods = allowed
   assert tuple(build.build(config).methods) == allowed
+
+
+@pytest.mark.parametrize('quick', [False, True])
+def test_what_a_torso_refuses_is_no_work(monkeypatch, capsys, quick):
+  flags = {'_METHODS': ['SoftPT', 'NormWT'], '_SEEDS': '0:2', 'QUICK': quick}
+  for name, value in flags.items():
+    monkeypatch.setattr(script, name, types.SimpleNamespace(value=value))
+  planned = frontier.plan()[0]
+  configs = {planned.name: planned.config(quick)}
+  units = script._units([planned], configs, by_network.Unit, build.refused)
+  assert [(x.seed, x.methods) for x in units] == [
+    *((0, ('SoftPT',)), (1, ('SoftPT',)))
+  ]
+  # Nobody asked a quick run for it.
+  said = capsys.readouterr().out
+  left_out = 'Left out  lstm-coins-source: methods.NormWT'
+  assert said.startswith(left_out) == (not quick)
 
 
 @pytest.mark.parametrize('world_name', frontier.TARGETS)
