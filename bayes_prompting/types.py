@@ -275,11 +275,19 @@ class Predictor:
     return self.read(self.prepare(params, state, tokens.shape[1]), tokens)
 
   def start(self, params: Params, offset: Offset | None = None) -> State:
-    """Returns the state after no prefix at all, and with an offset if given."""
+    """Returns the state after no prefix at all, and with an offset if given.
+
+    Raises:
+      UserError: If there is an offset, and nothing that it could be added to.
+    """
     none = jnp.zeros((0, self.vocab_size), jnp.float32)
     rows = self.embed(params, none)
     if offset is None:
       return self.prefill(params, rows)
+    if self.prefill_with_offset is None:
+      raise errors.UserError(
+        'offset: this predictor reads no memory that one could be added to'
+      )
     return self.prefill_with_offset(params, rows, offset)
 
 

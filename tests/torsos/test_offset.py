@@ -150,3 +150,9 @@ def test_others_are_refused(name, kwargs):
   predictor = predictors.network(torso, 2, by_hand.WIDTH)
   with pytest.raises(errors.UserError, match='state_offset.*selective_ssm'):
     testing.tuner('state_offset').init(jax.random.key(0), predictor, {})
+
+
+def test_a_predictor_without_takes_no_offset():
+  predictor, params = testing.network('linear')
+  with pytest.raises(errors.UserError, match='^offset: .*reads no memory'):
+    predictor.start(params, ())

@@ -12,8 +12,10 @@ from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import regret
+from bayes_prompting.dynamics import study
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
+from bayes_prompting.experiment import memory
 from bayes_prompting.theory import expectation
 from bayes_prompting.training import fit
 from bayes_prompting.training import search
@@ -180,3 +182,33 @@ def test_a_prefix_starts_from_what_is_scored():
   )
   rows = tuner.init(root_key(), predictor, params)
   np.testing.assert_array_equal(rows, np.eye(2)[[1, 1, 1]])
+
+
+def test_memory_is_estimated_of_all_tokens(config):
+  def sizes(config):
+    lab = build.build(config)
+    return {
+      part.name: part.size
+      for part in memory.parts(lab)
+      if part.name.startswith(('the activations', 'the draws'))
+    }
+
+  config.tuning.methods = ('HardPT', 'SoftPT')
+  config.tuning.prefix_length = 2
+  longer = config.copy_and_resolve_references()
+  config.tuning.target = 'shown'
+  longer.tuning.length += 40
+  longer.evaluation.length += 40
+  longer.evaluation.tasks = (longer.tuning.target,)
+  shown = sizes(config)
+  assert len(shown) == 4 and shown == sizes(longer)
+
+
+def test_what_happens_inside_is_not_shown_of_what_is_not_scored(
+  config, monkeypatch
+):
+  config.tuning.target = 'shown'
+  lab = build.build(config)
+  monkeypatch.setattr(study.loading, 'load', lambda *args: (lab, None))
+  with pytest.raises(errors.UserError, match='^tasks.shown: .* not scored'):
+    study.study('a run')
