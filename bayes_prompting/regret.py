@@ -62,15 +62,26 @@ def log_loss(
 
 
 def at(
-  values: types.Array, positions: tuple[int, ...] | None, axis: int
+  values: types.Array,
+  positions: tuple[int, ...] | types.Array | None,
+  axis: int,
 ) -> types.Array:
-  """Returns values at some positions of an axis; all of them for None."""
+  """Returns values at some positions of an axis.
+
+  Args:
+    values: Of any shape.
+    positions: As a tuple they are a part of the program. As int [N] they are an
+      argument of it, and one program does for all N positions. None for all.
+    axis: Of the positions.
+  """
   if positions is None:
     return values
-  first, count = positions[0], len(positions)
-  if positions == tuple(range(first, first + count)):
-    return jax.lax.slice_in_dim(values, first, first + count, axis=axis)
-  return jnp.take(values, np.asarray(positions), axis=axis)
+  if isinstance(positions, tuple):
+    first, count = positions[0], len(positions)
+    if positions == tuple(range(first, first + count)):
+      return jax.lax.slice_in_dim(values, first, first + count, axis=axis)
+    positions = np.asarray(positions)
+  return jnp.take(values, positions, axis=axis)
 
 
 def kl(log_p: types.Array, log_q: types.Array) -> types.Array:

@@ -46,12 +46,6 @@ class Task(NamedTuple):
   bayes_oracle_regret: types.Array
   scored: types.Array | None = None
 
-  def at_scored(self, values: types.Array, axis: int) -> types.Array:
-    """Returns the values at the positions that are scored."""
-    if self.scored is None:
-      return values
-    return jnp.take(values, self.scored, axis=axis)
-
 
 class Regrets(NamedTuple):
   """Regrets in nats, per repetition, reference and estimator.
@@ -167,8 +161,8 @@ def _evaluate(predictor, bind, params, bound, task, report_steps, block, mesh):
       mesh, predictor.read, context, task.tokens, block
     )
     regrets = regret.regrets(
-      task.at_scored(log_probs, axis=1),
-      task.at_scored(task.tokens, axis=1),
+      regret.at(log_probs, task.scored, axis=1),
+      regret.at(task.tokens, task.scored, axis=1),
       task.oracle_log_probs,
       task.bayes_log_probs,
       task.bayes_oracle_regret,
@@ -225,7 +219,7 @@ def evaluate(
 def evaluate_oracle(task: Task, report_steps: tuple[int, ...]) -> Regrets:
   """Returns the regrets of the oracle itself, with R = 1."""
   regrets = regret.oracle_regrets(
-    task.at_scored(task.tokens, axis=1),
+    regret.at(task.tokens, task.scored, axis=1),
     task.oracle_log_probs,
     task.bayes_log_probs,
   )
