@@ -80,15 +80,15 @@ def make(
   num = checks.integer('num', num, 0, _MOST_POSITIONS)
   length = checks.integer('length', length, 1, _MOST_POSITIONS)
   checks.one_of('of', of, OF)
-  if num * length > _MOST_POSITIONS:
-    raise errors.UserError(
-      f'num: {num} demonstrations of length {length} are more than '
-      f'{_MOST_POSITIONS} positions'
-    )
   prior = registry.make('task_priors', 'task', task)
   if not num:
     return prior
   each = prior.num_tokens(length)
+  if num * each > _MOST_POSITIONS:
+    raise errors.UserError(
+      f'num: {num} demonstrations of {each} tokens are more than '
+      f'{_MOST_POSITIONS} positions'
+    )
   if of == 'task':
     return _of_task(prior, num, each, length)
 

@@ -367,6 +367,19 @@ def test_no_demonstrations_are_the_task_itself():
   assert task is testing.task_prior(**COIN)
 
 
+@pytest.mark.parametrize(
+  ('task', 'tokens'),
+  [
+    (COIN, 2**11),
+    # A state before each action that is scored.
+    ({'name': 'imitation', 'num_states': 1, 'num_actions': 2}, 2**12),
+  ],
+)
+def test_more_demonstrations_than_anybody_means_are_refused(task, tokens):
+  with pytest.raises(errors.UserError, match=f'num: 1024 .* of {tokens} tok'):
+    testing.task_prior('demonstrations', task=task, num=2**10, length=2**11)
+
+
 def test_demonstrations_of_a_source_are_its_earlier_tokens():
   coins = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
   prior = testing.task_prior(
