@@ -291,6 +291,61 @@ class Predictor:
     return self.prefill_with_offset(params, rows, offset)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Search:
+  """A search among more tunables than can be scored, as pure functions.
+
+  A round proposes P candidates for one repetition. `training.search` scores
+  them on a few of the draws, the best C of them on all, and the search learns
+  these losses. Everything has a fixed shape, so that a round is one program.
+
+  Attributes:
+    name: What the search is called in results.
+    rounds: T, how often it proposes.
+    block: C, how many candidates of a round are scored on all draws.
+    pool: P, how many it proposes, at least C. Of D draws the first D C / P say
+      which C are scored; where that is less than one, the first C are.
+    start: (key) -> memory, all that it remembers. Consumes the key.
+    propose: (key, memory, slopes) -> (memory, tunables [P]). Consumes the key.
+      `slopes` is None without `relax`.
+    learn: (memory, tunables [C], losses [C]) -> memory. Losses in nats; inf is
+      legal, NaN never comes.
+    relax: (memory) -> a tree of floats, where it wants to know how the loss
+      changes; None if nowhere. `slopes` is the gradient there, of the mean loss
+      on a quarter of the draws, finite; with less than four draws it is zero.
+    bind_relaxed: (predictor, params, tree of floats) -> (params, state), what
+      the gradient goes through; None without `relax`.
+  """
+
+  name: str
+  rounds: int
+  block: int
+  pool: int
+  start: Callable[[Key], PyTree]
+  propose: Callable[[Key, PyTree, PyTree], tuple[PyTree, Tunable]]
+  learn: Callable[[PyTree, Tunable, Array], PyTree]
+  relax: Callable[[PyTree], PyTree] | None = None
+  bind_relaxed: (
+    Callable[[Predictor, Params, PyTree], tuple[Params, State]] | None
+  ) = None
+
+  @property
+  def num_candidates(self) -> int:
+    """M, how many candidates are scored for a repetition."""
+    return self.rounds * self.block
+
+  @property
+  def cost(self) -> int:
+    """What a repetition takes, in scores of one candidate on all draws.
+
+    To choose the candidates of a round takes as much as to score them. A
+    gradient takes three predictions of each sequence, of a quarter of them.
+    """
+    chosen = self.pool > self.block
+    gradient = self.relax is not None
+    return self.rounds * (self.block * (1 + chosen) + gradient)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tuner:
   """A way to adapt a predictor: what is tuned, and what then runs.
@@ -301,7 +356,9 @@ class Tuner:
       runs with. Never writes to `params`: the frozen leaves that it returns are
       the ones that it was given.
     candidates: (predictor) -> tunables with a leading axis [M], for tuners that
-      choose the best of a finite set instead of following a gradient.
+      choose the best of a finite set instead of following a gradient; or a
+      `Search`, which proposes them where there are too many, the same object
+      for the same predictor.
     trainable: False if no gradient is followed: `init` is already the result
       (NoTuning, RandomPF), or one of the candidates is.
     random: False if the key makes no difference, so that one repetition says
@@ -313,7 +370,7 @@ class Tuner:
 
   init: Callable[[Key, Predictor, Params], Tunable]
   bind: Callable[[Predictor, Params, Tunable], tuple[Params, State]]
-  candidates: Callable[[Predictor], Tunable] | None = None
+  candidates: Callable[[Predictor], Tunable | Search] | None = None
   trainable: bool = True
   random: bool = True
   rows: Callable[[Predictor, Params, Tunable], Array] | None = None

@@ -26,6 +26,7 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import settings
+from bayes_prompting import types
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import exactly
@@ -36,6 +37,8 @@ from bayes_prompting.training import blocks
 from bayes_prompting.training import fit
 from bayes_prompting.training import mesh
 from bayes_prompting.training import search
+from bayes_prompting.tuners import _search
+from bayes_prompting.tuners import hard_prefix
 from tests import testing
 
 STORED = pathlib.Path(__file__).parent / 'numerics.json'
@@ -105,6 +108,8 @@ def of_tuner(spec):
   def compute(key, params):
     tunable = tuner.init(key, predictor, params)
     chosen = () if tuner.candidates is None else tuner.candidates(predictor)
+    if isinstance(chosen, types.Search):
+      chosen = chosen.start(jax.random.key(4))
     return tunable, tuner.bind(predictor, params, tunable), chosen
 
   return summary(compute(root_key(), params))
@@ -133,6 +138,20 @@ def of_fit():
 def of_search():
   params, task = problem(testing.tuner('hard_prefix', length=2))
   return summary(search.search(root_key(), task, params, 2, num_draws=20))
+
+
+def of_proposals():
+  """Of searches that propose, in a problem with 64 prefixes."""
+  found = []
+  for name in _search.NAMES:
+    tuner = testing.tuner(
+      'hard_prefix', length=6, search=name, max_candidates=20
+    )
+    params, task = problem(tuner)
+    found.append(
+      search.search(root_key(), task, params, 1, num_draws=32).losses
+    )
+  return summary(found)
 
 
 def of_tuning():
@@ -231,6 +250,7 @@ CASES = {
   },
   'training.fit': ([fit, mesh, blocks], of_fit),
   'training.search': ([search], of_search),
+  'training.search proposals': ([search, hard_prefix], of_proposals),
   'experiment.tuning': ([tuning], of_tuning),
   'experiment.evaluation': ([evaluation], of_evaluation),
   'experiment.exactly': ([exactly], of_exactly),

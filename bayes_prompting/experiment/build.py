@@ -57,6 +57,19 @@ class Method:
     return self.tuners[0]
 
   @property
+  def search(self) -> types.Search | None:
+    """What proposes its candidates; None if all are scored, or none."""
+    if self.tuner.candidates is None:
+      return None
+    candidates = self.tuner.candidates(self.predictor)
+    return candidates if isinstance(candidates, types.Search) else None
+
+  @property
+  def enumerates(self) -> bool:
+    """Whether all of its candidates are scored."""
+    return self.tuner.candidates is not None and self.search is None
+
+  @property
   def shape(self) -> tuple[int, int, int]:
     """The axes of its runs on one network, which lie on one flat axis.
 
@@ -376,7 +389,8 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
   """Returns shapes and dtypes of what tuning by a method gives for a seed.
 
   All runs of a method lie on one leading axis of `tunable`, see `Method.shape`;
-  `losses` is [num_steps, runs], and `candidate_losses` [R, M].
+  `losses` is [num_steps, runs], and `candidate_losses` [R, M]; `candidates`,
+  with leading axes [R, M], are those that a search has proposed.
   """
   shapes = {
     'tunable': jax.tree.map(
@@ -387,6 +401,13 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
   if method.tuner.candidates is not None:
     total = num_candidates(method)
     shapes['candidate_losses'] = _float32(method.repetitions, total)
+    if method.search is not None:
+      shapes['candidates'] = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+          (method.repetitions, total, *x.shape), x.dtype
+        ),
+        _start_shapes(method.predictor, method.tuner),
+      )
   elif (
     jax.tree.leaves(shapes) and method.tuner.trainable and lab.tuning.num_steps
   ):
@@ -396,8 +417,28 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
 
 def num_candidates(method: Method) -> int:
   """Returns M, how many candidates a method chooses among."""
+  if method.search is not None:
+    return method.search.num_candidates
   candidates = jax.eval_shape(lambda: method.tuner.candidates(method.predictor))
   return len(jax.tree.leaves(candidates)[0])
+
+
+def searches(lab: Lab) -> dict[str, dict[str, str | int]]:
+  """Returns for each method that searches how, and what that takes.
+
+  Only a name and sizes: the `search`, how many `candidates` it scores for a
+  repetition, and its `cost` in scores of one.
+  """
+  found = {}
+  for name, method in lab.methods.items():
+    if method.tuner.candidates is not None:
+      total, plan = num_candidates(method), method.search
+      found[name] = {
+        'search': 'all' if plan is None else plan.name,
+        'candidates': total,
+        'cost': total if plan is None else plan.cost,
+      }
+  return found
 
 
 # Traced once for each predictor and tuner, which stay the same objects from one

@@ -21,8 +21,8 @@ class Cost(NamedTuple):
 
   Attributes:
     tuned_numbers: Numbers of the tunable; of a hard prefix its tokens.
-    updates: Updates, or the candidates that a search scores; 0 of a method that
-      does neither.
+    updates: Updates, or the candidates that a search scores, with as many as
+      its other predictions come to; 0 of a method that does neither.
     multiply_adds: Of the matrix products of one update, or of the score of one
       candidate; NaN where no shape tells (see `arithmetic`), and of exact
       Bayes, which has no weights.
@@ -40,6 +40,8 @@ def of_method(lab: build.Lab, method: build.Method) -> Cost:
   draws, updates = lab.tuning.batch_size, 0
   if 'candidate_losses' in shapes:
     updates = build.num_candidates(method)
+    if method.search is not None:
+      updates = method.search.cost
     draws = lab.config['tuning']['search_draws']
     draws = min(draws, lab.tuning.num_sequences or draws)
   elif 'losses' in shapes:

@@ -247,7 +247,7 @@ def judge(
   labels = {
     name: _candidate_labels(method)
     for name, method in lab.methods.items()
-    if method.tuner.candidates is not None
+    if method.enumerates
   }
   builder = results.Builder(
     {
@@ -275,7 +275,7 @@ def judge(
     if 'losses' in outcome:
       losses = _by_setting(lab.methods[name].shape, outcome['losses'].T)
       builder.put_losses(losses, seed, name)
-    if 'candidate_losses' in outcome:
+    if name in labels:
       builder.put(
         'candidate_loss',
         outcome['candidate_losses'],
@@ -294,6 +294,7 @@ def judge(
     'pretraining_task': lab.pretraining_task,
     'tuning_length': lab.tuning.length,
     'pretraining_length': lab.pretraining.length,
+    'searches': json.dumps(build.searches(lab)),
   }
   best = _bayes_loss(lab)
   if best is not None:

@@ -161,6 +161,11 @@ def _of_networks(lab):
     yield Part(f'what {name} tunes', (*own, *fields), left)
     if 'candidate_losses' in shapes:
       total = _CANDIDATE * build.num_candidates(method)
+      if method.search is not None:
+        total = sum(
+          map(_bytes, (shapes['candidates'], shapes['candidate_losses']))
+        )
+        total *= len(method.seeds)
       yield Part(f'the candidates of {name}', own, total, place='host')
       draws = lab.config['tuning']['search_draws']
       draws = method.repetitions * min(draws, lab.tuning.num_sequences or draws)
@@ -313,7 +318,7 @@ def _equations(program: Any) -> Iterator[Any]:
 
 def _of_results(lab):
   """The results, which are made whole at once, and their labels."""
-  searches = [x for x in lab.methods.values() if x.tuner.candidates]
+  searches = [x for x in lab.methods.values() if x.enumerates]
   field_of = {
     'tuner': 'tuning.methods',
     'pretrain_seed': 'pretraining.num_seeds',

@@ -83,7 +83,8 @@ def tune(
 
   Returns:
     As `build.tuned_shapes` says: `tunable`, and `losses` of tuning or
-    `candidate_losses` of a search, in nats a sequence.
+    `candidate_losses` of a search, in nats a sequence, with the `candidates`
+    that it has proposed.
   """
   # All methods share the root of their streams: their starts are drawn from the
   # same keys, and they see the same data, which pairs them.
@@ -101,7 +102,10 @@ def tune(
       recorder=recorder,
       mesh=lab.row_mesh(),
     )
-    return {'tunable': ranking.tunable, 'candidate_losses': ranking.losses}
+    tuned = {'tunable': ranking.tunable, 'candidate_losses': ranking.losses}
+    if ranking.candidates is not None:
+      tuned['candidates'] = ranking.candidates
+    return tuned
   tunable_shapes = build.tuned_shapes(lab, method)['tunable']
   if not jax.tree.leaves(tunable_shapes):
     return {'tunable': tunable_shapes}  # NoTuning: nothing is tuned.

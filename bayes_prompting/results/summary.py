@@ -269,6 +269,11 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
 _UNTUNED = 'NoTuning'
 
 
+def _searches(dataset):
+  """Returns how methods have searched, see `experiment.build.searches`."""
+  return json.loads(dataset.attrs.get('searches', '{}'))
+
+
 def _tuned(dataset):
   """Returns the tuners that changed a network, by training or by a search."""
   trained = np.zeros(dataset.sizes['tuner'], bool)
@@ -277,12 +282,14 @@ def _tuned(dataset):
       over = set(dataset[name].dims) - {'tuner'}
       trained |= dataset[name].notnull().any(over).values
   methods = json.loads(dataset.attrs.get('config', '{}')).get('methods', {})
+  searched = _searches(dataset)
   return [
     name
     for name, changed in zip(
       dataset.tuner.values.tolist(), trained, strict=True
     )
-    if changed and methods.get(name, {}).get('predictor') != 'bayes'
+    if (changed or name in searched)
+    and methods.get(name, {}).get('predictor') != 'bayes'
   ]
 
 
@@ -343,8 +350,8 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
     chosen: What `selection.choose` returns for it.
 
   Returns:
-    Sentences; none if nothing was stopped, no regret is NaN, and no method is
-    at the edge of the grid of learning rates.
+    Sentences; none if nothing was stopped, no regret is NaN, no method is at
+    the edge of the grid of learning rates, and every search scored everything.
   """
   sentences = stopped.notes(chosen)
   others = stopped.elsewhere(dataset, chosen)
@@ -354,6 +361,12 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
       f'At settings that are not shown runs were stopped, too: {each}.'
     )
   sentences += edge_notes(dataset)
+  for method, how in _searches(dataset).items():
+    if how['search'] != 'all':
+      sentences.append(
+        f'{method}: the best of {how["candidates"]} prefixes that a search '
+        f'({how["search"]}) proposed; there are too many to score all.'
+      )
   wrong = chosen.sequence_regret.isnull().any('sequence')
   wrong &= stopped.counted(chosen)
   wrong = wrong.any(set(wrong.dims) - {'tuner'})

@@ -10,11 +10,19 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.tuners import _initial
+from bayes_prompting.tuners import _search
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
 
-EXAMPLES = ({'length': 2}, {'length': 3, 'choose': 'random'})
+EXAMPLES = (
+  {'length': 2},
+  {'length': 3, 'choose': 'random'},
+  {'length': 5, 'max_candidates': 20},
+)
+
+# What `auto` is where there are too many to score them all.
+_AUTOMATIC = 'coordinate'
 
 
 def _rows(predictor, params, tunable):
@@ -30,20 +38,29 @@ def _bind(predictor, params, tunable):
 
 
 def make(
-  length: int = 6, choose: str = 'best', max_candidates: int = 4096
+  length: int = 6,
+  choose: str = 'best',
+  max_candidates: int = 4096,
+  search: str = 'auto',
 ) -> types.Tuner:
   """Builds a tuner whose tunable is int32 [K] tokens.
 
   Args:
     length: K.
-    choose: `best` scores all V^K prefixes on common draws from the target (see
-      `search.search`); `random` draws the tokens uniformly.
-    max_candidates: The most prefixes that a search may score; its cost grows
-      with V^K.
+    choose: `best` takes the prefix with the smallest loss on common draws from
+      the target (see `search.search`); `random` draws the tokens uniformly.
+    max_candidates: The most prefixes that are scored for a repetition: the
+      budget. A prediction of one sequence of all draws counts, a gradient as
+      three.
+    search: How the best is looked for. `all` scores all V^K, and refuses more
+      than `max_candidates`; `greedy`, `beam`, `coordinate` and `evolution`
+      score some, see `tuners._search`; `auto` is `all` where that is allowed,
+      and else `coordinate`.
   """
   length = checks.integer('length', length, 1, _initial.MOST_ROWS)
   checks.one_of('choose', choose, ('best', 'random'))
   checks.integer('max_candidates', max_candidates, 1)
+  checks.one_of('search', search, ('auto', 'all', *_search.NAMES))
 
   def first(key, predictor, params):
     del params
@@ -54,14 +71,18 @@ def make(
   def candidates(predictor):
     vocab_size = predictor.vocab_size
     # Compared as logarithms first: V^K may be any number.
-    if (
+    too_many = (
       length * math.log2(vocab_size) > 31 or vocab_size**length > max_candidates
-    ):
+    )
+    if search not in ('auto', 'all') or (search == 'auto' and too_many):
+      name = _AUTOMATIC if search == 'auto' else search
+      return _search.make(name, vocab_size, length, max_candidates)
+    if too_many:
       raise errors.UserError(
         f'length: a hard prefix of length {length} over {vocab_size} tokens '
         f'has {vocab_size}^{length} candidates, more than max_candidates='
-        f'{max_candidates}; shorten it, raise max_candidates, or leave the '
-        'search out of tuning.methods'
+        f'{max_candidates}; shorten it, raise max_candidates, or take '
+        "search='auto'"
       )
     count = vocab_size**length
     # The base-V digits of 0 ... V^K - 1, the most significant first.

@@ -1182,6 +1182,40 @@ BUGS = tuple(
       ),
     ),
     _of(
+      'tuners._search',
+      'tests/training/test_search.py',
+      (
+        'off by one',
+        'return budget // cost, _BLOCK, _POOL, has_slopes',
+        'return budget // cost + 1, _BLOCK, _POOL, has_slopes',
+        'tests/training/test_search.py -k budget',
+      ),
+      (
+        'stale state',
+        "| {'seen': seen, 'round': memory['round'] + 1}",
+        "| {'round': memory['round'] + 1}",
+        'tests/training/test_search.py -k twice',
+      ),
+      (
+        'dropped term',
+        "'loss': jnp.where(stuck, jnp.inf, memory['loss'])",
+        "'loss': jnp.full_like(memory['loss'], jnp.inf)",
+        'tests/training/test_search.py -k gets_no_worse',
+      ),
+      (
+        'sign',
+        'order = jnp.argsort(losses, stable=True)',
+        'order = jnp.argsort(-losses, stable=True)',
+        'tests/training/test_search.py -k beam_keeps',
+      ),
+      (
+        'wrong mask',
+        'losses = jnp.where(again.any(1), jnp.inf, losses)',
+        'losses = jnp.where(again.any(0), jnp.inf, losses)',
+        'tests/training/test_search.py -k beam_keeps',
+      ),
+    ),
+    _of(
       'tuners.lora',
       f'{_TUNERS} -k lora',
       ('ignored argument', 'scale * (factor', '(factor'),
@@ -1410,7 +1444,7 @@ BUGS = tuple(
     _of(
       'training.search',
       'tests/training/test_search.py',
-      ('min for max', 'best = np.argmin(', 'best = np.argmax('),
+      ('min for max', 'return np.argmin(', 'return np.argmax('),
       (
         'wrong mask',
         'np.where(np.isnan(losses), np.inf, losses)',
@@ -1434,6 +1468,30 @@ BUGS = tuple(
         "keys.stream(key, 'search', repetition)",
         "keys.stream(key, 'search')",
         'tests/training/test_search.py -k repetitions',
+      ),
+      (
+        'wrong key',
+        "keys.stream(key, 'propose', repetition, number)",
+        "keys.stream(key, 'propose', number, number)",
+        'tests/training/test_search.py -k bit_for_bit',
+      ),
+      (
+        'sign',
+        'best = jnp.argsort(losses, stable=True)',
+        'best = jnp.argsort(-losses, stable=True)',
+        'tests/training/test_search.py -k few_draws',
+      ),
+      (
+        'off by one',
+        'range(done // plan.block + 1, plan.rounds + 1)',
+        'range(done // plan.block, plan.rounds + 1)',
+        'tests/training/test_search.py -k "bit_for_bit or scores_what"',
+      ),
+      (
+        'ignored argument',
+        '(predictor.read(context, draws), draws, positions)',
+        '(predictor.read(context, draws), draws)',
+        'tests/training/test_search.py -k slopes',
       ),
       (
         'ignored argument',

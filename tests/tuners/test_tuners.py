@@ -697,7 +697,9 @@ def test_hard_candidates_are_all_prefixes_once():
 
 def test_too_many_candidates_are_counted():
   predictor, _ = testing.network('linear')
-  tuner = testing.tuner('hard_prefix', length=5, max_candidates=31)
+  tuner = testing.tuner(
+    'hard_prefix', length=5, max_candidates=31, search='all'
+  )
   with pytest.raises(errors.UserError, match=r'2\^5 candidates.*31'):
     tuner.candidates(predictor)
 
