@@ -802,7 +802,7 @@ def test_the_document_lists_every_method_and_every_tuner():
 
 
 def test_the_lines_of_the_document_build():
-  (block,) = testing.blocks('docs/tuners.md')
+  block, search = testing.blocks('docs/tuners.md')
   scope = {}
   exec(block, scope)
   config = scope['config']
@@ -810,6 +810,11 @@ def test_the_lines_of_the_document_build():
   config.tuning.methods = ('FromTokens', 'FromTarget')
   built = build.build(config).methods
   assert [x.repetitions for x in built.values()] == [10, 10]
+  exec(search, scope)
+  config = scope['config']
+  config.tuning.methods = ('LongPT',)
+  plan = build.build(config).methods['LongPT'].search
+  assert (plan.name, plan.cost) == ('coordinate', 999)
 
 
 def test_the_papers_methods_are_these():
