@@ -243,6 +243,10 @@ def test_a_coin_as_a_chain_ignores_its_first_token():
     np.testing.assert_allclose(
       found[:, order:], predictive(coins, tokens[:, order:]), atol=2e-6
     )
+    # So the source has a whole bit of entropy there.
+    values = np.array([chains.statistic.start], np.float32)
+    entropy = jax.jit(chains.statistic.source_entropy)(values)
+    np.testing.assert_allclose(entropy, np.log(2), rtol=1e-6)
 
 
 def test_a_chain_lifted_to_a_higher_order():

@@ -151,6 +151,18 @@ def test_the_same_twice_is_the_same_bit_for_bit():
   np.testing.assert_array_equal(first[1], second[1])
 
 
+def test_each_repetition_starts_from_a_stream_of_its_own():
+  tuner = testing.tuner('prefix', length=8, init='normal')
+  settings = dataclasses.replace(SETTINGS, num_steps=0)
+  state, _ = fit(tuner, 3, settings)
+  predictor, params = testing.network('lstm')
+  starts = [
+    tuner.init(keys.stream(root_key(), 'init', r), predictor, params)
+    for r in range(3)
+  ]
+  np.testing.assert_allclose(state.tunable, starts, rtol=1e-6)
+
+
 def test_repetitions_do_not_depend_on_each_other():
   tuner = testing.tuner('prefix', length=2)
   alone, alone_losses = fit(tuner, 1)

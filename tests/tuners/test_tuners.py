@@ -894,6 +894,12 @@ def test_a_composition_binds_weights_first_whatever_its_order():
   testing.assert_trees_identical(last, by_hand)
 
 
+def test_a_composition_is_random_if_a_part_is():
+  parts = {'a': {'name': 'state_offset'}, 'b': LORA}
+  assert not testing.tuner('state_offset').random
+  assert testing.tuner('compose', tuners=parts).random
+
+
 def test_a_composition_starts_where_its_parts_do():
   predictor, params = testing.network('transformer')
   tuner = testing.tuner('compose', tuners={'p': PROMPT, 'w': LORA})
