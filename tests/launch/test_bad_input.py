@@ -110,6 +110,16 @@ WRONG = {
 }
 
 
+# Methods that a linear torso refuses, and one that takes them.
+NEEDS = {
+  **dict.fromkeys(
+    ('DeepPT', 'DeepMLPPT', 'PrefilledPT'),
+    settings.spec('transformer', num_heads=1),
+  ),
+  'OffsetPT': settings.spec('selective_ssm', num_heads=1, state_dim=2),
+}
+
+
 def small():
   """A configuration that takes no time to build."""
   config = settings.base_config()
@@ -125,6 +135,16 @@ def small():
   config.evaluation.length, config.evaluation.num_sequences = 4, 2
   config.evaluation.tasks = ('single_coin',)
   config.tuning.methods = ('NoTuning',)
+  return config
+
+
+def small_for(field):
+  """The same, in which the method runs that a field belongs to."""
+  config = small()
+  if field.startswith('methods.'):
+    name = field.split('.')[1]
+    config.tuning.methods = (name,)
+    config.network.torso = NEEDS.get(name, config.network.torso)
   return config
 
 
@@ -283,9 +303,7 @@ def kinds_for(number, field):
 def test_every_field_refuses_what_is_wrong(given, number, field):
   held = FIELDS[field]
   for kind in kinds_for(number, field):
-    config = small()
-    if field.startswith('methods.'):
-      config.tuning.methods = (field.split('.')[1],)
+    config = small_for(field)
     try:
       put(config, field, WRONG[kind])
     except OverflowError:  # ConfigDict's own, in the user's file.
@@ -302,9 +320,7 @@ def test_every_field_refuses_what_is_wrong(given, number, field):
 @pytest.mark.parametrize('field', FIELDS)
 def test_a_field_that_is_missing_or_too_much(given, field):
   section, _, name = field.rpartition('.')
-  config = small()
-  if field.startswith('methods.'):
-    config.tuning.methods = (field.split('.')[1],)
+  config = small_for(field)
   at = config
   for part in filter(None, section.split('.')):
     at = at[part]
@@ -316,9 +332,7 @@ def test_a_field_that_is_missing_or_too_much(given, field):
     assert name in said, said
   else:  # `make` has a value of its own.
     assert field.startswith(('methods.', 'network.torso.', 'tasks.'))
-  config = put(small(), f'{field}zzz', FIELDS[field])
-  if field.startswith('methods.'):
-    config.tuning.methods = (field.split('.')[1],)
+  config = put(small_for(field), f'{field}zzz', FIELDS[field])
   said = given(config)
   note('missing and extra fields', said, field, 'of another name')
   if said:
