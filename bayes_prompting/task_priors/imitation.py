@@ -72,6 +72,7 @@ def make(
   num_actions = checks.integer('num_actions', num_actions, 2)
   seed = checks.integer('seed', seed, 0, 2**63 - 1)
   concentration = checks.positive('concentration', concentration)
+  _check_size(1, num_states, num_actions)  # Before the world is drawn.
   rng = np.random.default_rng(seed)
   dynamics = rng.dirichlet(np.ones(num_states), (num_states, num_actions))
   if policies is None:

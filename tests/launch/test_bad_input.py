@@ -110,6 +110,8 @@ WRONG = {
 }
 
 
+# Arguments that are true or false.
+SWITCHES = {'query_key_norm', 'constant_norm', 'relabel', 'mix'}
 # Methods that a linear torso refuses, and one that takes them.
 NEEDS = {
   **dict.fromkeys(
@@ -415,7 +417,7 @@ def test_every_argument_of_an_extension(given, number, kind, name, argument):
         'none',  # LoRA's alpha.
         'largest',
       }
-      if argument == 'query_key_norm':  # A switch.
+      if argument in SWITCHES:
         accepted.add('true')
       if argument == 'input_patterns':  # None of them.
         accepted.add('empty tuple')
