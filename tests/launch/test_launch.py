@@ -541,21 +541,6 @@ BUILT = {
     '3',
     '2',
   ),
-  'too long for a hard search': (
-    ('--config.tuning.prefix_length=13', '--config.tuning.methods=("HardPT",)'),
-    'methods.HardPT.length',
-    '13',
-    '2^13',
-    '4096',
-  ),
-  'far too long for a hard search': (
-    (
-      '--config.methods.HardPT.length=200',
-      '--config.tuning.methods=("HardPT",)',
-    ),
-    'methods.HardPT.length',
-    '2^200',
-  ),
   'weights that are not there': (
     (
       '--config.methods.EmbedWT.patterns=("unembeding",)',

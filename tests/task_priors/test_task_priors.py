@@ -591,6 +591,7 @@ def test_what_priors_of_the_package_may_leave_out():
       for part, names in without.items():
         names |= {name} if getattr(prior, part) is None else set()
   hidden = {'hmm_mixture', 'switching', 'union'}  # Unions: with such a part.
+  hidden |= {'demonstrations', 'imitation'}
   assert without == dict.fromkeys(without, hidden)
   assert exchangeable == {
     'categorical',
@@ -598,5 +599,6 @@ def test_what_priors_of_the_package_may_leave_out():
     'dirichlet_categorical',
     'dirichlet_mixture',
     'finite_pool',
+    'pseudo_tasks',
     'union',
   }
