@@ -909,10 +909,10 @@ def test_a_mistake_in_building_as_a_user_sees_it(small, tmp_path):
       'pretrain',
       f'--config={small}',
       f'--workdir={tmp_path / "runs"}',
-      '--config.tuning.prefix_length=13',
-      '--config.tuning.methods=("HardPT",)',
+      '--config.methods.EmbedWT.patterns=("unembeding",)',
+      '--config.tuning.methods=("EmbedWT",)',
     ),
-    'methods.HardPT.length',
-    '2^13',
+    'methods.EmbedWT.patterns',
+    'unembeding',
   )
   assert not (tmp_path / 'runs').exists()
