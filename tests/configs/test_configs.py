@@ -157,7 +157,19 @@ def test_every_method_of_the_configuration_can_be_built():
   with pytest.raises(errors.UserError, match='methods.SoftPT.form'):
     build.refused(config)
   config.methods.SoftPT.form = 'soft'
-  others = {*config.methods} - {'NormWT'}
+  # Others of which it has nothing, and torsos that have it.
+  needs = {
+    'transformer': {'DeepPT', 'DeepMLPPT', 'PrefilledPT'},
+    'selective_ssm': {'OffsetPT'},
+  }
+  others = {*config.methods} - {'NormWT'}.union(*needs.values())
+  for torso, methods in needs.items():
+    config.tuning.methods = tuple(methods)
+    assert {*build.refused(config)} == methods
+    other = settings.base_config()
+    other.network.torso = settings.spec(torso)
+    other.tuning.methods = tuple(methods)
+    assert {*build.build(other).methods} == methods
   config.tuning.methods = tuple(sorted(others))
   config.tuning.prefix_init = ('one_hot', 'zeros')
   lab = build.build(config)
