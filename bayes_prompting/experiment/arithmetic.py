@@ -8,6 +8,10 @@ import jax
 from jax.interpreters import partial_eval
 
 
+class UnknownLengthError(Exception):
+  """A loop runs as often as its data say, and no shape tells how often."""
+
+
 def matrix_operations(fn: Callable, *args: Any) -> int:
   """Counts the operations of all matrix products that `fn(*args)` needs.
 
@@ -29,8 +33,8 @@ def matrix_operations(fn: Callable, *args: Any) -> int:
     *args: Arrays, or shapes and dtypes.
 
   Raises:
-    NotImplementedError: If there is a `while` loop, whose length no shape
-      tells: better no figure than a wrong one.
+    UnknownLengthError: If there is a `while` loop: better no figure than a
+      wrong one.
   """
   return _count(_needed(fn, args), {'dot_general': _product})
 
@@ -48,7 +52,7 @@ def loop_bytes(fn: Callable, *args: Any) -> int:
     *args: Arrays, or shapes and dtypes.
 
   Raises:
-    NotImplementedError: As `matrix_operations`.
+    UnknownLengthError: As `matrix_operations`.
   """
   return _count(_needed(fn, args), {'scan': _rows})
 
@@ -66,7 +70,7 @@ def _count(jaxpr, counts):
     name, params = equation.primitive.name, equation.params
     total += counts[name](equation) if name in counts else 0
     if name == 'while':
-      raise NotImplementedError('a loop whose length is not known')
+      raise UnknownLengthError('a loop whose length is not known')
     if name == 'cond':
       branches = params['branches']
       total += max(_count(branch.jaxpr, counts) for branch in branches)

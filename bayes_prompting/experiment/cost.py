@@ -84,7 +84,7 @@ def update(
     count: Counts, given a function and shapes of its arguments.
 
   Raises:
-    NotImplementedError: If no shape tells.
+    UnknownLengthError: See `arithmetic.matrix_operations`.
   """
   params = jax.eval_shape(predictor.init, jax.random.key(0))
   tunable = jax.eval_shape(
@@ -108,5 +108,5 @@ def update(
 def _operations(predictor, tuner, num_sequences, length):
   try:
     return update(predictor, tuner, num_sequences, length)
-  except NotImplementedError:
+  except arithmetic.UnknownLengthError:  # JAX raises others, of mistakes.
     return math.nan
