@@ -172,8 +172,14 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
   Raises:
     UserError: If the name or an argument is unknown, or an argument is missing
       or refused by `make`, or the name is not allowed, see `plugins`, or if
-      `make` returns something else than its kind.
+      `make` returns something else than its kind, or if `spec` is no mapping.
   """
+  what, parts = _PRODUCTS[kind]
+  if not isinstance(spec, Mapping | ml_collections.ConfigDict):
+    raise errors.UserError(
+      f'{field}: must be the spec of {what}, a mapping with a name, got '
+      f'{checks.show(spec)}'
+    )
   kwargs = _plain(spec)
   if 'name' not in kwargs:
     raise errors.UserError(
@@ -203,7 +209,6 @@ def make(kind: str, field: str, spec: Mapping[str, Any]) -> Any:
     raise errors.UserError(f'{field}.{error}') from None
   finally:
     _BUILDING.reset(token)
-  what, parts = _PRODUCTS[kind]
   if not all(hasattr(built, part) for part in parts):
     raise errors.UserError(
       f'{field} ({name}): make() must return {what}, with {", ".join(parts)}; '

@@ -73,10 +73,6 @@ def make(
   Raises:
     UserError: If they cannot be drawn.
   """
-  if not isinstance(task, Mapping):
-    raise errors.UserError(
-      f'task: must be the spec of a task prior, got {checks.show(task)}'
-    )
   num = checks.integer('num', num, 0, _MOST_POSITIONS)
   length = checks.integer('length', length, 1, _MOST_POSITIONS)
   checks.one_of('of', of, OF)

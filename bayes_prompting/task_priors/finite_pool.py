@@ -56,10 +56,6 @@ def make(base: Mapping[str, Any], size: int, seed: int = 0) -> types.TaskPrior:
   Raises:
     UserError: If they cannot be drawn.
   """
-  if not isinstance(base, Mapping):
-    raise errors.UserError(
-      f'base: must be the spec of a task prior, got {checks.show(base)}'
-    )
   size = checks.integer('size', size, 1)
   seed = checks.integer('seed', seed, 0, 2**63 - 1)
   prior = registry.make('task_priors', 'base', base)

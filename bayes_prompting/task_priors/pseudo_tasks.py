@@ -76,10 +76,6 @@ def make(
   Raises:
     UserError: If they cannot be made.
   """
-  if not isinstance(base, Mapping):
-    raise errors.UserError(
-      f'base: must be the spec of a task prior, got {checks.show(base)}'
-    )
   num_sequences = checks.integer('num_sequences', num_sequences, 1)
   length = checks.integer('length', length, 1)
   size = checks.integer('size', size, 1)

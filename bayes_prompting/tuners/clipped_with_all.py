@@ -32,10 +32,6 @@ def make(tuner: Mapping[str, Any]) -> types.Tuner:
   Args:
     tuner: The spec of `weights` or `lora`.
   """
-  if not isinstance(tuner, Mapping):
-    raise errors.UserError(
-      f"tuner: must be a tuner's spec, got {checks.show(tuner)}"
-    )
   inner = registry.make('tuners', 'tuner', tuner)
   if not inner.trainable:
     raise errors.UserError(

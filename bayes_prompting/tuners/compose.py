@@ -57,13 +57,8 @@ def make(tuners: Mapping[str, Mapping[str, Any]]) -> types.Tuner:
       'tuners: must be a mapping with at least two tuners, got '
       f'{checks.show(tuners)}'
     )
-  for name, spec in tuners.items():
+  for name in tuners:
     checks.label('tuners', name)
-    if not isinstance(spec, Mapping):
-      raise errors.UserError(
-        f'tuners.{name}: must be a spec, a mapping with a name, got '
-        f'{checks.show(spec)}'
-      )
   inner = {
     name: registry.make('tuners', f'tuners.{name}', spec)
     for name, spec in tuners.items()

@@ -1009,7 +1009,7 @@ def test_the_prompt_of_a_composition_in_another_is_not_lost():
   [
     ({'a': PROMPT}, 'at least two'),
     ([PROMPT, LORA], 'mapping'),
-    ({'a': 3, 'b': LORA}, 'tuners.a: must be a spec'),
+    ({'a': 3, 'b': LORA}, 'tuners.a: must be the spec of'),
     ({'a\n': PROMPT, 'b': LORA}, 'tuners: a name must have'),
     ({'a': {'name': 'hard_prefix'}, 'b': LORA}, 'tuners.a: is not trained'),
     ({'a': {'name': 'prefix', 'length': 0}, 'b': LORA}, 'length'),
