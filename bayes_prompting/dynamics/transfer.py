@@ -291,7 +291,8 @@ def figure(table: pd.DataFrame, step: int) -> mpl_figure.Figure:
     ax.set_title(name if form == FORMS[0] else f'{name}, {form}')
     ax.set_xticks(range(len(seeds)), seeds)
     ax.set_yticks(range(len(seeds)), seeds)
-  drawn.supxlabel('network that it is used on', fontsize=8)
+  below = f'network that it is used on\n\n{_without_prompt(rows)}'
+  drawn.supxlabel(below, fontsize=8)
   drawn.supylabel('network that it was tuned on', fontsize=8)
   label = f'regret after {step} tokens\nof the target, nats'
   drawn.colorbar(image, ax=list(axes), label=label, aspect=30)
@@ -336,15 +337,21 @@ def text(table: pd.DataFrame) -> str:
       'worst': 'worst pair',
     }
   )
-  alone = table[table.form.eq(FORMS[0]) & table.user.ne('network')]
-  references = ', '.join(
-    f'{row.tuner} {row.regret:.3f}' for row in alone.itertuples()
-  )
   return '\n'.join(
     [
       f'Regret on the target after {step} tokens, in nats: means over '
       'networks, or pairs of them, and repetitions.',
       named.to_string(index=False, float_format='{:.3f}'.format, na_rep=''),
-      f'Without a prompt, exactly: {references}.',
+      _without_prompt(table),
     ]
   )
+
+
+def _without_prompt(rows):
+  """Says what is lost without a prompt, given the rows of one step."""
+  alone = rows[rows.form.eq(FORMS[0]) & rows.user.ne('network')]
+  said = [f'{row.tuner} {row.regret:.3f}' for row in alone.itertuples()]
+  network = rows[rows.tuner == 'NoTuning'].regret
+  if len(network):
+    said.insert(0, f'NoTuning {network.mean():.3f}')
+  return f'Without a prompt (nats): {", ".join(said)}.'

@@ -71,7 +71,11 @@ def test_on_its_own_network_a_prompt_is_as_its_run_found_it(run, table):
   lab, folder = loading.load(run)
   networks = [{'params': loading.pretrained(lab, folder, s)} for s in SEEDS]
   tuned = {
-    (name, seed): {'tunable': loading.tuned(lab, folder, method, seed)[1]}
+    (name, seed): {
+      'tunable': loading.tuned(lab, folder, method, seed)[1],
+      # Of a search; no regret depends on them.
+      'candidate_losses': np.zeros((method.repetitions, 4), np.float32),
+    }
     for name, method in lab.methods.items()
     for seed in method.seeds
   }
@@ -164,6 +168,7 @@ def test_the_summary_is_made_of_pairs():
   assert (row.own, row.others, row.worst) == (1.0, 3.5, 4.0)
   assert row.tokens_bayes == 7.0 and np.isnan(row.tokens)
   assert 'PreBayes 9.000' in transfer.text(table)
+  assert 'PreBayes 9.000' in transfer.figure(table, 5).get_supxlabel()
 
 
 def test_files_are_written(run, table):
