@@ -492,7 +492,7 @@ def test_parts_want_what_stands_before_them(tmp_path):
 
 def test_mistakes_are_found_before_anything_is_written(tmp_path):
   for change, field in (
-    ({'tuning.prefix_length': 13}, r'2\^13'),
+    ({'tuning.prefix_length': -1}, 'tuning.prefix_length'),
     ({'tasks.single_coin.probabilities': (0.2, 0.7, 0.1)}, 'vocabulary'),
     ({'methods.LoRAWT.patterns': ('nothing',)}, 'LoRAWT'),
     ({'tuning.lora_rank': 5}, r'tuning.lora_rank \(methods.LoRAWT.rank\)'),

@@ -158,7 +158,8 @@ def table():
 def evidence_row():
   row = dict.fromkeys(evidence.COLUMNS, 'text')
   row |= dict.fromkeys(('pretrain_seed', 'step', 'repetitions', 'stopped'), 1)
-  return row | dict.fromkeys(('mean', 'sem_sequences', 'learning_rate'), 0.5)
+  floats = ('mean', 'sem_sequences', 'learning_rate', *evidence.COST)
+  return row | dict.fromkeys(floats, 0.5)
 
 
 @functools.cache
