@@ -301,8 +301,19 @@ def _digests(source, kwargs):
     try:
       digests[path] = files.digest(path)[:16]
     except OSError as error:
-      raise files.refusal(path, error, 'reads', 'read') from None
+      field = _argument(kwargs, path)
+      raise files.refusal(path, error, field, 'read') from None
   return digests
+
+
+def _argument(kwargs, path):
+  """Returns the argument that names a path, or that a module reads it."""
+  for name, value in kwargs.items():
+    if isinstance(value, str | os.PathLike):
+      given = pathlib.Path(value)
+      if path in (given, given.expanduser().absolute()):
+        return name
+  return 'reads'
 
 
 def _built(source, kwargs):

@@ -180,6 +180,27 @@ def oracle_regrets(
   )
 
 
+def above(log_probs: types.Array, universal: types.Array) -> types.Array:
+  """Returns how far a loss is above those of universal predictors.
+
+  Where nobody knows what the tokens were drawn from, the difference of the log
+  losses on the tokens is all that can be said. It is negative for who predicts
+  better, and infinite for who rules out what happens. The other two estimators
+  need the distribution of the next token: they are NaN.
+
+  Args:
+    log_probs: [..., N], log probability in nats that a predictor gave to the
+      tokens.
+    universal: [F, ..., N], the same of F universal predictors.
+
+  Returns:
+    [F, 3, ..., N]: estimators (sampled, exact, paired), in nats at each step.
+  """
+  sampled = universal - log_probs
+  none = jnp.full_like(sampled, jnp.nan)
+  return jnp.stack([sampled, none, none], axis=1)
+
+
 def standard_error(samples: types.Array, axis: int) -> types.Array:
   """Returns the standard error of the mean of independent samples over `axis`.
 

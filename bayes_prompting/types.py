@@ -8,8 +8,9 @@ All of these are frozen dataclasses of pure functions. They hash by identity of
 those functions, so that one object can be a static argument of `jax.jit`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -37,11 +38,12 @@ class Episode(NamedTuple):
   Attributes:
     tokens: int32 [N].
     oracle_log_probs: float32 [N, V], log probability in nats that the source
-      gave to each next token, before it drew it.
+      gave to each next token, before it drew it; None where nobody knows the
+      source (`Recorded`).
   """
 
   tokens: Array
-  oracle_log_probs: Array
+  oracle_log_probs: Array | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,6 +106,50 @@ class Support:
   covers: Callable[[np.ndarray], bool]
 
 
+# The parts of what was recorded, by what they are for.
+SPLITS = ('tuning', 'validation', 'evaluation')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recorded:
+  """What a task has whose sequences were recorded, in place of an oracle.
+
+  There is no source that knows the sequences, and no prior whose posterior
+  predictive is exact. Losses are compared with universal predictors, which know
+  no more than the sequence so far. They are no bound: who has seen other
+  sequences of the task may do better.
+
+  Attributes:
+    references: (tokens int32 [N]) -> float32 [N, V], log probabilities in nats
+      of each universal predictor, by its name; the headline's first.
+    count: (split, N) -> how many windows of N tokens a part has, at least 1.
+      UserError if it has none.
+    window: (split, number int32 [], N) -> int32 [N], one of them; NumPy's, if
+      the number is. Parts share no sequence.
+  """
+
+  references: Mapping[str, Callable[[Array], Array]]
+  count: Callable[[str, int], int]
+  window: Callable[[str, Array, int], Array]
+
+  def check(self, num: int, length: int) -> None:
+    """Checks that so many windows of N tokens were recorded for evaluation.
+
+    A window that came twice would make standard errors too small.
+
+    Raises:
+      UserError: If there are fewer.
+    """
+    count = self.count('evaluation', length)
+    if count < num:
+      raise errors.UserError(
+        f'path: its part for evaluation has {count} windows of {length} '
+        f'tokens, fewer than evaluation.num_sequences={num}; ask for at most '
+        f'{count}, for a smaller evaluation.length, or for windows that '
+        'overlap (stride)'
+      )
+
+
 @dataclasses.dataclass(frozen=True)
 class TaskPrior:
   """A distribution over sources, with its exact posterior predictive.
@@ -133,6 +179,10 @@ class TaskPrior:
       N tokens, the last of which is scored, and log probabilities for all of
       them. None if all N are. Such a prior has neither `statistic` nor
       `sample_table`: what is made of these knows nothing of other tokens.
+    recorded: What a task has whose sequences were recorded: several parts of
+      them, and universal predictors. `sample` then draws a window of the part
+      for tuning, `oracle_log_probs` of an episode are None, and `prefill` and
+      `predict` are of a universal predictor. None where sources are drawn.
 
   Raises:
     UserError: If a prior with `scored` has one of those two.
@@ -148,6 +198,7 @@ class TaskPrior:
   sample_table: Callable[[Key], Array] | None = None
   observe: Callable[[State, Array], State] | None = None
   scored: Callable[[int], tuple[int, ...]] | None = None
+  recorded: Recorded | None = None
 
   def __post_init__(self):
     """Has every function check the tokens or rows that it is given."""
@@ -182,6 +233,49 @@ class TaskPrior:
     """Returns how many tokens an episode has of which N are scored."""
     positions = self.positions(length)
     return length if positions is None else positions[-1] + 1
+
+  def of_split(self, split: str) -> 'TaskPrior':
+    """Returns the prior whose `sample` draws from one of `SPLITS`.
+
+    Where sources are drawn that is this prior: all of its sequences are new.
+    The same split gives the same object.
+    """
+    checks.one_of('split', split, SPLITS)
+    return self if self.recorded is None else _of_split(self, split)
+
+
+def recorded_prior(
+  vocab_size: int,
+  prefill: Callable[[Array], State],
+  predict: Callable[[State, Array], Array],
+  recorded: Recorded,
+) -> TaskPrior:
+  """Returns the prior of sequences that were recorded.
+
+  Args:
+    vocab_size: V.
+    prefill: Of a universal predictor, see `TaskPrior`.
+    predict: Of the same.
+    recorded: Their parts.
+  """
+  sample = _sampler(recorded, SPLITS[0])
+  return TaskPrior(vocab_size, sample, prefill, predict, recorded=recorded)
+
+
+def _sampler(recorded, split):
+  def sample(key, length):
+    count = recorded.count(split, length)
+    number = jax.random.randint(key, (), 0, count, jnp.int32)
+    return Episode(recorded.window(split, number, length), None)
+
+  return sample
+
+
+@functools.lru_cache(maxsize=64)
+def _of_split(prior, split):
+  if split == SPLITS[0]:
+    return prior
+  return dataclasses.replace(prior, sample=_sampler(prior.recorded, split))
 
 
 @dataclasses.dataclass(frozen=True)

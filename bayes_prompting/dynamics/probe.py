@@ -156,6 +156,20 @@ def sample(
   return draw(jax.random.split(key, num))
 
 
+def source_probabilities(
+  lab: build.Lab, task: str, episodes: types.Episode
+) -> np.ndarray:
+  """Returns the probability [..., N, V] that its source gave to each token.
+
+  Of sequences that were recorded it is the mean of all their tokens.
+  """
+  if episodes.oracle_log_probs is not None:
+    return np.exp(episodes.oracle_log_probs)
+  vocab_size = lab.priors[task].vocab_size
+  each = np.eye(vocab_size, dtype=np.float32)[np.asarray(episodes.tokens)]
+  return np.broadcast_to(each.mean((0, 1)), each.shape)
+
+
 def runs(
   lab: build.Lab,
   folder: workdir.Workdir,
@@ -195,7 +209,7 @@ def cloud(
   points, distance = project(plane, memory)
   return plane, {
     'cloud': points,
-    'source_probability': np.exp(episodes.oracle_log_probs[..., 0]),
+    'source_probability': source_probabilities(lab, task, episodes)[..., 0],
     'explained_variance': plane.explained,
     'cloud_distance': _root_mean_square(distance),
   }

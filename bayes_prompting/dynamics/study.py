@@ -232,7 +232,9 @@ def _arrays(lab, folder, shown, num_sequences, num_sources):
     )
   )
   arrays['concentration'] = prior
-  arrays['target_mean'] = np.exp(target.oracle_log_probs).mean((0, 1))
+  arrays['target_mean'] = probe.source_probabilities(
+    lab, lab.target, target
+  ).mean((0, 1))
   arrays['token_norm'] = [probe.token_norms(lab, x) for x in networks]
   sequences = np.stack([target.tokens, pretraining.tokens])
   arrays['untuned_path'] = probe.untuned_path(

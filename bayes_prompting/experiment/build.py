@@ -16,6 +16,7 @@ from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import predictors
 from bayes_prompting import registry
+from bayes_prompting import regret
 from bayes_prompting import settings
 from bayes_prompting import types
 from bayes_prompting.experiment import contracts
@@ -123,6 +124,30 @@ class Lab:
   report_steps: tuple[int, ...]
   root: types.Key
 
+  @property
+  def universal(self) -> dict[str, tuple[str, ...]]:
+    """Names of the universal predictors of evaluation tasks that were recorded.
+
+    By task. Others have an oracle and exact Bayes in their place.
+    """
+    recorded = {
+      name: self.priors[name].recorded
+      for name in self.config['evaluation']['tasks']
+    }
+    return {
+      name: tuple(x.references) for name, x in recorded.items() if x is not None
+    }
+
+  @property
+  def references(self) -> tuple[str, ...]:
+    """All that regrets are measured against, on any evaluation task."""
+    universal = self.universal
+    known = len(universal) < len(self.config['evaluation']['tasks'])
+    names = [*(regret.REFERENCES if known else ())]
+    for own in universal.values():
+      names += own
+    return tuple(dict.fromkeys(names))
+
   def precision(self) -> contextlib.AbstractContextManager[None]:
     """Returns a context that computes at the configured matmul precision.
 
@@ -203,6 +228,7 @@ def _build(config, refused=None):
   pretraining_prior = priors[config.pretraining.task]
   for name in (config.tuning.target, *config.evaluation.tasks):
     _check_vocabulary(name, priors[name], config, pretraining_prior)
+  _check_recorded(config, priors)
   torso = _torso(config)
   network = predictors.network(
     torso,
@@ -265,6 +291,37 @@ def _priors(config):
   return priors
 
 
+def _check_recorded(config, priors):
+  """Checks that recorded tasks have windows enough for all that is asked."""
+
+  def check(name, use):
+    recorded = priors[name].recorded
+    if recorded is None:
+      return
+    try:
+      use(recorded)
+    except errors.UserError as error:
+      raise errors.UserError(f'tasks.{name}.{error}') from None
+    taken = {*recorded.references} & {*config.tuning.methods}
+    if taken:
+      raise errors.UserError(
+        f'tuning.methods: {min(taken)} is what tasks.{name} is measured '
+        'against, and always runs; give the method another name'
+      )
+
+  pretraining, tuning, evaluation = (
+    config[x] for x in ('pretraining', 'tuning', 'evaluation')
+  )
+  if pretraining.num_steps:
+    check(pretraining.task, lambda x: x.count('tuning', pretraining.length))
+  check(tuning.target, lambda x: x.count('tuning', tuning.length))
+  for name in evaluation.tasks:
+    check(
+      name,
+      lambda x: x.check(evaluation.num_sequences, evaluation.length),
+    )
+
+
 def _torso(config):
   field, spec = 'network.torso', config.network.torso
   torso = registry.make('torsos', field, spec)
@@ -287,6 +344,12 @@ def _method(name, config, priors, network):
   if is_bayes:
     task = fields.pop('task', config.pretraining.task)
     prior = priors[task]
+    if prior.recorded is not None:
+      raise errors.UserError(
+        f'methods.{name}: tasks.{task} was recorded, so that there is no exact '
+        'Bayes of it; leave the method out of tuning.methods, or give it '
+        f'another task ({", ".join(prior.recorded.references)} always run)'
+      )
     predictor = predictors.bayesian(prior)
     _check_vocabulary(task, prior, config, priors[config.pretraining.task])
   tuning = config.tuning

@@ -26,33 +26,43 @@ from bayes_prompting.training import mesh as mesh_lib
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
 
+# Sequences that universal predictors see at once.
+UNIVERSAL_BLOCK = 16
+
 
 class Task(NamedTuple):
   """An evaluation task: common sequences, and what the references say of them.
 
+  A task whose sequences were recorded has no oracle, and no exact Bayes: it has
+  universal predictors in their place, see `types.Recorded`.
+
   Attributes:
     tokens: int32 [S, M]. N of them are scored.
-    oracle_log_probs: float32 [S, N, V].
+    oracle_log_probs: float32 [S, N, V]; None if it was recorded, as the next
+      two.
     bayes_log_probs: float32 [S, N, V], of the prior that the sources are from.
     bayes_oracle_regret: float32 [S, N], what Bayes loses to the oracle, in nats
       a step: its expectation where that has a closed form, the same for all
       sequences; else its value on each sequence.
     scored: int32 [N], positions in M; None if all are, and M is N.
+    universal: float32 [F, S, N], log probability in nats that each of F
+      universal predictors gave to the tokens; None if it was not recorded.
   """
 
   tokens: types.Array
-  oracle_log_probs: types.Array
-  bayes_log_probs: types.Array
-  bayes_oracle_regret: types.Array
+  oracle_log_probs: types.Array | None
+  bayes_log_probs: types.Array | None
+  bayes_oracle_regret: types.Array | None
   scored: types.Array | None = None
+  universal: types.Array | None = None
 
 
 class Regrets(NamedTuple):
   """Regrets in nats, per repetition, reference and estimator.
 
-  Axes: R repetitions, 2 references (oracle, bayes), 3 estimators (sampled,
-  exact, paired), N steps, T report steps, S sequences. Standard errors are over
-  sequences.
+  Axes: R repetitions, 2 references (oracle, bayes; or the F universal ones of a
+  task that was recorded), 3 estimators (sampled, exact, paired), N steps, T
+  report steps, S sequences. Standard errors are over sequences.
   """
 
   instantaneous: types.Array  # [R, 2, 3, N], mean over sequences.
@@ -81,6 +91,26 @@ def _sample(key, task_prior, num, length):
   return episodes.tokens, oracle, bayes, own
 
 
+@functools.partial(jax.jit, static_argnames=('recorded', 'num', 'length'))
+def _recorded(key, recorded, num, length):
+  """Draws windows, each once, and what universal predictors say of them."""
+  count = recorded.count('evaluation', length)
+  numbers = jax.random.permutation(key, jnp.arange(count, dtype=jnp.int32))
+  tokens = jax.vmap(lambda x: recorded.window('evaluation', x, length))(
+    numbers[:num]
+  )
+  # A few at once: a universal predictor compares all tokens with all.
+  universal = [
+    jax.lax.map(
+      lambda x, predict=predict: regret.token_log_probs(predict(x), x),
+      tokens,
+      batch_size=min(UNIVERSAL_BLOCK, num),
+    )
+    for predict in recorded.references.values()
+  ]
+  return tokens, jnp.stack(universal)
+
+
 def make_task(
   key: types.Key,
   task_prior: types.TaskPrior,
@@ -96,7 +126,16 @@ def make_task(
     num_sequences: S.
     length: N, tokens that are scored.
     mesh: Where it will be evaluated, if on several devices.
+
+  Raises:
+    UserError: If fewer were recorded.
   """
+  recorded = task_prior.recorded
+  if recorded is not None:
+    recorded.check(num_sequences, length)
+    tokens, universal = _recorded(key, recorded, num_sequences, length)
+    task = Task(tokens, None, None, None, universal=universal)
+    return mesh_lib.put(mesh, task)
   expected = expectation.expected_regret(task_prior, task_prior, length)
   tokens, oracle, bayes, own = _sample(key, task_prior, num_sequences, length)
   if expected is not None:
@@ -160,13 +199,20 @@ def _evaluate(predictor, bind, params, bound, task, report_steps, block, mesh):
     log_probs = mesh_lib.map_rows(
       mesh, predictor.read, context, task.tokens, block
     )
-    regrets = regret.regrets(
-      regret.at(log_probs, task.scored, axis=1),
-      regret.at(task.tokens, task.scored, axis=1),
-      task.oracle_log_probs,
-      task.bayes_log_probs,
-      task.bayes_oracle_regret,
-    )
+    log_probs = regret.at(log_probs, task.scored, axis=1)
+    tokens = regret.at(task.tokens, task.scored, axis=1)
+    if task.universal is not None:
+      regrets = regret.above(
+        regret.token_log_probs(log_probs, tokens), task.universal
+      )
+    else:
+      regrets = regret.regrets(
+        log_probs,
+        tokens,
+        task.oracle_log_probs,
+        task.bayes_log_probs,
+        task.bayes_oracle_regret,
+      )
     return _summarise(regrets, report_steps)
 
   if bind is None:
@@ -226,6 +272,20 @@ def evaluate_oracle(task: Task, report_steps: tuple[int, ...]) -> Regrets:
   return jax.tree.map(lambda x: x[None], _summarise(regrets, report_steps))
 
 
+@functools.partial(jax.jit, static_argnames='report_steps')
+def evaluate_universal(
+  task: Task, report_steps: tuple[int, ...]
+) -> list[Regrets]:
+  """Returns the regrets of each universal predictor itself, with R = 1."""
+  return [
+    jax.tree.map(
+      lambda x: x[None],
+      _summarise(regret.above(own, task.universal), report_steps),
+    )
+    for own in task.universal
+  ]
+
+
 def judge(
   lab: build.Lab,
   networks: list[dict[str, Any]],
@@ -244,6 +304,10 @@ def judge(
     The results, see `results.dataset`.
   """
   sizes = lab.config['evaluation']
+  universal = lab.universal
+  names = [x for x in sizes['tasks'] if x not in universal]
+  known = [*settings.REFERENCES] if names else []
+  rows = dict.fromkeys([*known, *itertools.chain(*universal.values())])
   labels = {
     name: _candidate_labels(method)
     for name, method in lab.methods.items()
@@ -251,13 +315,13 @@ def judge(
   }
   builder = results.Builder(
     {
-      'tuner': [*settings.REFERENCES, *lab.methods],
+      'tuner': [*rows, *lab.methods],
       'pretrain_seed': range(lab.num_seeds),
       'learning_rate': lab.learning_rates,
       'prefix_init': lab.prefix_inits,
       'repetition': range(lab.num_repetitions),
       'eval_task': sizes['tasks'],
-      'reference': regret.REFERENCES,
+      'reference': lab.references,
       'estimator': regret.ESTIMATORS,
       'step': range(1, sizes['length'] + 1),
       'report_step': lab.report_steps,
@@ -286,7 +350,13 @@ def judge(
   for done, task in enumerate(sizes['tasks'], 1):
     for name, seed, regrets in _judge_task(lab, networks, tuned, task):
       shape = lab.methods[name].shape if name in lab.methods else (1, 1, 1)
-      builder.put_regrets(name, seed, task, _by_setting(shape, regrets))
+      builder.put_regrets(
+        name,
+        seed,
+        task,
+        _by_setting(shape, regrets),
+        universal.get(task, regret.REFERENCES),
+      )
     on_task(done)
   attributes = {
     'config': json.dumps(lab.written),
@@ -296,6 +366,8 @@ def judge(
     'pretraining_length': lab.pretraining.length,
     'searches': json.dumps(build.searches(lab)),
   }
+  if universal:
+    attributes['universal'] = json.dumps(universal)
   best = _bayes_loss(lab)
   if best is not None:
     attributes['target_bayes_loss'] = best
@@ -338,12 +410,14 @@ def reference(lab: build.Lab, name: str) -> str:
   return 'TargetBayes' if name == lab.target else 'EvalBayes'
 
 
-def _judge_task(lab, networks, tuned, name):
-  """Yields (method, seed, regrets with a leading axis of runs) on one task.
-
-  The seed is None for what has no network.
-  """
-  task, steps, mesh = task_of(lab, name), lab.report_steps, lab.row_mesh()
+def _references(lab, name, task):
+  """Yields (name, None, regrets) of what other predictors are compared with."""
+  steps, mesh = lab.report_steps, lab.row_mesh()
+  if name in lab.universal:
+    each = evaluate_universal(task, steps)
+    for own, regrets in zip(lab.universal[name], each, strict=True):
+      yield own, None, regrets
+    return
   yield 'Oracle', None, evaluate_oracle(task, steps)
   untuned = registry.make('tuners', 'references', {'name': 'none'})
   bayes = predictors.bayesian(lab.priors[name])
@@ -352,6 +426,15 @@ def _judge_task(lab, networks, tuned, name):
     None,
     evaluate(bayes, {}, untuned, {}, task, steps, mesh=mesh),
   )
+
+
+def _judge_task(lab, networks, tuned, name):
+  """Yields (method, seed, regrets with a leading axis of runs) on one task.
+
+  The seed is None for what has no network.
+  """
+  task, steps, mesh = task_of(lab, name), lab.report_steps, lab.row_mesh()
+  yield from _references(lab, name, task)
   for (method_name, seed), outcome in tuned.items():
     method = lab.methods[method_name]
     params = {} if method.is_bayes else networks[seed]['params']

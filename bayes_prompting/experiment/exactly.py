@@ -49,6 +49,8 @@ def put(
   """
   length = lab.config['evaluation']['length']
   for task in lab.config['evaluation']['tasks']:
+    if task in lab.universal:
+      continue  # Nothing is known of what it was drawn from.
     sums, bayes = (
       Sums(lab.priors[task], length),
       evaluation.reference(lab, task),

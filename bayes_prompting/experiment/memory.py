@@ -24,6 +24,7 @@ from bayes_prompting import results
 from bayes_prompting import settings
 from bayes_prompting import types
 from bayes_prompting.experiment import build
+from bayes_prompting.experiment import evaluation
 from bayes_prompting.settings import plain
 from bayes_prompting.training import blocks
 from bayes_prompting.training import fit as fit_lib
@@ -261,10 +262,13 @@ def _of_evaluation(lab):
     fields = (*sizes, *_fields(lab, f'tasks.{name}'))
     tokens = lab.priors[name].num_tokens(length)
     longest = max(longest, tokens)
-    size = _BAYES_COPIES * sequences * _largest(lab.priors[name], tokens)
+    at_once = sequences
+    if lab.priors[name].recorded is not None:
+      at_once = min(sequences, evaluation.UNIVERSAL_BLOCK)
+    size = _BAYES_COPIES * at_once * _largest(lab.priors[name], tokens)
     said, phase = f'exact predictions on {name}', f'evaluation/{name}'
     yield Part(said, fields, _share(size), phase)
-  estimates = len(regret.REFERENCES) * len(regret.ESTIMATORS)
+  estimates = len(lab.references) * len(regret.ESTIMATORS)
   # Tokens, and Bayes' regret; what the source, Bayes and a method predict; the
   # regret of each step, and its sum so far.
   each = _FLOAT * (2 + 3 * lab.network.vocab_size + 2 * estimates)
@@ -334,8 +338,8 @@ def _of_results(lab):
   }
   values = _numbers(lab.config)
   size_of = {axis: values[field] for axis, field in field_of.items()} | {
-    'tuner': len(settings.REFERENCES) + len(lab.methods),
-    'reference': len(regret.REFERENCES),
+    'tuner': len(settings.REFERENCES) + len(lab.references) + len(lab.methods),
+    'reference': len(lab.references),
     'estimator': len(regret.ESTIMATORS),
     'report_step': len(lab.report_steps),
     'candidate': max(map(build.num_candidates, searches), default=0),

@@ -192,7 +192,12 @@ class Builder:
     self.put(step, stopped.stopped_step(losses), **at)
 
   def put_regrets(
-    self, tuner: str, pretrain_seed: int | None, eval_task: str, regrets: Any
+    self,
+    tuner: str,
+    pretrain_seed: int | None,
+    eval_task: str,
+    regrets: Any,
+    references: Sequence[str] | None = None,
   ) -> None:
     """Stores `evaluation.Regrets` of one tuner on one task.
 
@@ -201,22 +206,24 @@ class Builder:
       pretrain_seed: A label; None for a tuner without a network.
       eval_task: A label.
       regrets: With leading axes [L, P, R], of the grid and of repetitions.
+      references: The label of each reference they have; all by default.
     """
+    labels = {
+      'tuner': tuner,
+      'pretrain_seed': pretrain_seed,
+      'eval_task': eval_task,
+    }
+    self.put('judged', np.ones(regrets.cumulative.shape[:3]), **labels)
     for name, values in (
-      ('judged', np.ones(regrets.cumulative.shape[:3])),
       ('instantaneous_regret', regrets.instantaneous),
       ('instantaneous_regret_sem', regrets.instantaneous_sem),
       ('cumulative_regret', regrets.cumulative),
       ('cumulative_regret_sem', regrets.cumulative_sem),
       ('sequence_regret', regrets.sequences),
     ):
-      self.put(
-        name,
-        values,
-        tuner=tuner,
-        pretrain_seed=pretrain_seed,
-        eval_task=eval_task,
-      )
+      for number, label in enumerate(references or self._coords['reference']):
+        of = np.take(values, number, axis=3)
+        self.put(name, of, reference=label, **labels)
 
   def build(self, attributes: Mapping[str, str]) -> xr.Dataset:
     """Returns the Dataset, with these attributes and the schema version."""

@@ -24,6 +24,7 @@ from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import registry
 from bayes_prompting import types
+from bayes_prompting.task_priors import _sources
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -79,6 +80,7 @@ def make(
   prior = registry.make('task_priors', 'task', task)
   if not num:
     return prior
+  _sources.check('task', prior)
   each = prior.num_tokens(length)
   if num * each > _MOST_POSITIONS:
     raise errors.UserError(

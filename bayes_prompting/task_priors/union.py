@@ -14,6 +14,7 @@ from bayes_prompting import registry
 from bayes_prompting import types
 from bayes_prompting.task_priors import _exchangeable
 from bayes_prompting.task_priors import _mixture
+from bayes_prompting.task_priors import _sources
 from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
@@ -201,7 +202,8 @@ def _components(components):
     if 'weight' not in spec:
       raise errors.UserError(f'{field}.weight: missing')
     weights.append(spec.pop('weight'))
-    priors.append(registry.make('task_priors', field, spec))
+    prior = registry.make('task_priors', field, spec)
+    priors.append(_sources.check(field, prior))
     if priors[-1].vocab_size != priors[0].vocab_size:
       raise errors.UserError(
         f'{field}: has a vocabulary of {priors[-1].vocab_size}, the first '

@@ -156,4 +156,4 @@ def test_a_missing_file_is_one_line(counts):
   counts.unlink()
   with pytest.raises(errors.UserError, match=r'counts\.txt') as caught:
     lab_of(bp.spec('my_files.coin', path=str(counts)))
-  assert str(caught.value).startswith('tasks.counted.reads: cannot read')
+  assert str(caught.value).startswith('tasks.counted.path: cannot read')
