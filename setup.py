@@ -46,6 +46,9 @@ def _read_long_description() -> str:
   return readme.read_text('utf-8') if readme.exists() else ''
 
 
+_LANGUAGE_MODEL = ('gguf>=0.17,<1', 'tokenizers>=0.21,<1')
+
+
 setuptools.setup(
   name='bayes_prompting',
   version=_read_version(),
@@ -97,6 +100,8 @@ setuptools.setup(
   ],
   extras_require={
     'cuda': [f'jax[cuda13]{_JAX_RANGE}'],
+    # Language models from files.
+    'language-model': [*_LANGUAGE_MODEL],
     # Sweeps on a cluster: `bayes-prompting sweep --cluster=slurm`.
     'slurm': ['submitit>=1.5.4,<2'],
     'tpu': [f'jax[tpu]{_JAX_RANGE}'],
@@ -106,6 +111,7 @@ setuptools.setup(
       'nbclient>=0.10',
     ],
     'dev': [
+      *_LANGUAGE_MODEL,
       'hypothesis>=6.100',
       'ipykernel>=6.29',
       'nbclient>=0.10',

@@ -12,7 +12,8 @@ tunes and evaluates, `load_results` reads what a run left. `table`, `compare`,
 `select` and `best_settings` say what it found.
 
 Parts: `task_prior`, `torso` and `tuner` build an extension by its name,
-`network` a predictor around a torso, `bayesian` the exact one of a task prior.
+`network` a predictor around a torso, `bayesian` the exact one of a task prior,
+`language_model` one from files.
 
 Tuned prompts and weights: `load_predictor` loads one as it ran, `save_adapter`
 and `load_adapter` share it as a file. `next_token` says what a predictor
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
   from bayes_prompting.errors import UserError
   from bayes_prompting.experiment.loading import load_predictor
   from bayes_prompting.experiment.run import run
+  from bayes_prompting.language.model import load as language_model
   from bayes_prompting.predictors import bayesian
   from bayes_prompting.predictors import generate
   from bayes_prompting.predictors import network
@@ -73,6 +75,7 @@ _PLACES = {
   'compare': 'results.difference.compare',
   'expected_regret': 'theory.expectation.expected_regret',
   'generate': 'predictors.generate',
+  'language_model': 'language.model.load',
   'load_adapter': 'adapters.sharing.load',
   'load_predictor': 'experiment.loading.load_predictor',
   'load_results': 'results.dataset.load',
@@ -99,6 +102,7 @@ __all__ = [
   'compare',
   'expected_regret',
   'generate',
+  'language_model',
   'load_adapter',
   'load_predictor',
   'load_results',

@@ -312,6 +312,8 @@ class Predictor:
     prefill_with_offset: (params, prefix [K, E], offset) -> state. As `prefill`,
       of a predictor that adds the offset from the first position on; the state
       holds it.
+    load: () -> params, weights that were learnt elsewhere and are read from a
+      file; `init` then says no more than their shapes. None: they are drawn.
   """
 
   vocab_size: int
@@ -328,6 +330,7 @@ class Predictor:
   step: Callable[[Params, Carry, Array], tuple[Carry, Array]] | None = None
   empty_offset: Callable[[Params], Offset] | None = None
   prefill_with_offset: Callable[[Params, Array, Offset], State] | None = None
+  load: Callable[[], Params] | None = None
 
   def __post_init__(self):
     """Has every function check the tokens or rows that it is given."""

@@ -14,7 +14,7 @@ PACKAGE = pathlib.Path(bayes_prompting.__file__).parent
 FLOORS = (
   ('', 'system'),
   ('task_priors', 'torsos', 'tuners', 'theory', 'settings'),
-  ('training', 'storage'),
+  ('training', 'storage', 'language'),
   ('results',),
   ('reporting',),
   ('experiment',),

@@ -53,7 +53,7 @@ def use_cache() -> pathlib.Path | None:
   if chosen is not None:  # By the user, or here before.
     return pathlib.Path(chosen)
   try:
-    folder = _user_cache() / 'bayes_prompting' / 'jax'
+    folder = user_cache() / 'bayes_prompting' / 'jax'
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
   except (OSError, RuntimeError):  # RuntimeError: the user has no home.
     return None
@@ -71,7 +71,7 @@ def _keep_small():
     jax.config.update(_MIN_SECONDS_FLAG, _MIN_SECONDS)
 
 
-def _user_cache() -> pathlib.Path:
+def user_cache() -> pathlib.Path:
   """Returns the user's cache folder; a relative one is ignored, as XDG says."""
   told = pathlib.Path(os.environ.get('XDG_CACHE_HOME', ''))
   return told if told.is_absolute() else pathlib.Path.home() / '.cache'

@@ -32,6 +32,7 @@ EXAMPLES = (
     'output_norm': 'last',
     'mlp': 'swiglu',
     'mlp_dim': 6,
+    'recompute': True,
   },
   {
     'num_heads': 2,
@@ -324,15 +325,19 @@ class Transformer(nn.Module):
   Attributes:
     num_layers: Number of blocks.
     options: What they are like.
+    recompute: Whether a gradient computes the blocks' activations again, in
+      place of keeping them.
   """
 
   num_layers: int
   options: Options
+  recompute: bool = False
 
   def setup(self):
     """Makes the blocks, by the names that their weights have."""
+    kind = nn.remat(Block, static_argnums=(4,)) if self.recompute else Block
     for i in range(self.num_layers):
-      block = Block(self.options, is_last=i == self.num_layers - 1)
+      block = kind(self.options, is_last=i == self.num_layers - 1)
       setattr(self, f'layer_{i}', block)
 
   def _blocks(self):
@@ -385,7 +390,7 @@ class Transformer(nn.Module):
     x = x + waves
     pasts = []
     for layer, past in zip(self._blocks(), state, strict=True):
-      x, heads = layer(x, coding, past)
+      x, heads = layer(x, coding, past, False)
       new = {'key': heads.key, 'value': heads.value}
       pasts.append(
         {
@@ -416,7 +421,7 @@ class Transformer(nn.Module):
     if 'rows' in table:
       waves = table['waves'][: tokens.shape[1]]
       x = table['rows'][tokens] + waves[None]
-      x, _ = first[0](x, coding, first[1], fast=True)
+      x, _ = first[0](x, coding, first[1], True)
     else:
       x = _fast.select(table['x'], tokens)
       heads = jax.tree.map(
@@ -424,7 +429,7 @@ class Transformer(nn.Module):
       )
       x = first[0].mix(x, heads, fast=True)
     for layer, past in later:
-      x, _ = layer(x, coding, past, fast=True)
+      x, _ = layer(x, coding, past, True)
     return x
 
   def reserve(self, state: types.State, length: int):
@@ -453,7 +458,7 @@ class Transformer(nn.Module):
     x, pasts = (x + waves[count])[None], []
     coding = None if coding is None else coding[count][None]
     for layer, past in zip(self._blocks(), carry['layers'], strict=True):
-      x, heads = layer(x, coding, {**past, 'seen': seen})
+      x, heads = layer(x, coding, {**past, 'seen': seen}, False)
       new = {'key': heads.key, 'value': heads.value}
       pasts.append(
         {name: past[name].at[position].set(new[name][:, 0]) for name in past}
@@ -486,6 +491,7 @@ def make(
   mlp: str = 'gelu',
   mlp_dim: int | None = None,
   num_kv_heads: int | None = None,
+  recompute: bool = False,
 ) -> Transformer:
   """Builds a Transformer torso, as wide as the embedding.
 
@@ -519,6 +525,9 @@ def make(
       MLP.
     num_kv_heads: G, heads of keys and values, each for H / G heads of queries
       (Ainslie et al., arXiv 2305.13245); must divide H, and is H by default.
+    recompute: Whether a gradient computes the activations inside a block again
+      in place of keeping them (Chen et al., arXiv 1604.06174): memory for one
+      block, and a third more work.
 
   Raises:
     UserError: One line that names the argument, its value and what is allowed.
@@ -563,4 +572,5 @@ def make(
     mlp_dim=mlp_dim,
   )
   num_layers = checks.integer('num_layers', num_layers, 1, checks.MOST_LAYERS)
-  return Transformer(num_layers, options)
+  recompute = checks.one_of_two('recompute', recompute)
+  return Transformer(num_layers, options, recompute)

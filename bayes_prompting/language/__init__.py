@@ -1,0 +1,1 @@
+"""Language models from files, as predictors of symbols written as text."""

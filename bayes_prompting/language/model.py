@@ -1,0 +1,232 @@
+"""A language model: weights, tokens, and what it predicts of symbols."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+
+from bayes_prompting import checks
+from bayes_prompting import errors
+from bayes_prompting import types
+from bayes_prompting.language import cache
+from bayes_prompting.language import gguf_file
+from bayes_prompting.language import llama
+from bayes_prompting.language import symbols as symbols_lib
+from bayes_prompting.language import tokens
+from bayes_prompting.system import files
+
+# In NumPy's words; bfloat16 is JAX's.
+_DTYPES = {'F32': np.float32, 'F16': np.float16, 'BF16': jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LanguageModel:
+  """A model of Llama's kind, from a folder of files.
+
+  Attributes:
+    folder: With `config.json`, `*.safetensors` and `tokenizer.json`.
+    architecture: What it is like.
+    tokenizer: Text as tokens, and back.
+    beginning: The token that texts begin with, where no context is given; None
+      if the model has none.
+  """
+
+  folder: pathlib.Path
+  architecture: llama.Architecture
+  tokenizer: tokens.Tokenizer
+  beginning: int | None
+
+  @functools.cached_property
+  def params(self) -> types.Params:
+    """Its weights in float32, read when they are first asked for.
+
+    Raises:
+      UserError: If a file of weights is missing, damaged, or of other shapes.
+    """
+    with jax.ensure_compile_time_eval():  # It may be first asked for in jit.
+      return _params(self.folder, self.architecture)
+
+  def predictor(
+    self,
+    symbols: Sequence[str] | None = None,
+    separator: str = '',
+    context: str = '',
+  ) -> types.Predictor:
+    """Returns it as a predictor of symbols, whose params are `params`.
+
+    Args:
+      symbols: V texts, each one token of the model, such as (' H', ' T'). None:
+        its own tokens are the symbols.
+      separator: What follows every symbol, such as a comma.
+      context: What stands before everything else, such as an instruction; ''
+        for the token that texts of this model begin with. Every prompt comes
+        behind it.
+
+    Raises:
+      UserError: If a symbol is no single token, or two are the same, or if
+        nothing stands before the first symbol.
+    """
+    return symbols_lib.predictor(
+      self.architecture,
+      self.written(symbols, separator, context),
+      self._load,
+    )
+
+  def outside(
+    self,
+    state: types.State,
+    sequences: Sequence[Sequence[int]] | types.Array,
+    symbols: Sequence[str],
+    separator: str = '',
+    context: str = '',
+    params: types.Params | None = None,
+  ) -> types.Array:
+    """Returns the log mass [B, N] that it gives to what is no symbol.
+
+    Args:
+      state: Where it starts, from the predictor of the same symbols.
+      sequences: int [B, N], symbols.
+      symbols: As of `predictor`.
+      separator: As of `predictor`.
+      context: As of `predictor`.
+      params: Tuned weights; None for its own.
+
+    Raises:
+      UserError: As of `predictor`, or if the tokens are not of the vocabulary.
+    """
+    written = self.written(symbols, separator, context)
+    params = self.params if params is None else params
+    return symbols_lib.outside(
+      self.architecture, written, params, state, sequences
+    )
+
+  @functools.cached_property
+  def _load(self):
+    return lambda: self.params
+
+  def written(
+    self, symbols: Sequence[str] | None, separator: str, context: str
+  ) -> symbols_lib.Written:
+    """Returns how symbols are written, in tokens; see `predictor`."""
+    numbers = None
+    if symbols is not None:
+      symbols = checks.strings('symbols', symbols)
+      numbers = tuple(self.tokenizer.one('symbols', x) for x in symbols)
+    before = self.tokenizer.encode(context)
+    if not context and self.beginning is not None:
+      before = (self.beginning,)
+    return symbols_lib.Written(
+      numbers, self.tokenizer.encode(separator), before
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _model(folder, digest):
+  """Reads a folder once, as long as its files are the same."""
+  del digest
+  path = folder / 'config.json'
+  config = files.read_json(path, 'model')
+  architecture = llama.read_config(config, repr(str(path)))
+  tokenizer = tokens.Tokenizer(folder / 'tokenizer.json')
+  if tokenizer.vocab_size > architecture.vocab_size:
+    raise errors.UserError(
+      f'model: {str(folder)!r} has {tokenizer.vocab_size} tokens in '
+      f'tokenizer.json, and {architecture.vocab_size} in config.json'
+    )
+  beginning = config.get('bos_token_id')
+  if beginning is not None:
+    size = architecture.vocab_size
+    beginning = int(checks.tokens('bos_token_id', [beginning], size)[0])
+  return LanguageModel(folder, architecture, tokenizer, beginning)
+
+
+def load(path: str | os.PathLike[str]) -> LanguageModel:
+  """Loads a language model of Llama's kind.
+
+  Args:
+    path: `smollm2`, which must have been fetched (`bayes-prompting
+      language-model --get`); a GGUF file, which is converted once and kept in
+      the user's cache folder; or a folder as models are published, with
+      `config.json`, `*.safetensors` and `tokenizer.json`.
+
+  Raises:
+    UserError: If it is not there, not whole, or of another kind.
+  """
+  if path in cache.KNOWN:
+    path = cache.known(path)
+  path = checks.path('model', path)
+  if path.is_dir():
+    folder = path
+  elif path.is_file():
+    digest = files.digest(path)
+    folder = cache.folder() / f'gguf-{digest[:16]}'
+    if not (folder / 'config.json').is_file():
+      gguf_file.convert(path, folder, digest)
+  else:
+    raise errors.UserError(
+      f'model: {str(path)!r} is not there; it must be a GGUF file, a folder '
+      f'with config.json, or one of {", ".join(cache.KNOWN)}'
+    )
+  return _model(folder, digest_of(folder))
+
+
+def digest_of(folder: pathlib.Path) -> str:
+  """Returns a digest of a model's settings, and of its files' names and sizes.
+
+  Raises:
+    UserError: If there is no config.json.
+  """
+  config = files.read_json(folder / 'config.json', 'model')
+  if gguf_file.MADE_FROM in config:
+    return str(config[gguf_file.MADE_FROM])
+  return _combined(
+    tuple((str(x), x.stat().st_mtime_ns) for x in _files(folder))
+  )
+
+
+@functools.lru_cache(maxsize=8)
+def _combined(stamps):
+  """Returns the digests of files together; stamps tell when to look again."""
+  return ' '.join(files.digest(path) for path, _ in stamps)
+
+
+def _files(folder):
+  return sorted(
+    x
+    for x in folder.iterdir()
+    if x.suffix == '.safetensors' or x.name in ('config.json', 'tokenizer.json')
+  )
+
+
+def _params(folder, architecture):
+  """Reads weights, of whatever float type, as float32."""
+  arrays = {}
+  for path in folder.glob('*.safetensors'):
+    try:
+      with safetensors.safe_open(path, 'flax') as file:
+        for name in file.keys():  # noqa: SIM118 (it is no dictionary)
+          arrays[name] = np.asarray(file.get_tensor(name), np.float32)
+    except (OSError, safetensors.SafetensorError) as error:
+      raise errors.UserError(
+        f'model: cannot read {str(path)!r} ({files.why(error)})'
+      ) from None
+  shapes = llama.shapes(architecture)
+  for name, shape in shapes.items():
+    if name not in arrays:
+      raise errors.UserError(
+        f'model: {str(folder)!r} lacks the weight {name!r}'
+      )
+    if arrays[name].shape != shape:
+      raise errors.UserError(
+        f'model: {str(folder)!r}: weight {name!r} must have shape '
+        f'{list(shape)}, got {list(arrays[name].shape)}'
+      )
+  return jax.tree.map(
+    jnp.asarray, llama.params(architecture, arrays.__getitem__)
+  )

