@@ -11,6 +11,7 @@ those functions, so that one object can be a static argument of `jax.jit`.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import chex
@@ -393,15 +394,16 @@ class Search:
   """A search among more tunables than can be scored, as pure functions.
 
   A round proposes P candidates for one repetition. `training.search` scores
-  them on a few of the draws, the best C of them on all, and the search learns
-  these losses. Everything has a fixed shape, so that a round is one program.
+  them on a few of the draws, those that lose least on more, at last C of them
+  on all (successive halving), and the search learns these losses. Everything
+  has a fixed shape, so that a round is one program.
 
   Attributes:
     name: What the search is called in results.
     rounds: T, how often it proposes.
-    block: C, how many candidates of a round are scored on all draws.
-    pool: P, how many it proposes, at least C. Of D draws the first D C / P say
-      which C are scored; where that is less than one, the first C are.
+    stages: ((P, share), ..., (C, 1.0)), how many candidates of a round are
+      scored on which share of the draws; fewer, and on more, from stage to
+      stage. Where a share is less than one draw, the first ones go on.
     start: (key) -> memory, all that it remembers. Consumes the key.
     propose: (key, memory, slopes) -> (memory, tunables [P]). Consumes the key.
       `slopes` is None without `relax`.
@@ -416,8 +418,7 @@ class Search:
 
   name: str
   rounds: int
-  block: int
-  pool: int
+  stages: tuple[tuple[int, float], ...]
   start: Callable[[Key], PyTree]
   propose: Callable[[Key, PyTree, PyTree], tuple[PyTree, Tunable]]
   learn: Callable[[PyTree, Tunable, Array], PyTree]
@@ -425,6 +426,16 @@ class Search:
   bind_relaxed: (
     Callable[[Predictor, Params, PyTree], tuple[Params, State]] | None
   ) = None
+
+  @property
+  def pool(self) -> int:
+    """P, how many candidates a round proposes."""
+    return self.stages[0][0]
+
+  @property
+  def block(self) -> int:
+    """C, how many candidates of a round are scored on all draws."""
+    return self.stages[-1][0]
 
   @property
   def num_candidates(self) -> int:
@@ -435,12 +446,15 @@ class Search:
   def cost(self) -> int:
     """What a repetition takes, in scores of one candidate on all draws.
 
-    To choose the candidates of a round takes as much as to score them. A
-    gradient takes three predictions of each sequence, of a quarter of them.
+    A stage adds to the draws of the one before, but for the last, which scores
+    anew. A gradient counts as one: it takes three predictions of each sequence,
+    of a quarter of them.
     """
-    chosen = self.pool > self.block
-    gradient = self.relax is not None
-    return self.rounds * (self.block * (1 + chosen) + gradient)
+    of_round, before = float(self.block + (self.relax is not None)), 0.0
+    for count, share in self.stages[:-1]:
+      of_round += count * (share - before)
+      before = share
+    return math.ceil(self.rounds * of_round - 1e-6)  # But for rounding.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -211,15 +211,16 @@ def tune(bench: Bench) -> Iterator[Row]:
 
 def _search(bench):
   lab = bench.lab
-  (tuner,) = (
-    method.tuner
+  (method,) = (
+    method
     for method in lab.methods.values()
     if method.tuner.candidates is not None and not method.is_bayes
   )
   draws = lab.config['tuning']['search_draws']
-  count = len(jax.tree.leaves(tuner.candidates(lab.network))[0])
+  # What it takes, in scores of one: a search that proposes has others beside.
+  count = cost.of_method(lab, method).updates
   problem = fit_lib.Problem(
-    lab.network, tuner, lab.priors[lab.target], lab.tuning
+    lab.network, method.tuner, lab.priors[lab.target], lab.tuning
   )
 
   def search():

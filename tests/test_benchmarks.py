@@ -12,7 +12,7 @@ E, V, N, B = 8, 2, 30, 3
 
 @pytest.fixture(scope='module')
 def bench():
-  def make(torso):
+  def make(torso, **more):
     sizes = {'network__embedding_dim': E, 'pretraining__batch_size': B}
     sizes |= {'pretraining__length': N, 'tuning__batch_size': B}
     sizes['tuning__length'] = N
@@ -21,7 +21,7 @@ def bench():
     if torso not in suites.PAPER:
       sizes = {'pretraining__batch_size': B, 'pretraining__length': N}
       sizes |= {'tuning__batch_size': B, 'tuning__length': N}
-    return suites.Bench.make(torso, 2, 0.01, **sizes)
+    return suites.Bench.make(torso, 2, 0.01, **sizes, **more)
 
   return make
 
@@ -65,6 +65,14 @@ def test_a_row_is_measured(bench):
   assert fast.operations == slow.operations > 0
   assert fast.ratio == pytest.approx(slow.seconds / fast.seconds)
   assert fast.share > 0 and fast.memory_share > 0
+
+
+def test_a_search_that_proposes_is_measured(bench):
+  built = bench('lstm', tuning__max_candidates=40, tuning__search_draws=8)
+  plan = built.lab.methods['HardPT'].search
+  row = suites._search(built)
+  assert f'search, {plan.cost} on 8' in row.name
+  assert row.operations == built.predict_operations(plan.cost * 8, N)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ a `types.Search` that proposes some by the scores of earlier ones.
 
 from collections.abc import Sequence
 import functools
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -23,8 +24,11 @@ from bayes_prompting.training import mesh as mesh_lib
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
 
-# Candidates of a pool that are scored at once, on a few draws each.
-_AT_ONCE = 16
+# Sequences that candidates of a pool are scored on at once.
+_AT_ONCE = 1024
+# Each round begins elsewhere among the draws, by this part of them (the golden
+# ratio): what bad luck in few draws threw out of one may pass in another.
+_SHIFT = 0.618
 
 
 class Ranking(NamedTuple):
@@ -114,20 +118,26 @@ def _slopes(predictor, params, plan, memory, tokens, positions, block):
 
 
 def _chosen(predictor, params, tuner, plan, pool, tokens, positions):
-  """Returns those [C] of a pool [P] that lose least on the first few draws."""
-  some = tokens[: len(tokens) * plan.block // plan.pool]
-  if plan.pool == plan.block or not len(some):
-    return jax.tree.map(lambda leaf: leaf[: plan.block], pool)
+  """Returns those [C] of a pool [P] that pass all stages but the last."""
+  sums, used = jnp.zeros(plan.pool, jnp.float32), 0
+  for (count, share), (fewer, _) in itertools.pairwise(plan.stages):
+    few = int(len(tokens) * share)
+    if few > used:
+      more = tokens[used:few]
 
-  def loss(candidate):
-    bound, state = tuner.bind(predictor, params, candidate)
-    log_probs = predictor.predict(bound, state, some)
-    return regret.log_loss(log_probs, some, positions).mean()
+      def loss(candidate, draws=more):
+        bound, state = tuner.bind(predictor, params, candidate)
+        log_probs = predictor.predict(bound, state, draws)
+        return regret.log_loss(log_probs, draws, positions).sum()
 
-  losses = jax.lax.map(loss, pool, batch_size=min(plan.pool, _AT_ONCE))
-  losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)
-  best = jnp.argsort(losses, stable=True)[: plan.block]
-  return jax.tree.map(lambda leaf: leaf[best], pool)
+      at_once = min(count, max(1, _AT_ONCE // len(more)))
+      sums += jax.lax.map(loss, pool, batch_size=at_once)
+      used = few
+    sums = jnp.where(jnp.isnan(sums), jnp.inf, sums)
+    best = jnp.argsort(sums, stable=True)[:fewer]
+    pool = jax.tree.map(lambda leaf, i=best: leaf[i], pool)
+    sums = sums[best]
+  return pool
 
 
 @functools.partial(jax.jit, static_argnames='plan')
@@ -170,15 +180,17 @@ def _round(
   def of_repetition(args):
     repetition, memory, tokens = args
     slopes = None
+    shift = number * int(_SHIFT * len(tokens)) % len(tokens)
+    shifted = jnp.roll(tokens, -shift, axis=0)
     if plan.relax is not None:
-      some = tokens[: len(tokens) // 4]
+      some = shifted[: len(tokens) // 4]
       slopes = _slopes(
         predictor, params, plan, memory, some, positions, sequence_block
       )
     own = keys.stream(key, 'propose', repetition, number)
     memory, candidates = plan.propose(own, memory, slopes)
     candidates = _chosen(
-      predictor, params, tuner, plan, candidates, tokens, positions
+      predictor, params, tuner, plan, candidates, shifted, positions
     )
     losses = _score(
       predictor,

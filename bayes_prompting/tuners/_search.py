@@ -10,9 +10,13 @@ of one prefix. None scores a prefix twice while it knows of a new one.
   change helps it goes on from a perturbation of the best (iterated local
   search).
 * `evolution` recombines and mutates the best so far.
+* `race` scores all on a few draws, the better ones on more (successive halving,
+  Jamieson and Talwalkar, arXiv 1502.07943), and then, on other draws, those
+  again that differ from the best in one token.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +24,14 @@ import numpy as np
 
 from bayes_prompting import types
 
-NAMES = ('greedy', 'beam', 'coordinate', 'evolution')
+NAMES = ('greedy', 'beam', 'coordinate', 'evolution', 'race')
 
 # Prefixes of a round that are scored, and those that these are chosen from.
 _BLOCK, _POOL = 4, 128
+# Those of a race, in so many rounds at least, while all fit.
+_MOST_POOL, _HEATS = 512, 8
+# An order of more prefixes is not kept; they are drawn.
+_MOST_ORDERED = 2**20
 # Prefixes that a beam goes on with.
 _WIDTH = 4
 # Prefixes that have children.
@@ -117,11 +125,25 @@ def _one_hot(tokens, vocab_size):
 
 
 def _sizes(budget, has_slopes):
-  """Returns T, C and P for a budget, and whether a gradient fits in, too."""
+  """Returns T and stages for a budget, and whether a gradient fits in, too."""
   cost = 2 * _BLOCK + has_slopes
   if budget >= cost:
-    return budget // cost, _BLOCK, _POOL, has_slopes
-  return budget, 1, 1, False
+    stages = (_POOL, _BLOCK / _POOL), (_BLOCK, 1.0)
+    return budget // cost, stages, has_slopes
+  return budget, ((1, 1.0),), False
+
+
+def _heat(pool):
+  """Returns the stages of a race among so many, and what they cost."""
+  stages, before, cost = [], 0.0, 0.0
+  for part, share in ((1, 1 / 32), (4, 3 / 32), (16, 1 / 4)):
+    count = -(-pool // part)
+    if count > 1:
+      stages.append((count, share))
+      cost += count * (share - before)
+      before = share
+  last = -(-pool // 64)
+  return (*stages, (last, 1.0)), cost + last
 
 
 # Of the module and not of one tuner: what is compiled for one serves all.
@@ -142,13 +164,22 @@ def make(name: str, vocab_size: int, length: int, budget: int) -> types.Search:
   """
   if name in ('greedy', 'beam'):
     return _beam(name, vocab_size, length, budget)
-  maker = {'coordinate': _coordinate, 'evolution': _evolution}[name]
-  return maker(vocab_size, length, budget)
+  maker = {'coordinate': _coordinate, 'evolution': _evolution, 'race': _race}
+  return maker[name](vocab_size, length, budget)
+
+
+def race_reaches_all(vocab_size: int, length: int, budget: int) -> bool:
+  """Returns whether a race has heats for all V^K prefixes, and for more."""
+  if length * math.log2(vocab_size) > 31:  # V^K may be any number.
+    return False
+  pool, rounds = _heats(vocab_size, length, budget)
+  return rounds > -(-(vocab_size**length) // pool)
 
 
 def _coordinate(vocab_size, length, budget):
   """Memory: where it stands, the best, what both lose, and what was seen."""
-  rounds, block, pool_size, has_slopes = _sizes(budget, True)
+  rounds, stages, has_slopes = _sizes(budget, True)
+  pool_size = stages[0][0]
   # A perturbation redraws from one token to all of them, and half of them draw
   # all: where much was seen, these find what is left.
   spare = 4 * pool_size
@@ -245,8 +276,7 @@ def _coordinate(vocab_size, length, budget):
   return types.Search(
     'coordinate',
     rounds,
-    block,
-    pool_size,
+    stages,
     start,
     propose,
     learn,
@@ -255,9 +285,99 @@ def _coordinate(vocab_size, length, budget):
   )
 
 
+def _heats(vocab_size, length, budget):
+  """Returns P of a race, and how many rounds the budget allows."""
+  pool = _MOST_POOL
+  if length * math.log2(vocab_size) < 31:
+    pool = min(pool, -(-(vocab_size**length) // _HEATS))
+  while pool > 1 and _HEATS * _heat(pool)[1] > budget:
+    pool //= 2
+  return pool, max(1, int(budget / _heat(pool)[1] + 1e-6))
+
+
+def _race(vocab_size, length, budget):
+  """Memory: the order of all, those that were scored on all draws, and losses.
+
+  The first rounds race all prefixes, P at a time; three quarters of the rounds
+  are the most. Later ones race what differs in one token from the best, and was
+  not scored on all draws yet: bad luck in few draws may have thrown it out.
+  """
+  pool_size, rounds = _heats(vocab_size, length, budget)
+  stages, _ = _heat(pool_size)
+  block = stages[-1][0]
+  total = 0
+  if length * math.log2(vocab_size) <= math.log2(_MOST_ORDERED):
+    total = vocab_size**length
+  first_rounds = rounds - rounds // 4
+  if total:
+    first_rounds = min(first_rounds, -(-total // pool_size))
+  # Neighbours of each of the best, drawn; twice a pool at least, in all.
+  near = min(pool_size, length * vocab_size)
+  leaders = min(rounds * block, 2 * -(-pool_size // near))
+
+  def start(key):
+    return {
+      'order': jax.random.permutation(key, jnp.arange(total, dtype=jnp.int32)),
+      'prefixes': jnp.zeros((rounds * block, length), jnp.int32),
+      'losses': jnp.full(rounds * block, jnp.inf, jnp.float32),
+      **_nothing_seen(rounds, block),
+    }
+
+  def next_of_all(key, number):
+    """Returns P prefixes: those at their place in the order, or drawn."""
+    if not total:
+      shape = pool_size, length
+      return jax.random.randint(key, shape, 0, vocab_size, jnp.int32)
+    place = vocab_size ** np.arange(length - 1, -1, -1)
+    return (number[:, None] // place[None] % vocab_size).astype(jnp.int32)
+
+  def near_best(key, memory):
+    """Returns P that differ in one token from one of the best, or in more."""
+    which_key, kick_key, rate_key = jax.random.split(key, 3)
+    best = memory['prefixes'][jnp.argsort(memory['losses'])[:leaders]]
+    luck = jax.random.uniform(
+      which_key, (leaders, length * vocab_size), jnp.float32
+    )
+    index = jax.lax.top_k(luck, near)[1]
+    changed = jax.nn.one_hot(index // vocab_size, length, dtype=bool)
+    token = (index % vocab_size).astype(jnp.int32)[..., None]
+    changed = jnp.where(changed, token, best[:, None])
+    rates = jax.random.uniform(
+      rate_key, (pool_size,), jnp.float32, 1 / length, 1
+    )
+    kicked = jnp.broadcast_to(best[:1], (pool_size, length))
+    kicked = _mutated(kick_key, kicked, rates, vocab_size)
+    every = jnp.concatenate([changed.reshape(-1, length), kicked])
+    return _first_new(every, memory['seen'], vocab_size, pool_size)
+
+  def propose(key, memory, slopes):
+    del slopes
+    all_key, near_key = jax.random.split(key)
+    number = memory['round'] * pool_size + jnp.arange(pool_size)
+    if total:
+      number = memory['order'][number % total]
+    pool = jnp.where(
+      memory['round'] < first_rounds,
+      next_of_all(all_key, number),
+      near_best(near_key, memory),
+    )
+    return memory, pool
+
+  def learn(memory, prefixes, losses):
+    first = memory['round'] * block
+    put = functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=0)
+    return _remember(memory, prefixes, vocab_size) | {
+      'prefixes': put(memory['prefixes'], prefixes, first),
+      'losses': put(memory['losses'], losses, first),
+    }
+
+  return types.Search('race', rounds, stages, start, propose, learn)
+
+
 def _evolution(vocab_size, length, budget):
   """Memory: the population [P, K], what each loses, and what was seen."""
-  rounds, block, pool_size, _ = _sizes(budget, False)
+  rounds, stages, _ = _sizes(budget, False)
+  pool_size = stages[0][0]
   spare = 2 * pool_size
 
   def start(key):
@@ -294,9 +414,7 @@ def _evolution(vocab_size, length, budget):
     best = _merged(memory['prefixes'], memory['losses'], prefixes, losses)
     return memory | {'prefixes': best[0], 'losses': best[1]}
 
-  return types.Search(
-    'evolution', rounds, block, pool_size, start, propose, learn
-  )
+  return types.Search('evolution', rounds, stages, start, propose, learn)
 
 
 def _beam(name, vocab_size, length, budget):
@@ -310,10 +428,12 @@ def _beam(name, vocab_size, length, budget):
   total = width * vocab_size
   # All extensions of a beam are scored where the budget allows it. Else there
   # are pools of those that a gradient promises most of.
-  block = pool_size = min(_BLOCK, total)
-  each, has_slopes = -(-total // block), False
-  if each * block * length > budget:
-    rounds, block, pool_size, has_slopes = _sizes(budget, True)
+  pool_size = min(_BLOCK, total)
+  stages = ((pool_size, 1.0),)
+  each, has_slopes = -(-total // pool_size), False
+  if each * pool_size * length > budget:
+    rounds, stages, has_slopes = _sizes(budget, True)
+    pool_size = stages[0][0]
     each = max(1, min(-(-total // pool_size), rounds // length))
     rounds = min(rounds, each * length)
   else:
@@ -367,8 +487,7 @@ def _beam(name, vocab_size, length, budget):
   return types.Search(
     name,
     rounds,
-    block,
-    pool_size,
+    stages,
     start,
     propose,
     learn,

@@ -21,9 +21,6 @@ EXAMPLES = (
   {'length': 5, 'max_candidates': 20},
 )
 
-# What `auto` is where there are too many to score them all.
-_AUTOMATIC = 'coordinate'
-
 
 def _rows(predictor, params, tunable):
   """Returns the embeddings [K, E] of tokens [K]."""
@@ -53,9 +50,9 @@ def make(
       budget. A prediction of one sequence of all draws counts, a gradient as
       three.
     search: How the best is looked for. `all` scores all V^K, and refuses more
-      than `max_candidates`; `greedy`, `beam`, `coordinate` and `evolution`
-      score some, see `tuners._search`; `auto` is `all` where that is allowed,
-      and else `coordinate`.
+      than `max_candidates`; `greedy`, `beam`, `coordinate`, `evolution` and
+      `race` score some, see `tuners._search`; `auto` is `all` where that is
+      allowed, else `race` where that gets to all, and else `coordinate`.
   """
   length = checks.integer('length', length, 1, _initial.MOST_ROWS)
   checks.one_of('choose', choose, ('best', 'random'))
@@ -75,8 +72,11 @@ def make(
       length * math.log2(vocab_size) > 31 or vocab_size**length > max_candidates
     )
     if search not in ('auto', 'all') or (search == 'auto' and too_many):
-      name = _AUTOMATIC if search == 'auto' else search
-      return _search.make(name, vocab_size, length, max_candidates)
+      size = vocab_size, length, max_candidates
+      name = search
+      if search == 'auto':
+        name = 'race' if _search.race_reaches_all(*size) else 'coordinate'
+      return _search.make(name, *size)
     if too_many:
       raise errors.UserError(
         f'length: a hard prefix of length {length} over {vocab_size} tokens '

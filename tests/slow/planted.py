@@ -1186,8 +1186,8 @@ BUGS = tuple(
       'tests/training/test_search.py',
       (
         'off by one',
-        'return budget // cost, _BLOCK, _POOL, has_slopes',
-        'return budget // cost + 1, _BLOCK, _POOL, has_slopes',
+        'return budget // cost, stages, has_slopes',
+        'return budget // cost + 1, stages, has_slopes',
         'tests/training/test_search.py -k budget',
       ),
       (
@@ -1478,9 +1478,9 @@ BUGS = tuple(
       ),
       (
         'sign',
-        'best = jnp.argsort(losses, stable=True)',
-        'best = jnp.argsort(-losses, stable=True)',
-        'tests/training/test_search.py -k few_draws',
+        'best = jnp.argsort(sums, stable=True)',
+        'best = jnp.argsort(-sums, stable=True)',
+        'tests/training/test_search.py -k stage',
       ),
       (
         'off by one',

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import bayes_prompting as bp
 from bayes_prompting import errors
@@ -17,6 +18,17 @@ def test_what_is_tied_is_on_one_level():
   losses = np.array([2.0, 1.0, 2.00005, np.inf, 1.0, np.inf])
   assert rankings.levels(losses).tolist() == [1, 0, 1, 2, 0, 2]
   assert rankings.levels(np.zeros(3)).tolist() == [0, 0, 0]
+
+
+def test_what_a_search_proposed_has_no_ranking():
+  # A searched method has no losses of all candidates in the file.
+  searches = {'PreBayesPT': {'search': 'all'}, 'HardPT': {'search': 'race'}}
+  dataset = xr.Dataset(
+    coords={'tuner': [*rankings.BAYES, *rankings.NETWORK]},
+    attrs={'searches': json.dumps(searches)},
+  )
+  with pytest.raises(errors.UserError, match=r'HardPT scored only .*\(race\)'):
+    rankings.read(dataset)
 
 
 def test_spearman_of_made_up_losses():

@@ -17,6 +17,7 @@ from bayes_prompting.training import fit
 from bayes_prompting.training import search as search_lib
 from bayes_prompting.tuners import _search
 from tests import testing
+from tests.slow import searches
 
 pytestmark = pytest.mark.keys  # See conftest.py.
 
@@ -247,6 +248,66 @@ def test_a_search_takes_the_best_of_a_pool_by_few_draws():
   )
   least = np.sort(losses(pool))[: plan.block]
   np.testing.assert_allclose(losses(chosen), least, rtol=1e-6)
+
+
+def test_those_that_lose_least_pass_from_stage_to_stage():
+  predictor, params = testing.network('lstm')
+  tuner = proposing('race')
+  plan = dataclasses.replace(
+    tuner.candidates(predictor), stages=((64, 1 / 16), (9, 1 / 4), (2, 1.0))
+  )
+  pool = jnp.asarray(testing.all_sequences(2, 6))
+  tokens = jnp.asarray(testing.all_sequences(2, 6))[::-1]
+
+  @jax.jit
+  @jax.vmap
+  def losses(prefix):  # [P, D]
+    bound, state = tuner.bind(predictor, params, prefix)
+    return regret.log_loss(predictor.predict(bound, state, tokens), tokens)
+
+  table = np.asarray(losses(pool))
+  first = np.argsort(table[:, :4].sum(1))[:9]
+  wanted = first[np.argsort(table[first, :16].sum(1))[:2]]
+  chosen = search_lib._chosen(
+    predictor, params, tuner, plan, pool, tokens, None
+  )
+  np.testing.assert_array_equal(chosen, pool[wanted])
+  # Of 64, 9 and 2, on 1/16, 3/16 more, and on all.
+  assert plan.cost == np.ceil(plan.rounds * (4 + 9 * 3 / 16 + 2))
+
+
+@pytest.mark.parametrize('vocab_size, length', [(2, 12), (10, 3), (64, 2)])
+def test_a_race_has_heats_for_all_and_then_goes_on(vocab_size, length):
+  total = vocab_size**length
+  budget = total // 10
+  assert _search.race_reaches_all(vocab_size, length, budget)
+  assert not _search.race_reaches_all(vocab_size, length, budget // 3)
+  plan = _search.make('race', vocab_size, length, budget)
+  memory, step = jax.jit(plan.start)(root_key()), jax.jit(plan.propose)
+  learn, pools, last = jax.jit(plan.learn), [], []
+  for number in range(plan.rounds):
+    memory, pool = step(jax.random.key(number + 9), memory, None)
+    # It loses what is wrong of its tokens; the best is all zeros.
+    pool = np.asarray(pool)
+    losses = (pool != 0).sum(-1).astype(np.float32)
+    best = np.argsort(losses, kind='stable')[: plan.block]
+    memory = learn(memory, pool[best], losses[best])
+    (pools if number < -(-total // plan.pool) else last).append(pool)
+  assert len(np.unique(np.concatenate(pools), axis=0)) == total
+  # Then comes what is near the best, and was not scored on all draws before.
+  scored = np.asarray(memory['prefixes'])[: len(pools) * plan.block]
+  apart = (last[0][:, None] != scored[None]).sum(-1).min(1)
+  assert (apart[:length] == 1).all()
+
+
+def test_a_race_finds_the_best_at_a_tenth_of_the_cost():
+  """The other searches, and 200 problems, are in tests.slow.searches."""
+  for number in range(2):
+    losses = searches.table(number, 'counts', 4, 6)
+    index, loss, plan = searches.solve(number, 'auto', 'counts', 4, 6)
+    assert plan.name == 'race' and plan.cost <= 409
+    np.testing.assert_allclose(loss, losses[index], rtol=1e-3)
+    assert losses[index] <= losses.min() + searches.ROUNDING
 
 
 def test_slopes_are_the_gradient_of_the_mean_loss():

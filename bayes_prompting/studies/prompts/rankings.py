@@ -102,12 +102,22 @@ def read(dataset: xr.Dataset) -> Rankings:
   """Reads the rankings of a results file.
 
   Raises:
-    UserError: If exact Bayes or every network has no search that counts.
+    UserError: If exact Bayes or every network has no search that counts, or if
+      one of the two did not score all prefixes.
   """
-  if not style.holds(dataset, 'candidate_loss'):
-    raise errors.UserError('dataset: has no candidates, nothing was searched')
   for method in (*BAYES, *NETWORK):
     checks.one_of('dataset.tuner', method, dataset.tuner.values.tolist())
+  searches = json.loads(dataset.attrs.get('searches', '{}'))
+  for method in (BAYES[0], NETWORK[0]):
+    search = searches.get(method, {}).get('search', 'all')
+    if search != 'all':
+      raise errors.UserError(
+        f'dataset: {method} scored only prefixes that its search '
+        f'({search}) proposed; rankings need all of them: shorten '
+        'tuning.prefix_length, or raise max_candidates of the method'
+      )
+  if not style.holds(dataset, 'candidate_loss'):
+    raise errors.UserError('dataset: has no candidates, nothing was searched')
   labels = dataset.candidate.values.tolist()
   config = plain.resolved(json.loads(dataset.attrs['config']))
   target = dataset.attrs['target']
