@@ -101,7 +101,7 @@ def get_config(arguments: str = 'lstm,coins'):
         f'got {world!r}'
       )
   config = settings.base_config()
-  set_torso(config, torso)
+  set_network(config, torso)
   tasks = {'world': WORLDS[world]}
   if world == 'coins':
     tasks['target'] = _MIXTURE if 'mixture' in options else _COIN
@@ -112,10 +112,8 @@ def get_config(arguments: str = 'lstm,coins'):
     config.tuning,
     config.evaluation,
   )
-  pretraining.task = 'world'
-  pretraining.num_steps = UPDATES
-  pretraining.batch_size = tuning.batch_size = 64
-  pretraining.schedule = tuning.schedule = 'cosine'
+  tuning.batch_size = 64
+  tuning.schedule = 'cosine'
   tuning.target = 'target' if 'target' in tasks else 'world'
   tuning.num_steps = 500
   tuning.learning_rate = 1e-2
@@ -136,12 +134,12 @@ def get_config(arguments: str = 'lstm,coins'):
   if 'untrained' in options:
     pretraining.num_steps = 0
   if 'quick' in options:
-    _make_quick(config)
+    make_quick(config)
   return config
 
 
-def set_torso(config, name: str) -> None:
-  """Sets the torso, its depth, the width, and the rate of pretraining.
+def set_network(config, name: str) -> None:
+  """Sets the network, and how it is pretrained on the task `world`.
 
   Args:
     config: To change.
@@ -161,10 +159,15 @@ def set_torso(config, name: str) -> None:
   with config.unlocked():
     config.network.torso = spec
   config.network.embedding_dim = WIDTH
-  config.pretraining.learning_rate = rate
+  pretraining = config.pretraining
+  pretraining.task = 'world'
+  pretraining.num_steps = UPDATES
+  pretraining.batch_size = 64
+  pretraining.learning_rate = rate
+  pretraining.schedule = 'cosine'
 
 
-def _make_quick(config):
+def make_quick(config) -> None:
   """Makes everything small: a first look, most of it compiling."""
   config.network.embedding_dim = 16
   pretraining, tuning = config.pretraining, config.tuning

@@ -131,7 +131,8 @@ def get_config(
       f'{" and ".join(options)}'
     )
   config = settings.base_config()
-  architectures.set_torso(config, torso)
+  # The networks of the study of architectures.
+  architectures.set_network(config, torso)
   with config.unlocked():
     config.tasks = {
       'world': architectures.WORLDS[world],
@@ -144,11 +145,7 @@ def get_config(
     config.tuning,
     config.evaluation,
   )
-  # The networks of the study of architectures.
-  pretraining.task = 'world'
-  pretraining.num_steps = architectures.UPDATES
-  pretraining.batch_size = 64
-  pretraining.schedule = tuning.schedule = 'cosine'
+  tuning.schedule = 'cosine'
   tuning.target = 'target'
   tuning.batch_size = _BATCH
   tuning.num_steps = SIZES[-1] // _BATCH

@@ -21,6 +21,7 @@ COMMANDS = {
   'paper': 'paper',
   'architectures': 'architectures',
   'frontier': 'frontier',
+  'demonstrations': 'demonstrations',
   'report': 'report',
   'transfer': 'transfer',
   'sweep': 'sweep',
@@ -31,9 +32,10 @@ COMMANDS = {
 def _help() -> str:
   """Returns what the command can do, a line for each script."""
   lines = ['Usage: bayes-prompting COMMAND --flag=value ...', '']
+  width = max(map(len, COMMANDS))
   for command, script in COMMANDS.items():
     module = importlib.import_module(f'.{script}', __package__)
-    lines.append(f'  {command:<13} {module.__doc__.splitlines()[0]}')
+    lines.append(f'  {command:<{width}} {module.__doc__.splitlines()[0]}')
   lines += ['', 'For its flags: bayes-prompting COMMAND --help']
   return '\n'.join(lines)
 

@@ -79,7 +79,7 @@ class Bound:
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-  """A mean cumulative regret of each network.
+  """A mean cumulative regret of each network, or its spread over tunings.
 
   Attributes:
     tuner: Its name.
@@ -87,7 +87,10 @@ class Mean:
     step: How many steps of a sequence count.
     task: The evaluation task.
     reference: Above what it is.
-    estimator: How it was estimated.
+    estimator: How it was estimated; None where there is one way, whichever it
+      is: of exact Bayes a number is a closed sum if there is one.
+    spread: Whether the standard deviation over the network's tunings is meant,
+      in place of the mean over them.
   """
 
   tuner: str
@@ -95,7 +98,8 @@ class Mean:
   step: int
   task: str
   reference: str = 'bayes'
-  estimator: str = 'exact'
+  estimator: str | None = 'exact'
+  spread: bool = False
 
   def of(self, network: str) -> 'Mean':
     """Returns the mean for one kind of network."""
@@ -105,11 +109,14 @@ class Mean:
   def rows(self, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of evidence, one for each network.
 
-    Exact Bayes has one row, whose `pretrain_seed` is missing.
+    Exact Bayes has one row, whose `pretrain_seed` is missing. The number that
+    is meant is in the column `mean`; a spread is NaN where fewer than two
+    tunings count.
 
     Raises:
       UserError: If a network has two rows, which were computed in two ways.
     """
+    where = {} if self.estimator is None else {'estimator': self.estimator}
     rows = evidence.at(
       table,
       experiment=self.experiment,
@@ -117,7 +124,7 @@ class Mean:
       task=self.task,
       step=self.step,
       reference=self.reference,
-      estimator=self.estimator,
+      **where,
     ).set_index('pretrain_seed')
     for seed in rows.index[rows.index.duplicated()]:
       of = 'exact Bayes' if pd.isna(seed) else f'network {seed}'
@@ -126,7 +133,15 @@ class Mean:
         f'{self.experiment}; take what evidence.current returns, which was '
         'computed in one way'
       )
+    if self.spread:
+      rows = rows.assign(mean=[_spread(text) for text in rows['values']])
     return rows
+
+
+def _spread(text):
+  """Returns the standard deviation of the numbers in a text, in nats."""
+  values = np.array(text.split(), np.float64)
+  return float(values.std(ddof=1)) if len(values) > 1 else np.nan
 
 
 Values = Mapping[str, np.ndarray]

@@ -21,13 +21,13 @@ def interval(row: Any) -> str:
   if row.networks == 0:
     value = f'{row.value:.3g}' if row.unit != 'nats' else f'{row.value:.4f}'
     return value + ' exact' * bool(row.low == row.high)
-  value, *ends = map(_digits, (row.value, row.low, row.high))
+  value, *ends = map(digits, (row.value, row.low, row.high))
   if np.isnan(row.low):  # Of one network.
     return value
   return f'{value} [{", ".join(ends)}]'
 
 
-def _digits(value):
+def digits(value: float) -> str:
   """Returns a number with three decimals, or two digits where those are 0."""
   return f'{value:.3f}' if abs(value) >= 0.01 or not value else f'{value:.2g}'
 

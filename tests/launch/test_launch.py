@@ -793,6 +793,7 @@ STUDIES = {
   'paper': ('lstm-single_coin', 'lstm-single_coin-tunings'),
   'architectures': ('lstm-coins', 'lstm-coins-mixture'),
   'frontier': ('lstm-coins-source', 'lstm-coins-source-n16'),
+  'demonstrations': ('lstm-own-n0', 'lstm-tails-n64-tunings'),
 }
 
 

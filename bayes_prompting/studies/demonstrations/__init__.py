@@ -1,0 +1,1 @@
+"""Demonstrations before what is scored: alone, with prompts, with weights."""
