@@ -36,7 +36,9 @@ from bayes_prompting.settings import plans
 # Who acts on a state, or follows a chain, has to look up the token before.
 TORSOS = ('lstm', f'transformer{architectures.DEEP}')
 SIZES = (0, 1, 2, 4, 8, 16, 32, 64)
-FEW_SIZES = tuple(x for x in SIZES if x <= 16)
+# Where much is tuned.
+PROMPT_SIZES = (0, 1, 4, 16, 64)
+PRIOR_SIZES = (0, 1, 4, 16)
 NETWORKS = 5
 # Prompts of one network, where their spread is asked for.
 REPETITIONS = 10
@@ -68,12 +70,14 @@ class Case(NamedTuple):
       demonstrations there are. The first is the target.
     methods: What adapts a network.
     sizes: How many demonstrations are tried.
+    updates: Of tuning.
   """
 
   world: str
   tasks: Callable[[int], Tasks]
   methods: tuple[str, ...]
   sizes: tuple[int, ...] = SIZES
+  updates: int = 400
 
 
 POOL = {
@@ -148,10 +152,16 @@ CASES = {
       'other': _shown(TARGETS['heads'], num),
     },
     ('PreBayes', 'NoTuning', 'SoftPT'),
+    PROMPT_SIZES,
   ),
   **{name: _alone(name) for name in TARGETS if name != 'tails'},
+  # A network of coins has to learn chains.
   'prior': Case(
-    'coins', _prior, ('PreBayes', 'NoTuning', 'SoftPT', 'FullWT'), FEW_SIZES
+    'coins',
+    _prior,
+    ('PreBayes', 'NoTuning', 'SoftPT', 'FullWT'),
+    PRIOR_SIZES,
+    updates=1000,
   ),
   'pool': Case(
     'pool',
@@ -182,8 +192,8 @@ def get_config(arguments: str = 'lstm,own,n16'):
   tuning, evaluation = config.tuning, config.evaluation
   config.pretraining.length = world.length
   tuning.target = next(iter(tasks))
-  tuning.num_steps = 500
-  tuning.batch_size = 64
+  tuning.num_steps = case.updates
+  tuning.batch_size = 32
   tuning.schedule = 'cosine'
   tuning.learning_rate = 1e-2
   tuning.num_repetitions = 1
@@ -212,10 +222,13 @@ def plan() -> tuple[plans.Planned, ...]:
     for torso in TORSOS
     for x in (
       *(of(torso, 'own', size) for size in SIZES),
-      *(of(torso, 'tails', size, repetitions=REPETITIONS) for size in SIZES),
+      *(
+        of(torso, 'tails', size, repetitions=REPETITIONS)
+        for size in PROMPT_SIZES
+      ),
       # One prompt for each target, as often as all others.
       *(of(torso, name, 0, ('SoftPT',)) for name in TARGETS),
-      *(of(torso, 'prior', size) for size in FEW_SIZES),
+      *(of(torso, 'prior', size) for size in PRIOR_SIZES),
       *(of(torso, 'pool', size) for size in SIZES),
       *(of(torso, 'policy', size) for size in SIZES),
     )

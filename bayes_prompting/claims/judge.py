@@ -134,12 +134,16 @@ class Mean:
         'computed in one way'
       )
     if self.spread:
-      rows = rows.assign(mean=[_spread(text) for text in rows['values']])
+      rows = rows.assign(mean=[spread(text) for text in rows['values']])
     return rows
 
 
-def _spread(text):
-  """Returns the standard deviation of the numbers in a text, in nats."""
+def spread(text: str) -> float:
+  """Returns the standard deviation over tunings; NaN of fewer than two.
+
+  Args:
+    text: What a row has in its column `values`.
+  """
   values = np.array(text.split(), np.float64)
   return float(values.std(ddof=1)) if len(values) > 1 else np.nan
 

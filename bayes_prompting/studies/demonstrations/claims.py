@@ -23,8 +23,9 @@ SHARE = 0.1  # Of what exact Bayes loses, on top of it.
 HALF = 0.5
 COINS, POOL = 30, 10  # Scored tokens.
 SIZES = (0, 1, 2, 4, 8, 16, 32, 64)
-FEW_SIZES = (0, 1, 2, 4, 8, 16)
-MOST, MOST_SEQUENCES = SIZES[-1], FEW_SIZES[-1]
+PROMPT_SIZES = (0, 1, 4, 16, 64)
+PRIOR_SIZES = (0, 1, 4, 16)
+MOST, MOST_SEQUENCES = SIZES[-1], PRIOR_SIZES[-1]
 # A prompt has six rows: three steps of a state and an action.
 MORE_STEPS = 8
 _REACHED_WHY = f'{WITHIN} nats are what the paper calls reached'

@@ -87,7 +87,7 @@ QUESTIONS = (
     'tosses of the coin',
     'Bayes of the coin',
     study_claims.COINS,
-    study_claims.SIZES,
+    study_claims.PROMPT_SIZES,
     (
       Curve(_EXACT, 'PreBayes', **_COIN),
       Curve('the network', 'NoTuning', **_COIN),
@@ -100,7 +100,7 @@ QUESTIONS = (
     'tosses of the other coin',
     'Bayes of the other coin',
     study_claims.COINS,
-    study_claims.SIZES,
+    study_claims.PROMPT_SIZES,
     (
       Curve(_EXACT, 'PreBayes', **_OTHER),
       Curve('the network', 'NoTuning', **_OTHER),
@@ -112,7 +112,7 @@ QUESTIONS = (
     'sequences of the target',
     'Bayes of the prior',
     study_claims.COINS,
-    study_claims.FEW_SIZES,
+    study_claims.PRIOR_SIZES,
     (
       Curve(_EXACT, 'PreBayes', 'prior'),
       Curve('the network', 'NoTuning', 'prior'),
@@ -169,51 +169,57 @@ def points(
     The points of each curve, by network and title of the question; only those
     that were run.
   """
-  by_experiment = dict([*table.groupby('experiment')])
-  none = table[:0]
-  made = {}
+  numbers, made = _numbers(table), {}
   for network in networks:
     for question in QUESTIONS:
       for curve in question.curves:
         of_curve = {}
         for size in question.sizes:
-          names = [x.format(network=network) for x in _names(curve, size)]
-          values = [
-            _values(by_experiment.get(x, none), x, question.window, curve)
-            for x in names
-          ]
           # A network counts that has all of them.
-          mean = pd.concat(values, axis=1).mean(axis=1, skipna=False).dropna()
+          several = [
+            numbers.get(x, pd.Series(dtype=np.float64))
+            for x in _keys(question, curve, size, network)
+          ]
+          mean = pd.concat(several, axis=1).mean(axis=1, skipna=False).dropna()
           if len(mean):
-            numbers = mean.to_numpy(np.float64)
-            of_curve[size] = intervals.over_networks(numbers, 'log')
+            of_curve[size] = intervals.over_networks(mean.to_numpy(), 'log')
         if of_curve:
           made[network, question.title, curve] = of_curve
   return made
 
 
-def _names(curve, size):
-  """Returns the experiments whose mean is a point."""
-  if curve.alone:
-    return [study_claims.experiment(x, 0) for x in curve.alone]
-  return [study_claims.experiment(curve.case, size, curve.tunings)]
+_KEY = ['experiment', 'tuner', 'task', 'step', 'reference']
 
 
-def _values(rows, experiment, step, curve):
-  """Returns a number for each network."""
-  mean = judging.Mean(
-    curve.tuner,
-    experiment,
-    step,
-    curve.task,
-    curve.reference,
-    estimator=None,
-    spread=curve.spread,
-  )
-  rows = mean.rows(rows)
-  rows = rows[rows.repetitions > 0]
+def _numbers(table):
+  """Returns means, and spreads, of each network, by what they are of."""
+  counted = table[table.repetitions > 0]
   # Exact Bayes has no network: it is one number.
-  return rows['mean'].rename(index=lambda x: -1 if pd.isna(x) else x)
+  counted = counted.assign(pretrain_seed=counted.pretrain_seed.fillna(-1))
+  made = {}
+  for key, rows in counted.set_index('pretrain_seed').groupby(_KEY):
+    made[*key, False] = rows['mean'].astype(np.float64)
+    if rows.repetitions.max() > 1:
+      made[*key, True] = rows['values'].map(judging.spread)
+  return made
+
+
+def _keys(question, curve, size, network):
+  """Returns what a point is of; several if it is their mean."""
+  experiments = [study_claims.experiment(x, 0) for x in curve.alone] or [
+    study_claims.experiment(curve.case, size, curve.tunings)
+  ]
+  return [
+    (
+      experiment.format(network=network),
+      curve.tuner,
+      curve.task,
+      question.window,
+      curve.reference,
+      curve.spread,
+    )
+    for experiment in experiments
+  ]
 
 
 def labels(questions: Iterable[Question] = QUESTIONS) -> list[str]:
