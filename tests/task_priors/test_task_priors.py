@@ -38,13 +38,66 @@ def prior(task_priors_spec):
 def _forget_priors():
   yield
   _made.clear()
-  _predict.cache_clear()
-  episodes.cache_clear()
+  for kept in (_predict, passes, episodes, from_tables, of_statistic):
+    kept.cache_clear()
 
 
 @functools.cache
 def _predict(prior):
-  return jax.jit(jax.vmap(prior.predict, in_axes=(None, 0)))
+  read = jax.vmap(prior.predict, in_axes=(None, 0))
+  return jax.jit(lambda rows, tokens: read(prior.prefill(rows), tokens))
+
+
+LENGTH = 4
+
+
+@functools.cache
+def passes(prior):
+  """Returns log predictives of all sequences of four tokens, by all ways.
+
+  Returns:
+    Of all tokens at once; of the last two, behind a prefix of two; and of all
+    but the first, step by step.
+  """
+  predictor = predictors.bayesian(prior)
+
+  @jax.jit
+  @jax.vmap
+  def run(sequence):
+    state = prior.prefill(jnp.zeros((0, prior.vocab_size), jnp.float32))
+    whole = prior.predict(state, sequence)
+    rows = jax.nn.one_hot(sequence[:2], prior.vocab_size)
+    split = prior.predict(prior.prefill(rows), sequence[2:])
+    carry, second = predictor.begin({}, state, sequence[:1], 2)
+    _, later = jax.lax.scan(
+      lambda carry, token: predictor.step({}, carry, token),
+      carry,
+      sequence[1:3],
+    )
+    return whole, split, jnp.concatenate([second[None], later])
+
+  tokens = testing.all_sequences(prior.vocab_size, LENGTH)
+  return jax.device_get(run(tokens))
+
+
+def all_of(prior, length):
+  """Returns all sequences of up to four tokens, and their log predictives.
+
+  They are the beginnings of those of four, since a prior is causal.
+  """
+  every = slice(None, None, prior.vocab_size ** (LENGTH - length))
+  tokens = testing.all_sequences(prior.vocab_size, length)
+  return tokens, passes(prior)[0][every, :length]
+
+
+def mass_of_all(prior, length):
+  """Predictive mass of each of all sequences."""
+  return _mass(*all_of(prior, length))
+
+
+def _mass(tokens, log_probs):
+  picked = np.take_along_axis(log_probs, tokens[..., None], -1)[..., 0]
+  return np.exp(picked.astype(np.float64).sum(-1))
 
 
 @functools.cache
@@ -55,80 +108,100 @@ def episodes(prior):
     return jax.device_get(sample(jax.random.split(root_key(), 20_000)))
 
 
-def predictive(prior, tokens, prefix=None):
+@functools.cache
+def from_tables(prior):
+  """Returns many episodes of three tokens of drawn tables, and a few tables."""
+
+  def draw(key):
+    table_key, token_key = jax.random.split(key)
+    table = prior.sample_table(table_key)
+    return _tables.episode(token_key, table, 3).tokens, table
+
+  @jax.jit
+  def run(keys):
+    tokens, tables = jax.vmap(draw)(keys)
+    return tokens, tables[:5]
+
+  return jax.device_get(run(jax.random.split(root_key(), 20_000)))
+
+
+def values_of_all(prior):
+  """Values of the statistic after none to four of all sequences' tokens."""
+  tokens = testing.all_sequences(prior.vocab_size, LENGTH)
+  after = [statistic_after(prior, tokens[:, :n]) for n in range(LENGTH + 1)]
+  return np.stack(after)
+
+
+@functools.cache
+def of_statistic(prior):
+  """Returns what follows from the statistic, after none to four tokens.
+
+  Returns:
+    Log predictives, log evidences, and entropies of the source.
+  """
+  statistic = prior.statistic
+
+  @jax.jit
+  def run(values):
+    return (
+      statistic.log_predictive(values),
+      statistic.log_evidence(values),
+      statistic.source_entropy(values),
+    )
+
+  return jax.device_get(run(values_of_all(prior).astype(np.float32)))
+
+
+def predictive(prior, tokens, prefix=()):
   """Log predictive of a batch of sequences, after a prefix of tokens."""
-  prefix = np.zeros(0, int) if prefix is None else np.asarray(prefix)
-  rows = jax.nn.one_hot(prefix, prior.vocab_size)
-  return np.asarray(_predict(prior)(prior.prefill(rows), jnp.asarray(tokens)))
+  rows = np.eye(prior.vocab_size, dtype=np.float32)[np.asarray(prefix, int)]
+  return np.asarray(_predict(prior)(rows, np.asarray(tokens)))
 
 
 def mass(prior, tokens):
   """Predictive mass of each sequence of a batch."""
-  log_probs = predictive(prior, tokens)
-  picked = np.take_along_axis(log_probs, tokens[..., None], -1)[..., 0]
-  return np.exp(picked.astype(np.float64).sum(-1))
+  return _mass(tokens, predictive(prior, tokens))
 
 
-@pytest.mark.parametrize('length', [1, 4])
-def test_mass_over_all_sequences_is_one(prior, length):
-  tokens = testing.all_sequences(prior.vocab_size, length)
-  np.testing.assert_allclose(mass(prior, tokens).sum(), 1.0, atol=1e-5)
+def test_mass_over_all_sequences_is_one(prior):
+  for length in range(1, LENGTH + 1):
+    masses = mass_of_all(prior, length)
+    np.testing.assert_allclose(masses.sum(), 1.0, atol=1e-5)
 
 
 def test_predictive_is_normalised_or_empty_and_never_nan(prior):
-  log_probs = predictive(prior, testing.all_sequences(prior.vocab_size, 4))
+  _, log_probs = all_of(prior, LENGTH)
   assert not np.isnan(log_probs).any()
   sums = np.exp(log_probs.astype(np.float64)).sum(-1)
   impossible = np.isneginf(log_probs).all(-1)
   np.testing.assert_allclose(sums[~impossible], 1.0, atol=1e-5)
 
 
+def assert_follow(prior, drawn):
+  """Asserts that the predictive mass of sequences is how often they occur."""
+  length = drawn.shape[1]
+  codes = prior.vocab_size ** np.arange(length)[::-1]
+  expected = mass_of_all(prior, length)
+  counts = np.bincount(drawn @ codes, minlength=len(expected))
+  error = np.sqrt(expected * (1 - expected) / len(drawn))
+  assert np.all(np.abs(counts / len(drawn) - expected) <= 5 * error)
+
+
 def test_agrees_with_a_sum_over_sampled_sources(prior):
   if prior.recorded is not None:
     pytest.skip('nobody knows its sources')
   # The predictive mass of a sequence is the mean of its mass over sources.
-  length = 3
-  drawn = episodes(prior).tokens[:, :length]
-  num = len(drawn)
-  tokens = testing.all_sequences(prior.vocab_size, length)
-  codes = prior.vocab_size ** np.arange(length)
-  counts = np.bincount(drawn @ codes, minlength=len(tokens))
-  expected = mass(prior, tokens)[np.argsort(tokens @ codes)]
-  error = np.sqrt(expected * (1 - expected) / num)
-  assert np.all(np.abs(counts / num - expected) <= 5 * error)
+  assert_follow(prior, episodes(prior).tokens[:, :3])
 
 
 def test_prefill_then_predict_is_one_pass(prior):
-  tokens = testing.all_sequences(prior.vocab_size, 4)
-
-  @jax.jit
-  @jax.vmap
-  def split(sequence):
-    rows = jax.nn.one_hot(sequence[:2], prior.vocab_size)
-    return prior.predict(prior.prefill(rows), sequence[2:])
-
-  whole = predictive(prior, tokens)
-  np.testing.assert_allclose(split(tokens), whole[:, 2:], atol=1e-5)
+  whole, split, _ = passes(prior)
+  np.testing.assert_allclose(split, whole[:, 2:], atol=1e-5)
 
 
 def test_steps_are_one_pass(prior):
-  tokens = testing.all_sequences(prior.vocab_size, 4)
-  predictor = predictors.bayesian(prior)
-
-  @jax.jit
-  @jax.vmap
-  def steps(sequence):
-    rows = jnp.zeros((0, prior.vocab_size), jnp.float32)
-    state = prior.prefill(rows)
-    carry, log_probs = predictor.begin({}, state, sequence[:1], 2)
-    found = [log_probs]
-    for n in (1, 2):
-      carry, log_probs = predictor.step({}, carry, sequence[n])
-      found.append(log_probs)
-    return jnp.stack(found)
-
-  whole = predictive(prior, tokens)[:, 1:]
-  np.testing.assert_allclose(steps(tokens), whole, atol=1e-5)
+  whole, _, steps = passes(prior)
+  np.testing.assert_allclose(steps, whole[:, 1:], atol=1e-5)
 
 
 def test_a_state_that_keeps_its_shape_can_observe(prior, task_priors_spec):
@@ -144,12 +217,15 @@ def test_a_state_that_keeps_its_shape_can_observe(prior, task_priors_spec):
 
 
 def test_is_causal(prior):
-  tokens = testing.all_sequences(prior.vocab_size, 3)
-  changed = tokens.copy()
-  changed[:, 1] = (changed[:, 1] + 1) % prior.vocab_size
-  np.testing.assert_array_equal(
-    predictive(prior, tokens)[:, :2], predictive(prior, changed)[:, :2]
-  )
+  # What begins in the same way is predicted in the same way so far.
+  whole = passes(prior)[0]
+  for length in range(LENGTH):
+    alike = whole[:, : length + 1].reshape(
+      prior.vocab_size**length, -1, length + 1, prior.vocab_size
+    )
+    np.testing.assert_array_equal(
+      alike, np.broadcast_to(alike[:, :1], alike.shape)
+    )
 
 
 def test_sampler_and_oracle_fit_each_other(prior):
@@ -170,17 +246,24 @@ def test_sampler_and_oracle_fit_each_other(prior):
   )
   assert picked.min() > 0  # What the oracle rules out is never drawn.
   # Drawn frequencies agree with the oracle's own expectation of them.
-  drawn = jax.nn.one_hot(episode.tokens, prior.vocab_size).mean((0, 1))
+  drawn = np.eye(prior.vocab_size)[episode.tokens].mean((0, 1))
   np.testing.assert_allclose(drawn, probs.mean((0, 1)), atol=0.06)
 
 
-def test_same_under_jit_and_vmap(prior):
-  tokens = testing.all_sequences(prior.vocab_size, 3)
-  state = prior.prefill(jnp.zeros((0, prior.vocab_size)))
-  jitted = _predict(prior)
-  some = slice(1, None, len(tokens) // 2)  # One by one it takes long.
-  for one, row in zip(tokens[some], jitted(state, tokens)[some], strict=True):
-    np.testing.assert_allclose(prior.predict(state, one), row, atol=1e-6)
+def test_same_under_jit_and_vmap(prior, task_priors_spec):
+  name = task_priors_spec['name']
+  example = registry.module('task_priors', name).EXAMPLES[0]
+  if task_priors_spec != {'name': name, **example}:
+    return  # What is computed is the same function of other numbers.
+  tokens, log_probs = all_of(prior, 3)
+
+  @jax.jit
+  def alone(sequence):
+    state = prior.prefill(jnp.zeros((0, prior.vocab_size), jnp.float32))
+    return prior.predict(state, sequence)
+
+  for n in range(1, len(tokens), len(tokens) // 2):
+    np.testing.assert_allclose(alone(tokens[n]), log_probs[n], atol=1e-6)
 
 
 def test_draws_are_the_same_with_64_bits(prior):
@@ -205,39 +288,38 @@ def test_its_statistic_is_sufficient(prior):
   if prior.statistic is None:
     pytest.skip('has no statistic of fixed size')
   assert len(prior.statistic.counts) == len(prior.statistic.start)
-  tokens = testing.all_sequences(prior.vocab_size, 4)
-  whole = predictive(prior, tokens)
-  log_predictive = jax.jit(prior.statistic.log_predictive)
-  for n in range(4):
-    values = statistic_after(prior, tokens[:, :n])
-    assert values.dtype.kind == 'i'
-    found = log_predictive(values.astype(np.float32))
-    np.testing.assert_allclose(found, whole[:, n], atol=2e-6)
-    with jax.enable_x64(True):
-      precise = log_predictive(values.astype(np.float64))
-      assert precise.dtype == np.float64
-    np.testing.assert_allclose(precise, whole[:, n], atol=2e-6)
+  values = values_of_all(prior)[:LENGTH]
+  assert values.dtype.kind == 'i'
+  _, whole = all_of(prior, LENGTH)
+  expected = whole.transpose(1, 0, 2)
+  found = of_statistic(prior)[0][:LENGTH]
+  np.testing.assert_allclose(found, expected, atol=2e-6)
+  with jax.enable_x64(True):
+    log_predictive = jax.jit(prior.statistic.log_predictive)
+    precise = log_predictive(values.astype(np.float64))
+    assert precise.dtype == np.float64
+  np.testing.assert_allclose(precise, expected, atol=2e-6)
 
 
 def test_its_evidence_is_the_mass_of_a_history(prior):
   if prior.statistic is None:
     pytest.skip('has no statistic of fixed size')
-  for length in (1, 4):
-    tokens = testing.all_sequences(prior.vocab_size, length)
-    values = statistic_after(prior, tokens).astype(np.float32)
-    found = np.exp(jax.jit(prior.statistic.log_evidence)(values))
-    np.testing.assert_allclose(found, mass(prior, tokens), atol=1e-6)
+  tokens, log_probs = all_of(prior, LENGTH)
+  found = np.exp(of_statistic(prior)[1])
+  for length in range(LENGTH + 1):
+    masses = _mass(tokens[:, :length], log_probs[:, :length])
+    np.testing.assert_allclose(found[length], masses, atol=1e-6)
 
 
 def test_mean_entropy_of_sources_given_a_history(prior):
   if prior.statistic is None:
     pytest.skip('has no statistic of fixed size')
   # The fifth token, and the four before it.
-  tokens = episodes(prior).tokens[:, :4]
-  log_probs = episodes(prior).oracle_log_probs[:, 4].astype(np.float64)
+  tokens = episodes(prior).tokens[:, :LENGTH]
+  log_probs = episodes(prior).oracle_log_probs[:, LENGTH].astype(np.float64)
   drawn = special.entr(np.exp(log_probs)).sum(-1)
-  values = statistic_after(prior, tokens).astype(np.float32)
-  expected = np.asarray(jax.jit(prior.statistic.source_entropy)(values))
+  codes = prior.vocab_size ** np.arange(LENGTH)[::-1]
+  expected = of_statistic(prior)[2][LENGTH][tokens @ codes]
   # Both have the same mean, given any history: here all, and those with a 0.
   for some in (slice(None), tokens[:, -1] == 0):
     gap = drawn[some] - expected[some]
@@ -249,7 +331,7 @@ def test_counts_are_its_statistic_where_it_says_so(prior):
   if not prior.exchangeable:
     pytest.skip('is not exchangeable')
   tokens = testing.all_sequences(prior.vocab_size, 3)
-  counts = jax.nn.one_hot(tokens, prior.vocab_size).sum(1)
+  counts = np.eye(prior.vocab_size)[tokens].sum(1)
   np.testing.assert_array_equal(statistic_after(prior, tokens), counts)
   assert all(prior.statistic.counts)
 
@@ -271,28 +353,14 @@ def test_what_tokens_add_to_counts_depends_on_labels_alone(prior):
 def test_tables_are_the_sources_that_it_samples(prior):
   if prior.sample_table is None:
     pytest.skip('its sources are no tables')
-  length, num = 3, 20_000
-
-  def draw(key):
-    table_key, token_key = jax.random.split(key)
-    table = prior.sample_table(table_key)
-    return _tables.episode(token_key, table, length).tokens
-
-  drawn = jax.jit(jax.vmap(draw))(jax.random.split(root_key(), num))
-  tokens = testing.all_sequences(prior.vocab_size, length)
-  codes = prior.vocab_size ** np.arange(length)
-  counts = np.bincount(np.asarray(drawn) @ codes, minlength=len(tokens))
-  expected = mass(prior, tokens)[np.argsort(tokens @ codes)]
-  error = np.sqrt(expected * (1 - expected) / num)
-  assert np.all(np.abs(counts / num - expected) <= 5 * error)
+  assert_follow(prior, from_tables(prior)[0])
 
 
 def test_sources_are_in_the_support(prior):
   if None in (prior.support, prior.sample_table):
     pytest.skip('its sources are no tables')
-  draw = jax.jit(jax.vmap(prior.sample_table))
-  tables = draw(jax.random.split(root_key(), 5))
-  for table in np.exp(np.asarray(tables, np.float64)):
+  tables = from_tables(prior)[1]
+  for table in np.exp(tables.astype(np.float64)):
     assert prior.support.covers(table)
   for point in prior.support.points:
     assert prior.support.covers(point)

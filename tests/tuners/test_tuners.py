@@ -27,9 +27,16 @@ root_key = functools.partial(jax.random.key, 3)
 TOKENS = testing.all_sequences(2, 3)
 
 
+_made = {}
+
+
 @pytest.fixture
 def tuner(tuners_spec):
-  return registry.make('tuners', 'test', tuners_spec)
+  """One object for all tests of a spec, so that its programs serve them all."""
+  name = repr(tuners_spec)
+  if name not in _made:
+    _made[name] = registry.make('tuners', 'test', tuners_spec)
+  return _made[name]
 
 
 # The tuners of the package that do not take any torso, and those they take.
@@ -43,11 +50,12 @@ def test_these_torsos_are_taken(tuner, tuners_spec):
   assert taken == TAKE.get(tuners_spec['name'], {*testing.TORSOS})
 
 
-@pytest.mark.parametrize('torso', testing.TORSOS)
-def test_bind_gives_what_the_predictor_runs_with(tuner, torso):
+@functools.cache
+def bound_to(tuner, torso):
+  """Returns weights, then what is bound and predicted; None if refused."""
   network = testing.network_if(tuner, torso)
   if network is None:
-    return  # Which they are, is tested above.
+    return None
   predictor, params = network
 
   @jax.jit
@@ -56,35 +64,78 @@ def test_bind_gives_what_the_predictor_runs_with(tuner, torso):
     bound, state = tuner.bind(predictor, params, tunable)
     return bound, predictor.predict(bound, state, TOKENS)
 
-  bound, log_probs = run(root_key(), params)
+  return params, *jax.device_get(run(root_key(), params))
+
+
+SEEDS = 8
+
+
+@functools.cache
+def together(tuner):
+  """Returns starts, predictions and gradients of several keys at once.
+
+  Gradients are None if nothing is trained. Whatever test comes first watches
+  the keys.
+  """
+  predictor, params = testing.network_for(tuner)
+
+  @jax.jit
+  @jax.vmap
+  def run(key):
+    tunable = tuner.init(key, predictor, params)
+
+    def predict(tunable):
+      bound, state = tuner.bind(predictor, params, tunable)
+      log_probs = predictor.predict(bound, state, TOKENS)
+      return -log_probs[..., 0].sum(), log_probs
+
+    if not tuner.trainable:
+      return tunable, predict(tunable)[1], None
+    gradient, log_probs = jax.grad(predict, has_aux=True)(tunable)
+    return tunable, log_probs, gradient
+
+  seeds = jax.random.split(root_key(), SEEDS)
+  return jax.device_get(run(seeds))
+
+
+@pytest.mark.parametrize('torso', testing.TORSOS)
+def test_bind_gives_what_the_predictor_runs_with(tuner, torso, tuners_spec):
+  name = tuners_spec['name']
+  example = registry.module('tuners', name).EXAMPLES[0]
+  if torso != 'lstm' and tuners_spec != {'name': name, **example}:
+    return  # What torsos differ in is the same for all of a tuner's options.
+  found = bound_to(tuner, torso)
+  if found is None:
+    return  # Which they are, is tested above.
+  params, bound, log_probs = found
   assert jax.tree.structure(bound) == jax.tree.structure(params)
   assert jax.tree.map(jnp.shape, bound) == jax.tree.map(jnp.shape, params)
   np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1.0, atol=1e-5)
 
 
 @pytest.mark.keys  # See conftest.py.
-def test_works_under_jit_and_vmap(tuner):
-  predictor, params = testing.network_for(tuner)
+def test_works_under_jit_and_vmap(tuner, tuners_spec):
+  name = tuners_spec['name']
+  if tuners_spec == {
+    'name': name,
+    **registry.module('tuners', name).EXAMPLES[0],
+  }:
+    predictor, params = testing.network_for(tuner)
+    start = jax.tree.map(lambda x: x[1], together(tuner)[0])
 
-  def run(key):
-    tunable = tuner.init(key, predictor, params)
-    return predictor.predict(*tuner.bind(predictor, params, tunable), TOKENS)
+    @jax.jit
+    def run(tunable):
+      return predictor.predict(*tuner.bind(predictor, params, tunable), TOKENS)
 
-  together = jax.jit(jax.vmap(run))(jax.random.split(root_key(), 3))
-  alone = run(jax.random.split(root_key(), 3)[1])
-  np.testing.assert_allclose(alone, together[1], atol=1e-5)
+    np.testing.assert_allclose(run(start), together(tuner)[1][1], atol=1e-5)
 
 
+@pytest.mark.keys  # See conftest.py.
 def test_random_says_whether_the_key_makes_a_difference(tuner):
-  predictor, params = testing.network_for(tuner)
-  start = jax.jit(lambda key: tuner.init(key, predictor, params))
-  starts = [jax.tree.leaves(start(jax.random.key(seed))) for seed in range(8)]
-  differ = any(
-    not np.array_equal(a, b)
-    for start in starts
-    for a, b in zip(start, starts[0], strict=True)
-  )
-  if differ:
+  starts = jax.tree.leaves(together(tuner)[0])
+  if any(
+    not np.array_equal(x, np.broadcast_to(x[:1], x.shape)) for x in starts
+  ):
     assert tuner.random
 
 
@@ -98,18 +149,11 @@ def test_draws_are_the_same_with_64_bits(tuner):
   assert named, 'a draw has no dtype by name, such as jnp.int32 or jnp.float32'
 
 
+@pytest.mark.keys  # See conftest.py.
 def test_what_is_trainable_is_float_and_has_a_gradient(tuner):
   if not tuner.trainable:
     return
-  predictor, params = testing.network_for(tuner)
-  tunable = tuner.init(root_key(), predictor, params)
-
-  def loss(tunable):
-    bound, state = tuner.bind(predictor, params, tunable)
-    return -predictor.predict(bound, state, TOKENS)[..., 0].sum()
-
-  gradient = jax.jit(jax.grad(loss))(tunable)
-  leaves = jax.tree.leaves(gradient)
+  leaves = jax.tree.leaves(together(tuner)[2])
   assert leaves
   assert all(leaf.dtype == jnp.float32 for leaf in leaves)
   assert any(np.any(leaf != 0) for leaf in leaves)
