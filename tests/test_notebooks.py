@@ -107,6 +107,7 @@ def _figures(notebook):
   }
 
 
+@pytest.mark.slow
 def test_the_demo_teaches_what_theory_says(executed):
   demo = executed['demo']
   # Laplace's rule after five ones and a zero; Bayes without and with the best
@@ -123,6 +124,7 @@ def test_the_demo_teaches_what_theory_says(executed):
   assert (floor, own) == pytest.approx((51.9, 1.9), abs=6e-3) and gap > 0
 
 
+@pytest.mark.slow
 def test_the_demo_shows_tables_and_figures(executed):
   demo = executed['demo']
   table = _text(demo, 'tune_single')
@@ -137,6 +139,7 @@ def test_the_demo_shows_tables_and_figures(executed):
   }
 
 
+@pytest.mark.slow
 def test_the_paper_s_notebook_shows_tables_figures_and_verdicts(executed):
   paper = executed['paper']
   assert 'Target: two_coin_mixture' in _text(paper, 'experiment')

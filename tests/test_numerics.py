@@ -74,12 +74,14 @@ def specs(kind):
 
 def of_task_prior(spec):
   prior = registry.make('task_priors', 'test', spec)
-  episode = jax.jit(lambda key: prior.sample(key, LENGTH))(root_key())
-  rows = jax.nn.one_hot(episode.tokens[:2], prior.vocab_size)
-  log_probs = jax.jit(
-    lambda rows, tokens: prior.predict(prior.prefill(rows), tokens)
-  )(rows, episode.tokens)
-  return summary((episode, log_probs))
+
+  @jax.jit
+  def compute(key):
+    episode = prior.sample(key, LENGTH)
+    rows = jax.nn.one_hot(episode.tokens[:2], prior.vocab_size)
+    return episode, prior.predict(prior.prefill(rows), episode.tokens)
+
+  return summary(compute(root_key()))
 
 
 def of_torso(spec):

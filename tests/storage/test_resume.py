@@ -104,13 +104,15 @@ def test_stopped_anywhere_it_goes_on(whole, tmp_path, monkeypatch, after):
   killing.assert_same_run(tmp_path / 'run', expected)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same(whole, tmp_path):
   path, _, expected = whole
-  seen = killing.kill_and_restart(path, tmp_path / 'run', kills=3, seed=0)
+  seen = killing.kill_and_restart(path, tmp_path / 'run', kills=2, seed=0)
   assert seen
   killing.assert_same_run(tmp_path / 'run', expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
   whole, tmp_path, number

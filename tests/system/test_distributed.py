@@ -100,6 +100,7 @@ def launch(folder, *extra):
   return run_two(folder, arguments)
 
 
+@pytest.mark.slow
 def test_processes_agree(tmp_path):
   def arguments(address, me):
     return ['tests.system.two_processes', address, str(me), str(tmp_path)]
@@ -116,6 +117,7 @@ def finished(tmp_path_factory):
   return folder, launch(folder)
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(finished):
   folder, outcomes = finished
   for code, _, err in outcomes:
@@ -124,6 +126,7 @@ def test_two_processes_give_what_one_gives(finished):
   testing.assert_results_agree(results.load(folder / 'run'), expected)
 
 
+@pytest.mark.slow
 def test_one_process_writes_and_speaks(finished):
   folder, ((_, out, err), (_, other_out, other_err)) = finished
   assert 'SoftPT' in out and 'step/s' in err
@@ -142,6 +145,7 @@ def test_one_process_writes_and_speaks(finished):
   }
 
 
+@pytest.mark.slow
 def test_started_again_they_find_it_finished(finished):
   folder, _ = finished
   before = (folder / 'run' / 'results.nc').stat().st_mtime_ns
@@ -152,6 +156,7 @@ def test_started_again_they_find_it_finished(finished):
   assert (folder / 'run' / 'results.nc').stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_both(tmp_path):
   outcomes = launch(tmp_path, '--config.compute.data_devices=8')
   for code, out, err in outcomes:

@@ -43,6 +43,7 @@ def outcomes(tmp_path_factory):
   return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', eight_devices.CHECKS)
 def test_with_eight_devices(outcomes, name):
   assert not outcomes[name], outcomes[name]
