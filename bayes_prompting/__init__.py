@@ -19,6 +19,8 @@ Tuned prompts and weights: `load_predictor` loads one as it ran, `save_adapter`
 and `load_adapter` share it as a file. `next_token` says what a predictor
 expects after a history, and `generate` samples on from it.
 
+Is it Bayesian? `audit` asks of any predictor, also one of your own.
+
 Answers without a network: `promptability`, `optimal_hard_prefix` and
 `expected_regret`.
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
   from bayes_prompting.adapters.sharing import load as load_adapter
   from bayes_prompting.adapters.sharing import save as save_adapter
+  from bayes_prompting.dynamics.audit.question import audit
   from bayes_prompting.errors import UserError
   from bayes_prompting.experiment.loading import load_predictor
   from bayes_prompting.experiment.run import run
@@ -69,6 +72,7 @@ _PLACES = {
   'TaskPrior': 'types.TaskPrior',
   'Tuner': 'types.Tuner',
   'UserError': 'errors.UserError',
+  'audit': 'dynamics.audit.question.audit',
   'base_config': 'settings.base.base_config',
   'bayesian': 'predictors.bayesian',
   'best_settings': 'results.selection.choose',
@@ -96,6 +100,7 @@ __all__ = [
   'TaskPrior',
   'Tuner',
   'UserError',
+  'audit',
   'base_config',
   'bayesian',
   'best_settings',

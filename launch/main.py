@@ -24,6 +24,7 @@ COMMANDS = {
   'demonstrations': 'demonstrations',
   'report': 'report',
   'transfer': 'transfer',
+  'audit': 'audit',
   'sweep': 'sweep',
   'adapter': 'adapter',
 }

@@ -325,6 +325,7 @@ def test_a_command_that_a_script_does_not_know_is_noticed(capsys):
 EXECUTED = {
   'README.md': 2,
   'docs/architecture.md': 7,  # One in tests/experiment/test_files_read.py
+  'docs/audit.md': 1,  # tests/dynamics/test_audit.py
   'docs/dynamics.md': 1,  # tests/dynamics/test_study.py
   'docs/experiments/prompts.md': 1,  # tests/studies/test_rankings.py
   'docs/files.md': 2,

@@ -122,7 +122,8 @@ def explain(log_probs: types.Array, tokens: types.Array) -> Explanation:
     return Explanation(np.full(vocab_size, np.nan), np.nan, False)
   tally = _tally(log_probs, tokens)
   ends = np.log(BOUNDS)
-  mean = np.log(tally.mass.sum(0) / tally.mass.sum())
+  with np.errstate(divide='ignore'):  # Some tokens may have no chance.
+    mean = np.log(tally.mass.sum(0) / tally.mass.sum())
   fits = []
   for strength in _STRENGTHS:
     # The last start is the limit, as large as the bounds allow.

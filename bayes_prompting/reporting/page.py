@@ -17,6 +17,7 @@ import xarray as xr
 import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import results
+from bayes_prompting.reporting import page_audit
 from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import page_parts
@@ -209,6 +210,7 @@ def _parts(
     'tables': page_parts.tables(dataset, list(methods)),
     'summary': _summary(path, dataset),
     'figures': page_parts.figures(path / 'figures'),
+    'audit': page_audit.read(path / 'audit'),
     'settings': page_parts.settings(record),
     'record': files.read_text(path / 'config.json', 'workdir'),
     'own': config.get('methods', {}),

@@ -87,6 +87,14 @@ _CAPTIONS = (  # Pattern of a file's name, title, caption.
     'Tuning loss and regret at every learning rate and initialisation that was '
     'tried. Other figures and tables show the one with the least tuning loss.',
   ),
+  (
+    r'(.+)-seed(\d+)',  # Of `dynamics.audit`.
+    'Audit of {}, network {}',
+    'How far each check is from zero, with 95% intervals; hollow marks do not '
+    'count. Then where its own continuations lead it, how much the order of a '
+    'history counts, how often came what was expected, what explains its '
+    'predictions, and what a change of the source costs.',
+  ),
 )
 # Limits of a figure in the page. With so many colours a hundredth of the pixels
 # is off by more than 14 of 255, and none by more than 40.
@@ -218,9 +226,14 @@ def _captioned(stem: str) -> tuple[str, str]:
   for pattern, title, caption in _CAPTIONS:
     match = re.fullmatch(pattern, stem)
     if match:
-      return title.format(*(x.capitalize() for x in match.groups())), caption
+      return title.format(*map(_capitalized, match.groups())), caption
   title = re.sub(r'[_\s-]+', ' ', stem).strip()
-  return title[:1].upper() + title[1:], ''
+  return _capitalized(title), ''
+
+
+def _capitalized(text):
+  """Returns text with a capital; others, of names, stay as they are."""
+  return text[:1].upper() + text[1:]
 
 
 def shown(value: Any) -> str:

@@ -59,6 +59,11 @@ class Workdir:
     return self.path / 'dynamics.nc'
 
   @property
+  def audit(self) -> pathlib.Path:
+    """What audits of its predictors found, see `dynamics.audit`."""
+    return self.path / 'audit'
+
+  @property
   def summary(self) -> pathlib.Path:
     """The summary."""
     return self.path / 'summary.csv'

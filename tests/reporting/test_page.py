@@ -124,6 +124,42 @@ Soft is soft,lstm,regret,0,0,0.5,< 1,holds,nats,3,10,coin,,
 """
 
 
+AUDIT = {
+  'method': 'SoftPT',
+  'network': 0,
+  'task': 'coins',
+  'verdict': 'It is not exact Bayes of <coins>.',
+  'num_sequences': 256,
+  'length': 50,
+  'tolerance': 1e-5,
+  'checks': [
+    {
+      'title': title,
+      'value': value,
+      'low': None if value is None else value - 1,
+      'high': None,
+      'unit': 'nats',
+      'adjusted': p_value,
+      'status': status,
+      'counts': status == 'fails',
+      'sentence': '</td><script>window.broken=1</script>',
+    }
+    for title, value, p_value, status in (
+      ('Martingale property', 0.25, 0.001, 'fails'),
+      ('Calibration', -0.5, 1.0, 'passes'),
+      ('Adaptation', None, None, 'not judged'),
+    )
+  ],
+}
+
+
+def put_audit(folder, text):
+  (folder / 'audit').mkdir()
+  (folder / 'audit' / 'audit.json').write_text(text)
+  (folder / 'audit' / 'audit.csv').write_text('method,check\n')
+  Image.new('RGB', (40, 40)).save(folder / 'audit' / 'SoftPT-seed0.png')
+
+
 def make_run(folder, data, seed=0):
   folder.mkdir(parents=True)
   results.save(data, folder / 'results.nc')
@@ -158,6 +194,7 @@ def collection(made, tmp_path_factory):
   root = tmp_path_factory.mktemp('runs') / 'a "paper" & <more>'
   shutil.copytree(made, root / 'first')
   make_run(root / 'second <b>', dataset(1, rates=(1e-3, 5e-3)), seed=1)
+  put_audit(root / 'first', json.dumps({'audits': [AUDIT]}))
   (root / 'networks' / 'abc').mkdir(parents=True)
   (root / 'logs').mkdir()
   (root / 'started').mkdir()
@@ -423,6 +460,21 @@ def test_claims_with_their_verdicts(page):
   )
 
 
+def test_audits_with_their_checks(page, run):
+  (table,) = page.table('Check', 'Measured [95% interval]')
+  rows = {cells[0]: [cell.strip() for cell in cells] for cells in table[1:]}
+  martingale = rows['Martingale property']
+  assert martingale[1:5] == ['0.25 [−0.75, ] nats', '0.001', '✗ fails', 'yes']
+  assert rows['Calibration'][2:5] == ['1', '✓ passes', 'no']
+  assert rows['Adaptation'][1:5] == ['nats', '', '– not judged', 'no']
+  assert 'It is not exact Bayes of <coins>.' in page.text
+  assert 'Audit of SoftPT, network 0' in page.text
+  assert ('a', 'href', '#audit') in page.attributes
+  assert ('a', 'download', 'first-audit.csv') in page.attributes
+  # A run without one has no section.
+  assert 'Is it Bayesian' not in page_lib.write(run).read_text()
+
+
 def test_verdicts_of_small_runs_say_so(run):
   path = run / 'config.json'
   record = json.loads(path.read_text())
@@ -550,6 +602,13 @@ MISTAKES = {
     lambda folder: (folder / 'figures' / 'losses.png').write_text('x'),
     'losses.png',
   ),
+  **{
+    f'no audits {text}': (
+      lambda folder, text=text: put_audit(folder, text),
+      r'audit\.json',
+    )
+    for text in ('', '{}', '{"audits": [{}]}', '{"audits": [3]}')
+  },
   'no text': (
     lambda folder: (folder / 'claims.csv').write_bytes(b'\xff\xfe\xff'),
     'claims.csv',
