@@ -8,7 +8,7 @@ for each check, and go to audit/ in the workdir: audit.json, audit.csv, and a
 figure of each predictor. A report that is made later shows them. From Python:
 `bp.audit(predictor, params)`, for any predictor.
 
-    bayes-prompting audit --workdir=runs/demo --methods=NoTuning,SoftPT \
+    bayes-prompting audit --workdir=runs/demo --predictors=NoTuning,SoftPT \
         --tolerance=0.001
 """
 
@@ -17,7 +17,7 @@ from absl import flags
 from . import flags as launch_flags
 
 _METHODS = flags.DEFINE_list(
-  'methods',
+  'predictors',
   [],
   'Methods of the run, with commas between; the networks without a prompt '
   'without it.',
@@ -29,7 +29,9 @@ _PRIOR = flags.DEFINE_string(
   'were made for: the pretraining task, or the target of what was tuned.',
 )
 _TASK = flags.DEFINE_string(
-  'task', '', 'Task of the run that sequences come from; the prior without it.'
+  'sequences_of',
+  '',
+  'Task of the run that sequences come from; the prior without it.',
 )
 _SEQUENCES = flags.DEFINE_integer(
   'num_sequences', 256, 'How many sequences are drawn.'

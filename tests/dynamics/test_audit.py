@@ -17,6 +17,7 @@ from bayes_prompting.dynamics.audit import runs
 from bayes_prompting.dynamics.audit import verdicts
 from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.reporting import page_audit
+from bayes_prompting.reporting import style
 from tests import testing
 from tests.experiment import test_run
 
@@ -128,6 +129,18 @@ def test_sequences_of_ones_own():
   assert audit['calibration'].status == F
   assert not audit['calibration'].counts
   assert audit.passes
+
+
+def test_recorded_sequences_are_those_for_evaluation():
+  rows = [[i % 2] * 9 for i in range(60)]
+  task = testing.task_prior('sequences', tokens=rows, split=(0.2, 0.2, 0.6))
+  audit = bp.audit(repeater, task=task, length=9, num_sequences=20)
+  assert audit['calibration'].status == F  # They always repeat.
+  assert audit['adaptation'].counts is False
+  with pytest.raises(bp.UserError, match='num_sequences: .* 36 windows of 9'):
+    bp.audit(repeater, task=task, length=9, num_sequences=40)
+  with pytest.raises(bp.UserError, match='prior: was recorded'):
+    bp.audit(repeater, prior=task)
 
 
 # Exact Bayes, of five kinds of priors.
@@ -377,7 +390,9 @@ def test_a_run_is_audited_and_reported(run, monkeypatch):
   ((method, network, task, audit),) = first = runs.audits(run, num_sequences=32)
   assert (method, network, task) == ('NoTuning', 0, 'random_coins')
   assert not audit.passes  # It has hardly been trained.
-  runs.write(first, run)
+  with monkeypatch.context() as patch:
+    patch.setattr(style, 'write_all', lambda makers, folder: [])
+    runs.write(first, run)
   more = runs.audits(run, ['PreBayes', 'SoftPT'], num_sequences=32)
   # A prompt is tuned to the target: that is what it is held against.
   assert [(x.method, x.task) for x in more] == [
@@ -386,7 +401,7 @@ def test_a_run_is_audited_and_reported(run, monkeypatch):
   ]
   assert more[0].audit.passes, str(more[0].audit)
   assert all(line in runs.text(more) for line in str(more[1].audit).split('\n'))
-  # Drawn is one that is there, and the files of the first stay.
+  # What was found before stays.
   drawn = runs.write(more[1:], run)
   assert all(file.exists() for file in drawn)
   assert {x.name for x in drawn} == {
@@ -402,11 +417,8 @@ def test_a_run_is_audited_and_reported(run, monkeypatch):
   for check in audit.checks:
     assert rows[check.title]['status'] == check.status
     assert rows[check.title]['sentence'] == check.sentence
-  titles = [x['title'] for x in shown['figures']]
-  assert titles == [
-    'Audit of NoTuning, network 0',
-    'Audit of SoftPT, network 0',
-  ]
+  (drawing,) = shown['figures']
+  assert drawing['title'] == 'Audit of SoftPT, network 0'
   table = pd.read_csv(run / 'audit' / 'audit.csv')
   assert len(table) == 2 * len(NAMES)
   row = table[(table.method == 'NoTuning') & (table.check == 'divergence')]

@@ -44,7 +44,8 @@ def audit(
     predictor: One of ours; or a function of one's own from histories int32
       [B, n] to probabilities [B, V] of the next token, called with any n from 0
       on. It may be written in anything, and is not traced.
-    params: Weights of a predictor of ours; {} or None for a Bayesian one.
+    params: Weights of a predictor of ours; None for a Bayesian one, and for a
+      language model, which has its own.
     state: Where a predictor of ours starts; behind no prompt by default.
     prior: That of which it might be exact Bayes.
     task: Where sequences come from: a task prior, or sequences int [S, N] of
@@ -100,6 +101,9 @@ def audit(
         'samples; give a task to take sequences from'
       )
     tokens, others = both[:num], both[num:]
+  elif source.recorded is not None:
+    tokens = readers.of_source(source, length, num, seed)
+    others = np.roll(tokens, 1, axis=0)
   else:
     both = readers.of_source(source, length, 2 * num, seed)
     tokens, others = both[:num], both[num:]
@@ -132,6 +136,11 @@ def _check_source(name, value):
     raise errors.UserError(
       f'{name}: has tokens that are not scored; an audit is of sequences that '
       'are scored as a whole'
+    )
+  if name == 'prior' and value.recorded is not None:
+    raise errors.UserError(
+      'prior: was recorded, so that there is no exact Bayes of it; give it as '
+      'the task'
     )
 
 
@@ -169,7 +178,6 @@ def _reader(predictor, params, state, vocab_size, sources, length):
   if isinstance(predictor, types.Predictor):
     if vocab_size is not None:
       _same_vocabulary('vocab_size', vocab_size, predictor.vocab_size)
-    params = {} if params is None else params
     return readers.of_predictor(predictor, params, state, length)
   if not callable(predictor):
     raise errors.UserError(

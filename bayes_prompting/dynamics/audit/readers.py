@@ -44,13 +44,13 @@ class Reader(NamedTuple):
   go_on: Callable[[np.ndarray, int, int], np.ndarray]
 
 
-def _in_blocks(function, array, size=None):
-  """Calls a function for blocks of rows; with a size each has so many."""
+def _in_blocks(function, array, size=_BLOCK, fill_up=True):
+  """Calls a function for blocks of rows, the last of which is filled up."""
   outputs = []
-  for first in range(0, len(array), _BLOCK):
-    block = array[first : first + _BLOCK]
+  for first in range(0, len(array), size):
+    block = array[first : first + size]
     rows = len(block)
-    if size is not None:
+    if fill_up:
       fill = [(0, size - rows)] + [(0, 0)] * (array.ndim - 1)
       block = np.pad(block, fill)
     outputs.append(np.asarray(function(block))[:rows])
@@ -75,7 +75,7 @@ def _go_on(predictor, params, state, histories, num_tokens, numbers, key):
 
 def of_predictor(
   predictor: types.Predictor,
-  params: types.Params,
+  params: types.Params | None,
   state: types.State | None = None,
   length: int = 1,
 ) -> Reader:
@@ -83,15 +83,19 @@ def of_predictor(
 
   Args:
     predictor: Neural or Bayesian.
-    params: Its weights; {} for a Bayesian predictor.
+    params: Its weights; {} for a Bayesian predictor. None: those that it loads
+      itself, or none.
     state: Where it starts; behind no prompt by default.
     length: Sequences up to this length are read by one program.
 
   Raises:
     UserError: From `read` and `expect`, if something that it says is NaN.
   """
+  if params is None:
+    params = {} if predictor.load is None else predictor.load()
   if state is None:
     state = jax.jit(predictor.start)(params)
+  size = min(_BLOCK, max(predictor.sequence_block(length), 1))
 
   def read(tokens):
     tokens = np.asarray(tokens, np.int32)
@@ -99,7 +103,7 @@ def of_predictor(
     # It is causal: what stands behind is never seen.
     filled = np.pad(tokens, ((0, 0), (0, max(length - width, 0))))
     log_probs = _in_blocks(
-      lambda x: _read(predictor, params, state, x), filled, _BLOCK
+      lambda x: _read(predictor, params, state, x), filled, size
     )[:, :width].astype(np.float64)
     if np.isnan(log_probs).any():
       raise errors.UserError(
@@ -119,7 +123,7 @@ def of_predictor(
         predictor, params, state, x[:, 1:], num_tokens, x[:, 0], key
       ),
       rows,
-      _BLOCK,
+      size,
     )
 
   return Reader(predictor.vocab_size, read, expect, go_on)
@@ -184,7 +188,8 @@ def of_function(function: Callable, vocab_size: int) -> Reader:
     return probs / sums[:, None]
 
   def probabilities(histories):
-    return _in_blocks(block, np.asarray(histories, np.int32))
+    tokens = np.asarray(histories, np.int32)
+    return _in_blocks(block, tokens, fill_up=False)
 
   def expect(histories):
     with np.errstate(divide='ignore'):
@@ -215,13 +220,28 @@ def _first(probs, wrong):
 def of_source(
   task_prior: types.TaskPrior, length: int, num: int, seed: int
 ) -> np.ndarray:
-  """Returns sequences int32 [num, length] that a task prior draws."""
+  """Returns sequences int32 [num, length] that a task prior draws.
+
+  Of recorded sequences they are different windows of the part for evaluation.
+
+  Raises:
+    UserError: If fewer were recorded.
+  """
+  if task_prior.recorded is not None:
+    count = task_prior.recorded.count('evaluation', length)
+    if count < num:
+      raise errors.UserError(
+        f'num_sequences: the task has {count} windows of {length} tokens for '
+        f'evaluation, got {num}'
+      )
+    chosen = np.random.default_rng(seed).permutation(count)[:num]
+    window = task_prior.recorded.window
+    return np.stack([window('evaluation', int(x), length) for x in chosen])
   root = keys.stream(keys.root(seed), 'audit', 'task')
   numbers = np.arange(num, dtype=np.int32)
   return _in_blocks(
     lambda x: _sample(task_prior.sample, root, jnp.asarray(x), length),
     numbers,
-    _BLOCK,
   )
 
 

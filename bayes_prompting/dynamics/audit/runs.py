@@ -65,7 +65,7 @@ def audits(
       first repetition that counts; by default the networks without a prompt.
     prior: The task of the configuration that they are held against; by default
       what they were made for: the pretraining task, or the target of what was
-      tuned.
+      tuned. If that was recorded there is none.
     task: The task that sequences come from; by default the prior.
     length: Of sequences; by default the shorter one of pretraining and tuning.
     num_sequences: See `question.audit`.
@@ -96,10 +96,12 @@ def audits(
     for name in methods:
       wanted = prior or _made_for(lab, name)
       source = task or wanted
+      # Of recorded sequences nobody knows the prior.
+      known = prior or lab.priors[wanted].recorded is None
       for seed in _seeds(lab, name):
         audit = ask(
           *_predictor(lab, folder, name, seed),
-          prior=lab.priors[wanted],
+          prior=lab.priors[wanted] if known else None,
           task=lab.priors[source],
           prior_name=wanted,
         )
