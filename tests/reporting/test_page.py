@@ -291,7 +291,7 @@ def test_headings_are_in_order_and_images_described(page):
     for tag, name, value in page.attributes
     if tag == 'img' and name == 'alt'
   ]
-  assert len(images) == 5
+  assert len(images) == 6
   assert all(images)
   # As numbers, not as text: 5 before 20.
   assert page.text.index('after 5 steps.') < page.text.index('after 20 steps.')
