@@ -477,6 +477,10 @@ class Tuner:
     rows: (predictor, params, tunable) -> [K, E], the prefix itself, for tuners
       that have one: the rows that `bind` shows to the predictor. None for
       others.
+    penalty: (tunable, log_probs [B, N, V], untuned [B, N, V]) -> [B] in nats,
+      what a fit adds to the log loss of each sequence, by what the predictor
+      says of it with and without what is tuned. Where not all positions are
+      scored, it gets those that are. None for nothing.
   """
 
   init: Callable[[Key, Predictor, Params], Tunable]
@@ -485,6 +489,7 @@ class Tuner:
   trainable: bool = True
   random: bool = True
   rows: Callable[[Predictor, Params, Tunable], Array] | None = None
+  penalty: Callable[[Tunable, Array, Array], Array] | None = None
 
 
 _TOKEN_SHAPES = '[]', '[N]', '[B, N]'

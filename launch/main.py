@@ -22,6 +22,7 @@ COMMANDS = {
   'architectures': 'architectures',
   'frontier': 'frontier',
   'demonstrations': 'demonstrations',
+  'meta': 'meta',
   'report': 'report',
   'transfer': 'transfer',
   'audit': 'audit',

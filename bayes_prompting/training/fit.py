@@ -489,10 +489,25 @@ def _updates(params, runs, carry, tokens, num_steps, problem, mesh):
     log_probs = predictor.read(context, tokens)
     return regret.log_loss(log_probs, tokens, problem.positions)
 
+  def penalised_losses(contexts, tokens):
+    context, untuned, tunable = contexts
+    log_probs = predictor.read(context, tokens)
+    loss = regret.log_loss(log_probs, tokens, problem.positions)
+    scored = (
+      regret.at(x, problem.positions, axis=-2)
+      for x in (log_probs, predictor.read(untuned, tokens))
+    )
+    return loss + tuner.penalty(tunable, *scored)
+
   def loss_fn(tunable, tokens):
+    length = tokens.shape[-1]
     bound, state = tuner.bind(predictor, params, tunable)
-    context = predictor.prepare(bound, state, tokens.shape[-1])
-    return blocks.mean(sequence_losses, context, tokens, sequence_block)
+    context = predictor.prepare(bound, state, length)
+    if tuner.penalty is None:
+      return blocks.mean(sequence_losses, context, tokens, sequence_block)
+    untuned = predictor.prepare(params, predictor.start(params), length)
+    contexts = context, jax.lax.stop_gradient(untuned), tunable
+    return blocks.mean(penalised_losses, contexts, tokens, sequence_block)
 
   def update(rate, tunable, opt_state, tokens):
     loss, gradient = jax.value_and_grad(loss_fn)(tunable, tokens)

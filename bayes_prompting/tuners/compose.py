@@ -86,8 +86,19 @@ def make(tuners: Mapping[str, Mapping[str, Any]]) -> types.Tuner:
       params, state = inner[name].bind(predictor, params, tunables[name])
     return params, state
 
+  penalised = [name for name in inner if inner[name].penalty is not None]
+
+  def penalty(tunables, log_probs, untuned):
+    return sum(
+      inner[name].penalty(tunables[name], log_probs, untuned)
+      for name in penalised
+    )
+
   return types.Tuner(
-    init, bind, random=any(tuner.random for tuner in inner.values())
+    init,
+    bind,
+    random=any(tuner.random for tuner in inner.values()),
+    penalty=penalty if penalised else None,
   )
 
 

@@ -19,6 +19,7 @@ from launch import sweep_grid
 _PLACEHOLDERS = {
   r'--config=\.\.\.': '--config=quick',
   r'(?<=frontier:TORSO,WORLD,)TARGET\b': 'mixture',
+  r'(?<=meta:TORSO,)WORLD,WHAT\b': 'coins,near',
   r'\bSIZE\b|\bM\b': '4',
   r'\bNETWORK\b|\bTORSO\b': 'lstm',
   r'\bTARGET\b': 'single_coin',

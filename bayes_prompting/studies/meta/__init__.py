@@ -1,0 +1,1 @@
+"""Starts learned over many targets, and networks without a prior."""
