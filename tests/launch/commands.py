@@ -20,6 +20,7 @@ _PLACEHOLDERS = {
   r'--config=\.\.\.': '--config=quick',
   r'(?<=frontier:TORSO,WORLD,)TARGET\b': 'mixture',
   r'(?<=meta:TORSO,)WORLD,WHAT\b': 'coins,near',
+  r'(?<=demonstrations:TORSO,)CASE,SHOWN\b': 'own,n0',
   r'\bSIZE\b|\bM\b': '4',
   r'\bNETWORK\b|\bTORSO\b': 'lstm',
   r'\bTARGET\b': 'single_coin',
