@@ -9,10 +9,10 @@ TORSO is one of `TORSOS`, width 64. CASE says what is predicted:
               coin with heads 0.8, after tosses of that,
   heads, stays, alternates
               a coin with heads 0.8, and two chains, each by itself,
-  prior       one of these four, after sequences of 4 tokens of it,
+  prior       one of these four, after tokens of it,
   pool        actions of one of 16 policies, after steps of it,
   policy      actions of the first of them, after steps of it.
-SHOWN is n0, n1, n2, n4, n8, n16, n32 or n64, how many tosses, sequences or
+SHOWN is n0, n1, n2, n4, n8, n16, n32 or n64, how many tosses, tokens or
 steps. `quick` may follow: everything is small, another, cheaper experiment.
 
 Networks are pretrained on random coins, or on the pool of policies, without
@@ -37,8 +37,7 @@ from bayes_prompting.settings import plans
 TORSOS = ('lstm', f'transformer{architectures.DEEP}')
 SIZES = (0, 1, 2, 4, 8, 16, 32, 64)
 # Where much is tuned.
-PROMPT_SIZES = (0, 1, 4, 16, 64)
-PRIOR_SIZES = (0, 1, 4, 16)
+FEW_SIZES = (0, 1, 4, 16, 64)
 NETWORKS = 5
 # Prompts of one network, where their spread is asked for.
 REPETITIONS = 10
@@ -105,30 +104,23 @@ TARGETS = {
     'tables': (((0.1, 0.9), (0.9, 0.1)),),
   },
 }
-# Tokens of a demonstration where whole sequences are shown.
-LENGTH = 4
 _POLICY = {**POOL, 'weights': (1.0,) + (0.0,) * (POOL['num_policies'] - 1)}
 
 
-def _shown(task, num, length=1, of='source'):
+def _shown(task, num):
+  """Returns a task after so many of its own source's tokens."""
   return {
     'name': 'demonstrations',
     'task': task,
     'num': num,
-    'length': length,
-    'of': of,
-  }
-
-
-def _sequences(num):
-  """Returns each of `TARGETS` after sequences of it."""
-  return {
-    name: _shown(task, num, LENGTH, 'task') for name, task in TARGETS.items()
+    'length': 1,
+    'of': 'source',
   }
 
 
 def _prior(num):
-  tasks, weight = _sequences(num), 1 / len(TARGETS)
+  tasks = {name: _shown(task, num) for name, task in TARGETS.items()}
+  weight = 1 / len(tasks)
   components = {name: {**x, 'weight': weight} for name, x in tasks.items()}
   return {'target': {'name': 'union', 'components': components}, **tasks}
 
@@ -152,7 +144,7 @@ CASES = {
       'other': _shown(TARGETS['heads'], num),
     },
     ('PreBayes', 'NoTuning', 'SoftPT'),
-    PROMPT_SIZES,
+    FEW_SIZES,
   ),
   **{name: _alone(name) for name in TARGETS if name != 'tails'},
   # A network of coins has to learn chains.
@@ -160,7 +152,7 @@ CASES = {
     'coins',
     _prior,
     ('PreBayes', 'NoTuning', 'SoftPT', 'FullWT'),
-    PRIOR_SIZES,
+    FEW_SIZES,
     updates=1000,
   ),
   'pool': Case(
@@ -223,12 +215,11 @@ def plan() -> tuple[plans.Planned, ...]:
     for x in (
       *(of(torso, 'own', size) for size in SIZES),
       *(
-        of(torso, 'tails', size, repetitions=REPETITIONS)
-        for size in PROMPT_SIZES
+        of(torso, 'tails', size, repetitions=REPETITIONS) for size in FEW_SIZES
       ),
       # One prompt for each target, as often as all others.
       *(of(torso, name, 0, ('SoftPT',)) for name in TARGETS),
-      *(of(torso, 'prior', size) for size in PRIOR_SIZES),
+      *(of(torso, 'prior', size) for size in FEW_SIZES),
       *(of(torso, 'pool', size) for size in SIZES),
       *(of(torso, 'policy', size) for size in SIZES),
     )

@@ -23,9 +23,8 @@ SHARE = 0.1  # Of what exact Bayes loses, on top of it.
 HALF = 0.5
 COINS, POOL = 30, 10  # Scored tokens.
 SIZES = (0, 1, 2, 4, 8, 16, 32, 64)
-PROMPT_SIZES = (0, 1, 4, 16, 64)
-PRIOR_SIZES = (0, 1, 4, 16)
-MOST, MOST_SEQUENCES = SIZES[-1], PRIOR_SIZES[-1]
+FEW_SIZES = (0, 1, 4, 16, 64)
+MOST = SIZES[-1]
 # A prompt has six rows: three steps of a state and an action.
 MORE_STEPS = 8
 _REACHED_WHY = f'{WITHIN} nats are what the paper calls reached'
@@ -49,7 +48,7 @@ def _coins(tuner, size, task='target', **kwargs):
 
 
 def _prior(tuner, task='target'):
-  return judging.Mean(tuner, experiment('prior', MOST_SEQUENCES), COINS, task)
+  return judging.Mean(tuner, experiment('prior', MOST), COINS, task)
 
 
 def _alone(target):
@@ -231,12 +230,12 @@ def _of_weights():
     **{f'{x} alone': _alone(x) for x in TARGETS},
     **{f'{x} shown': _prior('FullWT', x) for x in TARGETS},
   }
-  shown = f'{MOST_SEQUENCES} sequences'
+  shown = f'{MOST} tokens'
   return [
     {
       'name': 'weights_learn_the_prior',
       'text': (
-        'A prior of targets: weights that are tuned on it, with sequences of '
+        'A prior of targets: weights that are tuned on it, with tokens of '
         'the target shown, reach its Bayes predictor'
       ),
       'quantity': f'FullWT above Bayes of the prior, {shown} shown',

@@ -87,7 +87,7 @@ QUESTIONS = (
     'tosses of the coin',
     'Bayes of the coin',
     study_claims.COINS,
-    study_claims.PROMPT_SIZES,
+    study_claims.FEW_SIZES,
     (
       Curve(_EXACT, 'PreBayes', **_COIN),
       Curve('the network', 'NoTuning', **_COIN),
@@ -100,7 +100,7 @@ QUESTIONS = (
     'tosses of the other coin',
     'Bayes of the other coin',
     study_claims.COINS,
-    study_claims.PROMPT_SIZES,
+    study_claims.FEW_SIZES,
     (
       Curve(_EXACT, 'PreBayes', **_OTHER),
       Curve('the network', 'NoTuning', **_OTHER),
@@ -109,10 +109,10 @@ QUESTIONS = (
   ),
   Question(
     'A prior of four targets',
-    'sequences of the target',
+    'tokens of the target',
     'Bayes of the prior',
     study_claims.COINS,
-    study_claims.PRIOR_SIZES,
+    study_claims.FEW_SIZES,
     (
       Curve(_EXACT, 'PreBayes', 'prior'),
       Curve('the network', 'NoTuning', 'prior'),
