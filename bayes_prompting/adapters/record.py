@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from bayes_prompting import errors
-from bayes_prompting import regret
 from bayes_prompting import results
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import fingerprint
@@ -80,14 +79,13 @@ def describe(
     }
   regrets = {}
   if folder.results.is_file():
-    paired = results.select(
+    sums = results.select(
       results.load(folder.results).cumulative_regret,
       tuner=method.name,
       pretrain_seed=seed,
-      estimator='paired',
     ).isel(learning_rate=rate, prefix_init=init, repetition=repetition)
     regrets = {
-      task: _regrets(lab, task, paired.sel(eval_task=task), read)
+      task: _regrets(lab, task, sums.sel(eval_task=task), read)
       for task in config['evaluation']['tasks']
     }
   return {
@@ -112,11 +110,13 @@ def describe(
   }
 
 
-def _regrets(lab, task, paired, read):
+def _regrets(lab, task, sums, read):
   """Returns the regrets of one task, and a hash of its sequences."""
+  references, estimator = lab.estimates(task)
+  sums = sums.sel(estimator=estimator)
   values = [
-    (reference, step, float(paired.sel(reference=reference, step=step)))
-    for reference in regret.REFERENCES
+    (reference, step, float(sums.sel(reference=reference, step=step)))
+    for reference in references
     for step in lab.report_steps
   ]
   return {

@@ -201,7 +201,7 @@ def _sampled(lab, adapter, name):
     mesh=lab.row_mesh(),
   )
   return tuple(
-    np.asarray(x)[0, :, regret.ESTIMATORS.index('paired')]
+    np.asarray(x)[0, :, regret.ESTIMATORS.index(lab.estimates(name)[1])]
     for x in (evaluated.cumulative, evaluated.cumulative_sem)
   )
 
@@ -218,6 +218,6 @@ def _regrets(lab, adapter, name):
       *(float(x[index, step - 1]) for x in (means, sems)),
       stored.get((reference, step), np.nan),
     )
-    for index, reference in enumerate(regret.REFERENCES)
+    for index, reference in enumerate(lab.estimates(name)[0])
     for step in lab.report_steps
   ]

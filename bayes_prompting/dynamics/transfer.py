@@ -173,9 +173,12 @@ class _Uses:
       lab.report_steps,
       mesh=lab.row_mesh(),
     )
-    at = regret.REFERENCES.index('oracle'), regret.ESTIMATORS.index('paired')
+    # The first reference is the oracle, or a universal predictor.
+    estimator = regret.ESTIMATORS.index(
+      self._lab.estimates(self._lab.target)[1]
+    )
     means, errors_of_means = (
-      np.asarray(x)[:, at[0], at[1]]
+      np.asarray(x)[:, 0, estimator]
       for x in (regrets.cumulative, regrets.cumulative_sem)
     )
     for row, repetition in enumerate(numbers):

@@ -138,6 +138,13 @@ class Lab:
       name: tuple(x.references) for name, x in recorded.items() if x is not None
     }
 
+  def estimates(self, task: str) -> tuple[tuple[str, ...], str]:
+    """Returns the references of an evaluation task, and its best estimator."""
+    universal = self.universal.get(task)
+    if universal is None:
+      return regret.REFERENCES, 'paired'
+    return universal, 'sampled'
+
   @property
   def references(self) -> tuple[str, ...]:
     """All that regrets are measured against, on any evaluation task."""

@@ -184,6 +184,12 @@ def _do(known, unit, folder, into):
   """Does what is left of a unit."""
   name, seed, methods = unit
   whole = known.lab(name, methods)
+  if whole.universal:
+    raise errors.UserError(
+      f'evaluation.tasks: {", ".join(whole.universal)} had to be drawn from a '
+      'prior; evidence is the distance from exact Bayes, and what was recorded '
+      'has none'
+    )
   left = [x for x in methods if not _is_there(into, whole, unit, x)]
   if not left:
     return

@@ -3,7 +3,8 @@
 Every function takes the Dataset of `results` alone and returns a new
 `matplotlib.figure.Figure`, without pyplot and its global state. A method looks
 the same in all figures and is shown at the best settings of its grid, see
-`selection.best`. Regret is the paired one against the oracle. Medians and
+`selection.best`. Regret is the paired one against the oracle; a task that was
+recorded has the loss above a universal predictor, see `measures`. Medians and
 quartiles are over all repetitions of all pretraining seeds that count. Runs
 that were stopped do not count; a note below the figure says how many they are.
 A regret that is NaN counts as infinite.
@@ -28,6 +29,7 @@ from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting.reporting import style
 from bayes_prompting.reporting import tuning_grid
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
@@ -151,23 +153,34 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
     for task, by_method in style.regret_by_task(dataset, quantity).items()
   }
   methods = style.legend_methods(curves)
-  figure, axes = style.panels(len(curves), sharey=True)
-  medians = [
-    (method, quartiles[1])
-    for by_method in curves.values()
-    for method, quartiles in by_method.items()
-  ]
-  values = np.concatenate([median for _, median in medians])
-  scale = style.symlog(axes[0], values)
+  figure, axes = style.panels(len(curves), sharey=style.alike(dataset))
+  medians = {
+    task: [(method, quartiles[1]) for method, quartiles in by_method.items()]
+    for task, by_method in curves.items()
+  }
+  for kind in filter(None, measures.of_kind(dataset)):
+    values = [median for task in kind for _, median in medians[task]]
+    shown = [ax for ax, task in zip(axes, curves, strict=True) if task in kind]
+    scale = ''
+    if measures.above(dataset, kind[0]):
+      _scale_above(shown, values)
+    else:
+      for ax in shown:
+        scale = style.symlog(ax, np.concatenate(values))
+    name, unit = style.regret_label(dataset, kind[0], quantity)
+    for ax in axes[::3] if style.alike(dataset) else shown:
+      ax.set_ylabel(f'{name} ({unit}){scale}')
   for ax, (task, by_method) in zip(axes, curves.items(), strict=True):
     for method, quartiles in by_method.items():
       style.curve(ax, dataset.step.values, quartiles, method, methods[method])
     ax.set(title=style.title(dataset, task), xlabel='step')
     guides = _lengths(ax, dataset)
-  unit = 'nats' if quantity == 'cumulative_regret' else 'nats per step'
-  for ax in axes[::3]:
-    ax.set_ylabel(f'{quantity.replace("_", " ")} ({unit}){scale}')
-  infinite = {method for method, median in medians if np.isinf(median).any()}
+  infinite = {
+    method
+    for of_task in medians.values()
+    for method, median in of_task
+    if np.isinf(median).any()
+  }
   handles = [
     mpl_lines.Line2D([], [], label=m + ' (infinite)' * (m in infinite), **look)
     for m, look in methods.items()
@@ -175,6 +188,19 @@ def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
   style.legend(figure, handles + guides)
   style.footnote(figure, stopped.footnote(stopped.left_out(dataset)))
   return figure
+
+
+def _scale_above(axes, values):
+  """Scales panels of losses above a universal predictor: 0 is within them.
+
+  The first few steps, where all is noise, may leave the axis.
+  """
+  late = np.concatenate([[0.0], *(x[len(x) // 10 :] for x in values)])
+  late = late[np.isfinite(late)]
+  margin = 0.05 * (late.max() - late.min()) or 1.0
+  for ax in axes:
+    ax.set_ylim(late.min() - margin, late.max() + margin)
+    style.bits(ax)
 
 
 def _lengths(ax, dataset):
@@ -215,20 +241,31 @@ def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
     for task, by_method in by_task.items()
   }
   height = 0.16 * len(methods) + 1.2
-  figure, axes = style.panels(len(runs), height, sharex=True, sharey=True)
-  values = [x for by_method in runs.values() for x in by_method.values()]
-  scale, limit = _bar_scale(axes[0], np.concatenate(values))
-  for ax, (task, by_method) in zip(axes, runs.items(), strict=True):
-    left = stopped.left_out(dataset, task)
-    _bars(ax, by_method, methods, left, limit, _exact(dataset, task))
-    ax.set_title(style.title(dataset, task))
-    ax.set_xlabel(f'cumulative regret\nafter {step} steps (nats{scale})')
+  figure, axes = style.panels(
+    len(runs), height, sharex=style.alike(dataset), sharey=True
+  )
+  axis_of = dict(zip(runs, axes, strict=True))
+  for kind in filter(None, measures.of_kind(dataset)):
+    values = [x for task in kind for x in runs[task].values()]
+    above = measures.above(dataset, kind[0])
+    for task in kind:
+      ax, left = axis_of[task], stopped.left_out(dataset, task)
+      scale, limit = _bar_scale(ax, np.concatenate(values))
+      exact = _exact(dataset, task)
+      _bars(ax, runs[task], methods, left, limit, exact, bool(above))
+      ax.set_title(style.title(dataset, task))
+      text = f'cumulative regret\nafter {step} steps (nats{scale})'
+      if above:
+        text = f'mean loss{above}\nover {step} steps (nats a token{scale})'
+      ax.set_xlabel(text)
   axes[0].set_yticks(range(len(methods)), methods)
   axes[0].invert_yaxis()
   key = (
     'Bar, number: median; black line: quartiles; dots: single runs; '
     'dashed: Bayes-optimal; hatched: infinite'
   )
+  if measures.note(dataset):
+    key += '. Above a universal predictor numbers are nats | bits a token'
   style.footnote(figure, stopped.footnote(left_out), key)
   return figure
 
@@ -247,18 +284,21 @@ def _bar_scale(ax, values):
   scale = ''
   if len(positive) and positive.max() > 10 * np.quantile(positive, 0.05):
     scale = style.symlog(ax, values, axis='x')
-  limit = (1.6 if scale else 1.06) * finite.max(initial=0.0) or 1.0
+  limit = (1.6 if scale else 1.06) * finite.max(initial=0.0)
+  # Where all are below zero the axis ends a little above it.
+  limit = limit or -0.06 * finite.min(initial=0.0) or 1.0
   ax.set_xlim(min(0.0, finite.min(initial=0.0)), limit)
   return scale.replace('\n', ' ').replace('scale, ', 'scale,\n'), limit
 
 
 def _exact(dataset, task):
   """Returns the methods whose regret on a task is no mean over sequences."""
-  exact = results.exact(dataset).sel(eval_task=task, reference='oracle')
+  reference, _ = measures.headline(dataset, task)
+  exact = results.exact(dataset).sel(eval_task=task, reference=reference)
   return exact.tuner.values[exact.values].tolist()
 
 
-def _bars(ax, runs, methods, left_out, limit, exact):
+def _bars(ax, runs, methods, left_out, limit, exact, in_bits):
   """Draws the bars of one task from {method: [runs]}, up to a limit."""
   right = {'transform': ax.get_yaxis_transform(), 'va': 'center'}
   for row, method in enumerate(methods):
@@ -272,6 +312,8 @@ def _bars(ax, runs, methods, left_out, limit, exact):
     value = small if median < 1 else f'{median:#.3g}'.rstrip('.')
     if method in exact and low == high:
       value += ' exact'
+    if in_bits:
+      value = f'{median + 0.0:.3f} | {median / measures.BITS + 0.0:.3f}'
     ax.text(1.02, row, value, **right)
     if np.isinf(median):
       bar[0].set_hatch('////')

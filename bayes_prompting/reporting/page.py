@@ -22,6 +22,7 @@ from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import page_parts
 from bayes_prompting.results import evidence
+from bayes_prompting.results import measures
 from bayes_prompting.results import runs as run_folders
 from bayes_prompting.results import summary
 from bayes_prompting.storage import workdir as workdirs
@@ -34,6 +35,8 @@ METHODS = {  # What each method tunes, or is, by kind.
     'Oracle': 'a predictor that knows the source; its regret is 0',
     'TargetBayes': 'exact Bayes for the target; optimal on the target',
     'EvalBayes': 'exact Bayes for an evaluated task that is not the target',
+    'CTW': 'context-tree weighting, of the sequence so far alone',
+    'KT': 'the estimator of Krichevsky and Trofimov: CTW without contexts',
     'PreBayes': 'exact Bayes for the pretraining task',
     'PreBayesPT': 'PreBayes with its best hard prefix',
     'NoTuning': 'the pretrained network',
@@ -121,6 +124,7 @@ def render(workdir: str | os.PathLike[str]) -> str:
     figures=[] if alone else page_parts.figures(root / 'figures'),
     differences=page_parts.differences(settings),
     methods=_methods(runs),
+    recorded=next((run['recorded'] for run in runs if run['recorded']), ''),
     version=bayes_prompting.__version__,
     data=_json([{'name': run['name'], **run['curves']} for run in runs]),
     plotly=plotly.offline.get_plotlyjs(),
@@ -207,6 +211,7 @@ def _parts(
     'looks': methods,
     'marks': {mark['step']: mark['name'] for mark in curves['marks']},
     'notes': page_parts.notes(dataset),
+    'recorded': measures.note(dataset),
     'tables': page_parts.tables(dataset, list(methods)),
     'summary': _summary(path, dataset),
     'figures': page_parts.figures(path / 'figures'),

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting.reporting import style
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
@@ -100,7 +101,8 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
   Returns:
     `target`; `steps` [X]; `marks`, the lengths of training by name, if they are
     among the steps; `methods`, in the order of legends, each with its `name`
-    and look; `tasks`, each with its `name` and, by quantity, `curves` in the
+    and look; `tasks`, each with its `name`, what it is `above` (such as 'above
+    CTW', a mean a token; '' for the oracle) and, by quantity, `curves` in the
     order of methods. A curve is None if no run of the method counts. Otherwise
     it holds median, lower and upper quartile [X] in nats, or the median alone
     if all runs agree. None inside a curve is an infinite regret, or NaN.
@@ -123,6 +125,7 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
     'tasks': [
       {
         'name': task,
+        'above': measures.above(dataset, task).strip(),
         'curves': {
           quantity: _curves(by_task[task], list(looks))
           for quantity, by_task in by_quantity.items()

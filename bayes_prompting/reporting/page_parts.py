@@ -19,6 +19,7 @@ import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting import results
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 
@@ -120,22 +121,24 @@ def _regret_cell(row: Any) -> str:
 
 
 def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
-  """Returns the headline at every report step: paired regret to the oracle.
+  """Returns the headline at every report step, see `measures`.
 
   Args:
     dataset: As loaded.
     methods: Those to show, in their order.
 
   Returns:
-    For each step: `step`, `tasks`, `axes` (those of the grid with a choice) and
-    `rows`. A row has `tuner`, `cells` by task ('' where it was not run),
-    `networks`, `repetitions` of each network, and chosen `settings` by axis.
+    For each step: `step`, `tasks`, what each is `above` (such as ' above CTW',
+    or ''), `axes` (those of the grid with a choice) and `rows`. A row has
+    `tuner`, `cells` by task ('' where it was not run), `networks`,
+    `repetitions` of each network, and chosen `settings` by axis.
   """
   axes = [axis for axis in selection.AXES if dataset.sizes.get(axis, 1) > 1]
   chosen = selection.choose(dataset)
   frame = summary.headline(chosen)
   ran = (chosen.judged == 1).any('eval_task')
   tasks = dataset.eval_task.values.tolist()
+  above = [measures.above(dataset, task) for task in tasks]
   by_step = []
   for step in dataset.report_step.values.tolist():
     rows = []
@@ -153,7 +156,9 @@ def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
           'settings': [_setting(chosen_at.get(axis, '')) for axis in axes],
         }
       )
-    by_step.append({'step': step, 'tasks': tasks, 'axes': axes, 'rows': rows})
+    by_step.append(
+      {'step': step, 'tasks': tasks, 'above': above, 'axes': axes, 'rows': rows}
+    )
   return by_step
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import errors
+from bayes_prompting.results import measures
 from bayes_prompting.results import stopped
 from bayes_prompting.system import console
 from bayes_prompting.system import files
@@ -38,6 +39,8 @@ _LOOKS = {
   'Oracle': ('#000000', DOT, ''),
   'TargetBayes': ('#000000', DASH, ''),
   'EvalBayes': ('#000000', DASHDOT, ''),
+  'CTW': ('#000000', DASH, 'd'),
+  'KT': ('#000000', DOT, 'v'),
   'PreBayes': ('#4d4d4d', DASH, ''),
   'PreBayesPT': ('#6a6a6a', DASHDOT, 'P'),
   'NoTuning': ('#a3a3a3', SOLID, 'X'),
@@ -226,16 +229,45 @@ def lengths(dataset: xr.Dataset) -> dict[int, str]:
 
 
 def regret_by_task(dataset, quantity):
-  """Returns {task: {method: [runs, step]}} of all runs that count."""
-  counted = stopped.counted(dataset)
-  labels = {'reference': 'oracle', 'estimator': 'paired'}
-  return {
-    task: by_method(
-      dataset[quantity].sel(labels | {'eval_task': task}),
-      counted.sel(eval_task=task),
-    )
-    for task in dataset.eval_task.values.tolist()
-  }
+  """Returns {task: {method: [runs, step]}} of all runs that count.
+
+  It is the headline of each task, see `measures`. Above a universal predictor
+  the cumulative loss is its mean over the steps so far.
+  """
+  counted, by_task = stopped.counted(dataset), {}
+  for task in dataset.eval_task.values.tolist():
+    reference, estimator = measures.headline(dataset, task)
+    labels = {'reference': reference, 'estimator': estimator}
+    values = dataset[quantity].sel(labels | {'eval_task': task})
+    if measures.is_universal(reference) and quantity == 'cumulative_regret':
+      values = values / dataset.step
+    by_task[task] = by_method(values, counted.sel(eval_task=task))
+  return by_task
+
+
+def regret_label(dataset, task, quantity):
+  """Returns what the axis of a task's regret says, and its unit."""
+  name = quantity.replace('_', ' ')
+  if not measures.above(dataset, task):
+    unit = 'nats' if quantity == 'cumulative_regret' else 'nats per step'
+    return name, unit
+  mean = ', mean so far' * (quantity == 'cumulative_regret')
+  return f'loss{measures.above(dataset, task)}{mean}', 'nats a token'
+
+
+def alike(dataset):
+  """Returns whether the numbers of all tasks are of one kind."""
+  return not all(measures.of_kind(dataset))
+
+
+def bits(ax):
+  """Adds an axis in bits to the right of one in nats."""
+  other = ax.secondary_yaxis(
+    'right',
+    functions=(lambda x: x / measures.BITS, lambda x: x * measures.BITS),
+  )
+  other.set_ylabel('bits a token', fontsize=FONT)
+  other.tick_params(labelsize=FONT)
 
 
 def legend_methods(by_task, left_out=()):
@@ -319,7 +351,9 @@ def footnote(figure, text, key='', legend=None):
 
 def title(dataset, task):
   """Returns the title of a task's panel."""
-  return f'{task} (target)' if dataset.attrs.get('target') == task else task
+  above = measures.above(dataset, task)
+  target = ' (target)' if dataset.attrs.get('target') == task else ''
+  return f'{task}{target}{"," * bool(above and target)}{above}'
 
 
 def symlog(ax, values, noise=0.0, axis='y'):

@@ -7,6 +7,7 @@ import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting.reporting import style
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
@@ -131,10 +132,11 @@ def _losses(dataset, axes):
 
 def _regrets(dataset, axes):
   """Returns the regret on the target after the tuning length, by method."""
+  reference, estimator = measures.headline(dataset, _target(dataset))
   labels = {
     'eval_task': _target(dataset),
-    'reference': 'oracle',
-    'estimator': 'paired',
+    'reference': reference,
+    'estimator': estimator,
     'step': dataset.report_step.values[0],
   }
   return _by_position(dataset.cumulative_regret.sel(labels), dataset, axes)
@@ -203,7 +205,9 @@ def _label(panels, dataset, losses, regrets):
   upper.set_ylabel(text + scale)
   values = np.concatenate([[], *(runs.ravel() for runs in regrets.values())])
   step = dataset.report_step.values[0]
-  text = f'regret on {_target(dataset)}\nafter {step} steps (nats)'
+  what = f'loss{measures.above(dataset, _target(dataset))}'
+  what = 'regret' if what == 'loss' else what
+  text = f'{what} on {_target(dataset)}\nafter {step} steps (nats)'
   lower.set_ylabel(text + style.symlog(lower, values))
 
 

@@ -7,6 +7,7 @@ import pathlib
 import pandas as pd
 
 from bayes_prompting import results
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 from bayes_prompting.system import files
@@ -18,7 +19,7 @@ def read(
   """Returns the headline regret of several runs, a row for each method.
 
   It is the paired regret against the oracle on the target of the run, after the
-  tuning length.
+  tuning length; where that was recorded, the loss above a universal predictor.
 
   Args:
     folder: Holds the runs.
@@ -40,7 +41,7 @@ def read(
     table = summary.headline(selection.choose(dataset))
     target, step = dataset.attrs['target'], int(dataset.attrs['tuning_length'])
     table = table[(table.eval_task == target) & (table.step == step)]
-    table = table.drop(columns=['eval_task', 'reference', 'estimator'])
+    table = table.drop(columns=['eval_task', 'estimator'])
     for place, (field, value) in enumerate(
       {'run': name, **settings, 'target': target}.items()
     ):
@@ -84,6 +85,9 @@ def text(compared: pd.DataFrame, fields: Sequence[str]) -> str:
     + '.',
     wide.to_string(),
   ]
+  universal = {x for x in compared.reference if measures.is_universal(x)}
+  if universal:
+    lines.append(measures.sentence(' or '.join(sorted(universal))))
   if compared.edge.any():
     lines.append(
       f'A rate beyond one with{summary.EDGE} may be better: widen '

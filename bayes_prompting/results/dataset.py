@@ -20,6 +20,10 @@ were, and so it is what statistics count: copies are no evidence.
 What was not run is NaN. The Bayes predictor of the evaluation task is called
 TargetBayes on the target and EvalBayes elsewhere.
 
+A task whose sequences were recorded has no oracle and no exact Bayes. Universal
+predictors, such as CTW, stand in their place, as tuners and as references. The
+attribute `universal` says which, by task. The only estimator is `sampled`.
+
 A run that training had to stop is in the file, as it was before the update that
 went wrong. The variable `stopped` says which runs these are, and statistics
 leave them out, see `results.stopped`.
@@ -46,6 +50,7 @@ import xarray as xr
 
 from bayes_prompting import checks
 from bayes_prompting import errors
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
@@ -448,8 +453,8 @@ def sequence_regret(
   tuner: str,
   eval_task: str,
   step: int,
-  reference: str = 'oracle',
-  estimator: str = 'paired',
+  reference: str | None = None,
+  estimator: str | None = None,
   learning_rate: float | None = None,
   prefix_init: str | None = None,
 ) -> np.ndarray:
@@ -460,8 +465,9 @@ def sequence_regret(
     tuner: A name.
     eval_task: A name.
     step: A report step.
-    reference: `oracle` or `bayes`.
-    estimator: `sampled`, `exact` or `paired`.
+    reference: `oracle` or `bayes`, or a universal predictor of a task that was
+      recorded; by default that of the task's headline (`measures.headline`).
+    estimator: `sampled`, `exact` or `paired`; by default the headline's.
     learning_rate: One of the grid; by default the best, see `selection.best`.
     prefix_init: One of the grid; by default the best.
 
@@ -491,8 +497,8 @@ def regret_by_run(
   tuner: str,
   eval_task: str,
   step: int,
-  reference: str = 'oracle',
-  estimator: str = 'paired',
+  reference: str | None = None,
+  estimator: str | None = None,
   learning_rate: float | None = None,
   prefix_init: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -503,8 +509,9 @@ def regret_by_run(
     tuner: A name.
     eval_task: A name.
     step: A report step.
-    reference: `oracle` or `bayes`.
-    estimator: `sampled`, `exact` or `paired`.
+    reference: `oracle` or `bayes`, or a universal predictor of a task that was
+      recorded; by default that of the task's headline (`measures.headline`).
+    estimator: `sampled`, `exact` or `paired`; by default the headline's.
     learning_rate: One of the grid, or None for the best.
     prefix_init: One of the grid, or None for the best.
 
@@ -516,6 +523,9 @@ def regret_by_run(
     UserError: As `sequence_regret`.
   """
   dataset = selection.whole(dataset)
+  checks.one_of('eval_task', eval_task, dataset.eval_task.values.tolist())
+  usual = measures.headline(dataset, eval_task)
+  reference, estimator = reference or usual[0], estimator or usual[1]
   for field, value in (
     ('tuner', tuner),
     ('eval_task', eval_task),
@@ -523,6 +533,12 @@ def regret_by_run(
     ('estimator', estimator),
   ):
     checks.one_of(field, value, dataset[field].values.tolist())
+  if not measures.has(dataset, eval_task, reference, estimator):
+    reference, estimator = usual
+    raise errors.UserError(
+      f'reference: {eval_task} has no such estimate; its headline is '
+      f'{reference!r}, {estimator!r}'
+    )
   if step not in dataset.report_step:
     raise errors.UserError(
       f'step: must be one of {dataset.report_step.values.tolist()}, got '

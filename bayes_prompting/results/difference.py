@@ -28,6 +28,7 @@ import xarray as xr
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting.results import dataset as dataset_lib
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
@@ -88,8 +89,8 @@ def compare(
   other: str,
   eval_task: str,
   step: int,
-  reference: str = 'oracle',
-  estimator: str = 'paired',
+  reference: str | None = None,
+  estimator: str | None = None,
   over: str = 'runs',
 ) -> Difference:
   """Compares two tuners on the same sequences, each at its best settings.
@@ -100,8 +101,9 @@ def compare(
     other: The name of what it is compared with.
     eval_task: A name.
     step: A report step.
-    reference: `oracle` or `bayes`.
-    estimator: `sampled`, `exact` or `paired`.
+    reference: `oracle` or `bayes`, or a universal predictor of a task that was
+      recorded; by default that of the task's headline (`measures.headline`).
+    estimator: `sampled`, `exact` or `paired`; by default the headline's.
     over: `runs` for an interval over networks, or, if there is only one, over
       its repetitions, or, if there is a single run, over sequences. `sequences`
       for one over sequences in any case, which is about these runs alone.
@@ -115,6 +117,9 @@ def compare(
   """
   checks.one_of('over', over, ('runs', 'sequences'))
   dataset = selection.whole(dataset)
+  checks.one_of('eval_task', eval_task, dataset.eval_task.values.tolist())
+  usual = measures.headline(dataset, eval_task)
+  reference, estimator = reference or usual[0], estimator or usual[1]
   args = eval_task, step, reference, estimator
   # A tuner without networks or repetitions has an axis of length 1 here.
   names = tuner, other

@@ -62,10 +62,12 @@ def stopped_step(losses: np.ndarray) -> np.ndarray:
 def uses_network(dataset: xr.Dataset) -> xr.DataArray:
   """Returns bool over `method`, false for exact Bayes, which needs none."""
   known = json.loads(dataset.attrs.get('config', '{}')).get('methods', {})
+  universal = json.loads(dataset.attrs.get('universal', '{}')).values()
+  references = {*settings.REFERENCES}.union(*universal)
 
   def uses(method):
     predictor = known.get(method, {}).get('predictor', 'network')
-    return method not in settings.REFERENCES and predictor != 'bayes'
+    return method not in references and predictor != 'bayes'
 
   by_method = np.vectorize(uses, otypes=[bool])(dataset.tuner.values)
   return dataset.tuner.copy(data=by_method)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting.results import dataset as dataset_lib
+from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 from bayes_prompting.system import files
@@ -79,15 +80,17 @@ def summarize(dataset: xr.Dataset) -> pd.DataFrame:
     # float64 takes twice the memory, so it is made of one method and task.
     by_estimate = regrets.values[i, j].astype(np.float64)
     for index in np.ndindex(*by_estimate.shape[:3]):
+      labels = [
+        dataset[dim].values[k].item()
+        for dim, k in zip(estimates, index, strict=True)
+      ]
+      if not measures.has(dataset, here[1], *labels[1:]):
+        continue
       runs, is_exact = by_estimate[index][ran], bool(exact[i, j, index[1]])
       if is_exact:
         statistics = _exact_statistics(sums[i, j][index][ran])
       else:
         statistics = _statistics(runs)
-      labels = [
-        dataset[dim].values[k].item()
-        for dim, k in zip(estimates, index, strict=True)
-      ]
       sizes = len(runs), left_out
       row = (*here, *labels, *statistics, is_exact, *sizes, *settings)
       rows.append(dict(zip(COLUMNS, row, strict=True)))
@@ -135,6 +138,8 @@ def save(summary: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 def table(dataset: xr.Dataset, step: int | None = None) -> str:
   """Returns the headline as text: paired regret against the oracle.
 
+  Of tasks that were recorded it is the loss above a universal predictor.
+
   Args:
     dataset: As built or loaded.
     step: A report step; by default the first one, the tuning length.
@@ -162,16 +167,33 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
     wide['learning_rate'] += [marks.get(m, '') for m in wide.index]
   order = [m for m in dataset.tuner.values if m in wide.index]
   wide = wide.reindex(index=order, columns=tasks).fillna('')
+  wide.columns = [task + measures.above(dataset, task) for task in wide.columns]
   wide.index.name = wide.columns.name = None
   return '\n'.join(
     [
-      f'Cumulative regret against the oracle after {step} steps, in nats '
-      '(paired; lower is better).',
+      *_headings(dataset, step),
       f'Target: {dataset.attrs.get("target", "not said")}. {_over(chosen)}',
       f'{_ERROR}{EXACTLY * any_exact}.\n{note}{wide.to_string()}',
       *notes(dataset, chosen),
     ]
   )
+
+
+def _headings(dataset, step):
+  """Returns the first lines of the table: what its numbers are."""
+  drawn, recorded = measures.of_kind(dataset)
+  lines = []
+  if drawn:
+    lines.append(
+      f'Cumulative regret against the oracle after {step} steps, in nats '
+      '(paired; lower is better).'
+    )
+  if recorded:
+    lines.append(
+      f'{", ".join(recorded)}: mean loss over {step} steps above a universal '
+      'predictor, in nats and bits a token (lower is better).'
+    )
+  return lines
 
 
 def _report_step(dataset, step):
@@ -211,8 +233,28 @@ def _over(chosen):
 
 
 def headline(chosen: xr.Dataset) -> pd.DataFrame:
-  """Returns the summary of the paired regret against the oracle."""
-  return summarize(chosen.sel(reference=['oracle'], estimator=['paired']))
+  """Returns the summary of the headline of each task, see `measures`.
+
+  It is the paired regret against the oracle, or, where there is none, the loss
+  above a universal predictor.
+  """
+  tasks = chosen.eval_task.values.tolist()
+  of = dict.fromkeys(measures.headline(chosen, task) for task in tasks)
+  frames = [
+    summarize(
+      chosen.sel(
+        reference=[reference],
+        estimator=[estimator],
+        eval_task=[
+          x
+          for x in tasks
+          if measures.headline(chosen, x) == (reference, estimator)
+        ],
+      )
+    )
+    for reference, estimator in of
+  ]
+  return frames[0] if len(frames) == 1 else pd.concat(frames)
 
 
 def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
@@ -236,6 +278,8 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
   median = frame.pivot(index='eval_task', columns='tuner', values='median')
   bayes = median.get('TargetBayes', pd.Series(np.nan, median.index))
   bayes = bayes.fillna(median.get('EvalBayes', np.nan))
+  for task in measures.of_kind(chosen)[1]:
+    bayes[task] = 0.0  # Its numbers are above a universal predictor already.
   gaps = median.sub(bayes, axis='index')
   target = dataset.attrs.get('target')
   if target not in gaps.index:
@@ -245,6 +289,15 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
   if not len(on_target):
     return []
   best = on_target.idxmin()
+  if measures.above(chosen, target):
+    value = frame[(frame.eval_task == target) & (frame.tuner == best)]
+    nats = value['median'].item() / step
+    side = 'below' if nats < 0 else 'above'
+    return [
+      f'On {target}, the target, {best} loses least: over {step} steps '
+      f'{abs(nats):.3f} nats ({abs(nats) / measures.BITS:.3f} bits) a token '
+      f'{side} {measures.headline(chosen, target)[0]}.'
+    ]
 
   def losses(task):
     text = f'loses {_gap(gaps.loc[task, best])} nats a sequence more'
@@ -257,7 +310,8 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
     f'On {target}, the target, {best} comes closest to exact Bayes: after '
     f'{step} steps it {losses(target)}.'
   ]
-  others = gaps[best].drop(target).dropna()
+  recorded = measures.of_kind(chosen)[1]
+  others = gaps[best].drop([target, *recorded], errors='ignore').dropna()
   if len(others):
     worst = others.idxmax()
     sentences.append(
@@ -302,6 +356,8 @@ def cell(row: Any) -> str:
   """Returns a row of the summary as text, for a table of regrets."""
   if not row.runs:
     return 'stopped'
+  if measures.is_universal(row.reference):
+    return _per_token(row)
   if is_exact(row):
     return f'{row.median:.3f} {EXACT}'
   if row.runs > 1:
@@ -309,6 +365,22 @@ def cell(row: Any) -> str:
   if not np.isfinite(row.mean):
     return f'{row.mean:.3f}'
   return f'{row.mean:.3f} +- {row.sem_sequences:.3f}'
+
+
+def _per_token(row):
+  """Returns a loss above a universal predictor as text, a token."""
+  several = row.runs > 1
+  value = row.median if several else row.mean
+  text = f'{_signed(value / row.step)}'
+  if several:
+    text += f' [{_signed(row.q25 / row.step)}, {_signed(row.q75 / row.step)}]'
+  elif np.isfinite(value):
+    text += f' +- {row.sem_sequences / row.step:.4f}'
+  return f'{text} nats, {_signed(value / row.step / measures.BITS)} bits'
+
+
+def _signed(value):
+  return f'{value + 0.0:+.4f}' if value else '0.0000'
 
 
 def is_exact(row: Any) -> bool:
@@ -367,12 +439,27 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
         f'{method}: the best of {how["candidates"]} prefixes that a search '
         f'({how["search"]}) proposed; there are too many to score all.'
       )
-  wrong = chosen.sequence_regret.isnull().any('sequence')
-  wrong &= stopped.counted(chosen)
-  wrong = wrong.any(set(wrong.dims) - {'tuner'})
-  for method in chosen.tuner.values[wrong.values].tolist():
+  recorded = measures.note(chosen)
+  if recorded:
+    sentences.append(recorded)
+  for method in _wrong(chosen):
     sentences.append(
       f'{method}: regrets are not numbers though its runs were not stopped. '
       'This is a fault of the program, or of the task; nothing was left out.'
     )
   return sentences
+
+
+def _wrong(chosen):
+  """Returns the methods that have a regret which is not a number."""
+  counted, wrong = stopped.counted(chosen), set()
+  for task in chosen.eval_task.values.tolist():
+    of_task = chosen.sequence_regret.sel(eval_task=task).isnull()
+    for reference in chosen.reference.values.tolist():
+      for estimator in chosen.estimator.values.tolist():
+        if measures.has(chosen, task, reference, estimator):
+          at = {'reference': reference, 'estimator': estimator}
+          bad = of_task.sel(at).any('sequence') & counted.sel(eval_task=task)
+          bad = bad.any(set(bad.dims) - {'tuner'})
+          wrong |= {*chosen.tuner.values[bad.values].tolist()}
+  return [x for x in chosen.tuner.values.tolist() if x in wrong]

@@ -94,9 +94,13 @@
     return { shapes, annotations };
   }
 
+  // Above a universal predictor all is a mean a token.
+  const unitOf = (quantity) => task().above ? 'nats a token' : units[quantity];
+
   function layout(steps, quantity, log, top, narrow) {
     const grid = { gridcolor: '#e8eaed', linecolor: '#8b949e', zerolinecolor: '#c3c8ce', ticks: 'outside' };
-    const label = quantity.replace('_', ' ') + ' (' + units[quantity] + ')';
+    const name = task().above ? 'loss ' + task().above : quantity.replace('_', ' ');
+    const label = name + ' (' + unitOf(quantity) + ')';
     const yaxis = Object.assign({
       title: { text: label }, type: log ? 'log' : 'linear', tickformat: '~g', automargin: true,
     }, grid);
@@ -146,7 +150,9 @@
 
   function draw() {
     const { steps, methods } = run();
-    const quantity = pick('quantity').value, log = pick('axis').value === 'log';
+    const quantity = pick('quantity').value;
+    // What may be below zero has no logarithm.
+    const log = pick('axis').value === 'log' && !task().above;
     const curves = task().curves[quantity];
     const shown = methods.map((method, index) => ({ method, index, curve: curves[index] }))
       .filter(({ curve }) => curve);
@@ -157,7 +163,7 @@
     plot.classList.toggle('narrow', narrow);
     describe(shown, steps, log);
     return Plotly.react(
-      plot, traces(steps, shown, units[quantity], log, floor),
+      plot, traces(steps, shown, unitOf(quantity), log, floor),
       layout(steps, quantity, log, top, narrow), config(narrow));
   }
 
