@@ -133,6 +133,19 @@ class Recorded:
   count: Callable[[str, int], int]
   window: Callable[[str, Array, int], Array]
 
+  def draw(self, key: Key, split: str, num: int, length: int) -> Array:
+    """Draws windows int32 [S, N] of a part, each once, inside a program.
+
+    Args:
+      key: Consumed.
+      split: One of `SPLITS`.
+      num: S, or less if there are fewer.
+      length: N.
+    """
+    count = self.count(split, length)
+    numbers = jax.random.permutation(key, jnp.arange(count, dtype=jnp.int32))
+    return jax.vmap(lambda x: self.window(split, x, length))(numbers[:num])
+
   def check(self, num: int, length: int) -> None:
     """Checks that so many windows of N tokens were recorded for evaluation.
 

@@ -24,6 +24,7 @@ from bayes_prompting.settings import plain
 from bayes_prompting.system import devices
 from bayes_prompting.training import fit
 from bayes_prompting.training import mesh as mesh_lib
+from bayes_prompting.training import validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,6 +323,8 @@ def _check_recorded(config, priors):
   if pretraining.num_steps:
     check(pretraining.task, lambda x: x.count('tuning', pretraining.length))
   check(tuning.target, lambda x: x.count('tuning', tuning.length))
+  if tuning.early_stopping.patience:
+    check(tuning.target, lambda x: x.count('validation', tuning.length))
   for name in evaluation.tasks:
     check(
       name,
@@ -431,6 +434,14 @@ def _tuners(field, spec, grid):
 
 
 def _fit_settings(section, compute) -> fit.Settings:
+  early = section.get('early_stopping') or {}
+  stopping = {}
+  if early.get('patience'):
+    stopping = {
+      'patience': early.patience,
+      'validate_every': early.every,
+      'num_validation': early.num_sequences,
+    }
   return fit.Settings(
     num_steps=section.num_steps,
     batch_size=section.batch_size,
@@ -439,6 +450,7 @@ def _fit_settings(section, compute) -> fit.Settings:
     schedule=section.schedule,
     sequence_block=compute.sequence_block,
     run_block=compute.run_block,
+    **stopping,
   )
 
 
@@ -459,8 +471,10 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
   """Returns shapes and dtypes of what tuning by a method gives for a seed.
 
   All runs of a method lie on one leading axis of `tunable`, see `Method.shape`;
-  `losses` is [num_steps, runs], and `candidate_losses` [R, M]; `candidates`,
-  with leading axes [R, M], are those that a search has proposed.
+  `losses` is [num_steps, runs]. With early stopping there are also
+  `validation_losses` [C, runs] and `best_step` [runs]. Of a search there are
+  `candidate_losses` [R, M]; `candidates`, with leading axes [R, M], are those
+  that a search has proposed.
   """
   shapes = {
     'tunable': jax.tree.map(
@@ -482,7 +496,19 @@ def tuned_shapes(lab: Lab, method: Method) -> dict[str, types.PyTree]:
     jax.tree.leaves(shapes) and method.tuner.trainable and lab.tuning.num_steps
   ):
     shapes['losses'] = _float32(lab.tuning.num_steps, method.num_runs)
+    if lab.tuning.patience:
+      shapes['validation_losses'] = _float32(
+        len(validation_steps(lab)), method.num_runs
+      )
+      shapes['best_step'] = jax.ShapeDtypeStruct((method.num_runs,), jnp.int32)
   return shapes
+
+
+def validation_steps(lab: Lab) -> tuple[int, ...]:
+  """Returns after which updates of tuning runs are validated; () if never."""
+  if not lab.tuning.patience or not lab.tuning.num_steps:
+    return ()
+  return validation.steps(lab.tuning.num_steps, lab.tuning.validate_every)
 
 
 def num_candidates(method: Method) -> int:

@@ -94,11 +94,7 @@ def _sample(key, task_prior, num, length):
 @functools.partial(jax.jit, static_argnames=('recorded', 'num', 'length'))
 def _recorded(key, recorded, num, length):
   """Draws windows, each once, and what universal predictors say of them."""
-  count = recorded.count('evaluation', length)
-  numbers = jax.random.permutation(key, jnp.arange(count, dtype=jnp.int32))
-  tokens = jax.vmap(lambda x: recorded.window('evaluation', x, length))(
-    numbers[:num]
-  )
+  tokens = recorded.draw(key, 'evaluation', num, length)
   # A few at once: a universal predictor compares all tokens with all.
   universal = [
     jax.lax.map(
@@ -328,6 +324,7 @@ def judge(
       'sequence': range(sizes['num_sequences']),
       'pretraining_step': range(1, lab.pretraining.num_steps + 1),
       'tuning_step': range(1, lab.tuning.num_steps + 1),
+      'validation_step': build.validation_steps(lab),
       'candidate': dict.fromkeys(itertools.chain(*labels.values())),
     }
   )
@@ -339,6 +336,12 @@ def judge(
     if 'losses' in outcome:
       losses = _by_setting(lab.methods[name].shape, outcome['losses'].T)
       builder.put_losses(losses, seed, name)
+    if 'validation_losses' in outcome:
+      shape = lab.methods[name].shape
+      at = {'tuner': name, 'pretrain_seed': seed}
+      held_out = _by_setting(shape, outcome['validation_losses'].T)
+      builder.put('validation_loss', held_out, **at)
+      builder.put('best_step', _by_setting(shape, outcome['best_step']), **at)
     if name in labels:
       builder.put(
         'candidate_loss',

@@ -214,6 +214,8 @@ def measurement(config: Mapping[str, Any], method: str, task: str) -> str:
   # What methods follow counts where a method has it.
   counts = ('num_repetitions', 'methods', *settings.SHARED)
   tuning = {k: v for k, v in config['tuning'].items() if k not in counts}
+  if not tuning['early_stopping']['patience']:
+    del tuning['early_stopping']  # An option that is off does not count.
   names = config['pretraining']['task'], config['tuning']['target'], task
   return plain.fingerprint(
     {

@@ -342,6 +342,7 @@ def _of_results(lab):
     'reference': len(lab.references),
     'estimator': len(regret.ESTIMATORS),
     'report_step': len(lab.report_steps),
+    'validation_step': len(build.validation_steps(lab)),
     'candidate': max(map(build.num_candidates, searches), default=0),
   }
   for axes, _ in results.VARIABLES.values():

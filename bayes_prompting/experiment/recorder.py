@@ -14,6 +14,7 @@ import numpy as np
 from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.experiment import fingerprint
+from bayes_prompting.results import stopped
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import curves
 from bayes_prompting.storage import resume
@@ -57,6 +58,7 @@ class Recorder(fit.Recorder):
     self._config, self._folder = config, folder
     self._curve_names = tuple(curve_names)
     self._stopped_runs = set()
+    self._validations, self._curves_folder = [], None
     self._reported = []  # Steps done, and when that was.
     self._stack = contextlib.ExitStack()
 
@@ -72,6 +74,7 @@ class Recorder(fit.Recorder):
     if self._folder is not None:
       unfinished = self._folder.unfinished(self._title)
       curves_folder = self._folder.curves
+    self._curves_folder = curves_folder
     self._keeper = self._stack.enter_context(
       resume.Keeper(
         unfinished, self._belongs(), self._total, **self._config['checkpoints']
@@ -116,6 +119,20 @@ class Recorder(fit.Recorder):
     self._say_stopped(first_step, losses)
     self._bar(done, losses[-1:])
 
+  def validated(self, done: int, losses: np.ndarray, ended: np.ndarray) -> None:
+    """Writes the losses [R] of a validation, as curves of their own."""
+    del ended
+    if not self._validations:
+      self._validations = [
+        self._stack.enter_context(
+          curves.Curve(self._curves_folder, f'{name}-validation')
+        )
+        for name in self._curve_names
+      ]
+    parts = np.split(losses[None], len(self._validations), axis=-1)
+    for curve, part in zip(self._validations, parts, strict=True):
+      curve.append(done, part)
+
   @property
   def seconds(self) -> float:
     """What a step takes, in seconds: the median of what was done at once.
@@ -129,7 +146,7 @@ class Recorder(fit.Recorder):
 
   def _say_stopped(self, first_step, losses):
     """Says which runs are stopped, each once."""
-    bad = ~np.isfinite(losses)
+    bad = stopped.wrong(losses)
     for run in np.flatnonzero(bad.any(0)).tolist():
       if run in self._stopped_runs:
         continue

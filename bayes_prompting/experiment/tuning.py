@@ -17,6 +17,7 @@ from bayes_prompting.experiment import build
 from bayes_prompting.training import fit
 from bayes_prompting.training import mesh as mesh_lib
 from bayes_prompting.training import search
+from bayes_prompting.training import validation
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -82,7 +83,8 @@ def tune(
     recorder: Hears how it goes on.
 
   Returns:
-    As `build.tuned_shapes` says: `tunable`, and `losses` of tuning or
+    As `build.tuned_shapes` says: `tunable`, and `losses` of tuning (with
+    `validation_losses` and `best_step` if it stops early) or
     `candidate_losses` of a search, in nats a sequence, with the `candidates`
     that it has proposed.
   """
@@ -137,4 +139,8 @@ def tune(
   tuned = {'tunable': mesh_lib.to_host(mesh, state.tunable)}
   if len(losses):
     tuned['losses'] = losses
+  if state.validation is not None:
+    count = len(build.validation_steps(lab))
+    tuned['validation_losses'] = validation.padded(state.validation, count)
+    tuned['best_step'] = state.validation.best_step
   return tuned

@@ -40,8 +40,10 @@ _EXCESS = 'loss above the best prefix\n(nats per sequence)'
 def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
   """Draws the loss of pretraining by seed, and that of tuning by method.
 
-  A run that was stopped is left out of medians and quartiles. A cross on the
-  axis marks the update at which it was stopped.
+  Where tuning stopped early there is the loss of validation too, with a star
+  where a method did best: that is what was kept. A run that was stopped is left
+  out of medians and quartiles. A cross on the axis marks the update at which it
+  was stopped.
 
   Raises:
     UserError: If the Dataset has no losses, because nothing was trained.
@@ -49,13 +51,17 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
   dataset = selection.choose(dataset)
   pretrained = style.holds(dataset, 'pretraining_loss')
   tuned = style.holds(dataset, 'tuning_loss')
+  validated = tuned and style.holds(dataset, 'validation_loss')
   if not pretrained and not tuned:
     raise errors.UserError('dataset: has no losses, nothing was trained')
-  figure, axes = style.panels(pretrained + 2 * tuned)
+  count = pretrained + 2 * tuned + validated
+  figure, axes = style.panels(count, columns=max(count, 3))
   if pretrained:
     _pretraining_losses(axes[0], dataset)
   if tuned:
-    _tuning_losses(*axes[-2:], dataset)
+    _tuning_losses(*axes[pretrained : pretrained + 2], dataset)
+  if validated:
+    _validation_losses(axes[-1], dataset)
   axes[0].set_ylabel(
     'loss (nats per sequence),\nrunning median (±10% of updates)'
   )
@@ -100,6 +106,12 @@ def _tuning_losses(ax, late, dataset):
   loss = dataset.tuning_loss
   steps, curves = loss.tuning_step.values, {}
   index, _ = style.smooth(np.zeros((1, len(steps))))
+  if style.holds(dataset, 'validation_loss'):
+    held = _held(loss.values.reshape(-1, len(steps)))
+    steps = steps[: held.shape[1]]
+    held = held.reshape(*loss.shape[:-1], len(steps))
+    loss = loss.isel(tuning_step=slice(len(steps))).copy(data=held)
+    index, _ = style.smooth(np.zeros((1, len(steps))))
   tuned = style.by_method(loss.where(stopped.counted(dataset).any('eval_task')))
   for method, look in style.looks(tuned).items():
     index, smooth = style.smooth(tuned[method])
@@ -132,6 +144,33 @@ def _tuning_losses(ax, late, dataset):
     names = ', '.join(m for m, out in zip(curves, above, strict=True) if out)
     note = textwrap.wrap(f'leaves the axis: {names}', 36) if names else []
     panel.set_title('\n'.join([title, *note]))
+
+
+def _validation_losses(ax, dataset):
+  """Draws the loss on sequences that are held out, up to where runs end."""
+  counted = stopped.counted(dataset).any('eval_task')
+  loss = dataset.validation_loss.where(counted)
+  steps = loss.validation_step.values
+  for method in style.held(loss):
+    runs = loss.sel(tuner=method).values.reshape(-1, len(steps))
+    runs = _held(runs[~np.isnan(runs).all(-1)].astype(np.float64))
+    quartiles = style.quartiles(runs)
+    look = style.looks(loss.tuner.values.tolist())[method]
+    style.curve(ax, steps[: runs.shape[1]], quartiles, method, look)
+    best = dataset.best_step.sel(tuner=method).values.ravel()
+    best = np.median(best[~np.isnan(best)])
+    at = np.argmin(np.abs(steps[: runs.shape[1]] - best))
+    ax.plot(steps[at], quartiles[1][at], '*', ms=9, color=look['color'])
+  ax.set(title='validation (star: kept)', xlabel='update')
+
+
+def _held(runs):
+  """Cuts curves [runs, X] where all have ended; one that has stays level."""
+  ends = np.isfinite(runs).any(0)
+  runs = runs[:, : len(ends) - ends[::-1].argmax()]
+  last = np.where(np.isfinite(runs), np.arange(runs.shape[1]), 0)
+  last = np.maximum.accumulate(last, axis=1)
+  return np.take_along_axis(runs, last, 1)
 
 
 @style.styled

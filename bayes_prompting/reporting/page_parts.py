@@ -28,7 +28,9 @@ _CAPTIONS = (  # Pattern of a file's name, title, caption.
     r'losses',
     'Training losses',
     'Loss of pretraining by network, and of tuning by method; lower is better. '
-    'A curve that still falls at its end had too few updates.',
+    'A curve that still falls at its end had too few updates. Where tuning '
+    'stopped early, the loss on held out sequences stands beside it, with a '
+    'star where it was least.',
   ),
   (
     r'(cumulative|instantaneous)_regret',

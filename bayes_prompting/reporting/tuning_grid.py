@@ -122,9 +122,7 @@ def _losses(dataset, axes):
   """Returns final losses by method, above the least loss if that is known."""
   loss = dataset.tuning_loss
   trained = loss.notnull().any(set(loss.dims) - {'tuner'})
-  final = xr.apply_ufunc(
-    selection.final_loss, loss, input_core_dims=[['tuning_step']]
-  )
+  final = selection.final_losses(dataset)
   final = final - dataset.attrs.get('target_bayes_loss', 0.0)
   losses = _by_position(final, dataset, axes)
   return {m: losses[m] for m in losses if trained.sel(tuner=m)}

@@ -106,12 +106,23 @@ VARIABLES = {
     (*_RUN, 'tuning_step'),
     'log loss summed over a sequence, mean over the batch',
   ),
+  'validation_loss': (
+    (*_RUN, 'validation_step'),
+    'log loss summed over a sequence, mean over sequences that are held out',
+  ),
+  'best_step': (
+    _RUN,
+    'the update after which the validation loss was least: what is kept',
+  ),
   'candidate_loss': (  # A search has no settings of the grid.
     ('tuner', 'pretrain_seed', 'repetition', 'candidate'),
     'log loss summed over a sequence, mean over the common draws',
   ),
 }
-_WITHOUT_UNIT = ('judged', 'exact', 'stopped', 'pretraining_stopped')
+_WITHOUT_UNIT = (
+  *('judged', 'exact', 'stopped', 'pretraining_stopped'),
+  'best_step',
+)
 
 # The variables and attributes that every file has, whatever ran.
 _NEEDED = (
@@ -138,7 +149,9 @@ class Builder:
     self._coords = {dim: list(labels) for dim, labels in coords.items()}
     self._arrays = {}
     for name, (dims, _) in VARIABLES.items():
-      shape = tuple(len(self._coords[dim]) for dim in dims)
+      if name == 'best_step' and not self._coords.get('validation_step'):
+        continue
+      shape = tuple(len(self._coords.get(dim, ())) for dim in dims)
       if all(shape):
         self._arrays[name] = np.full(shape, np.nan, np.float32)
 
@@ -193,7 +206,9 @@ class Builder:
     if tuner is not None:
       loss, step, at = 'tuning_loss', 'stopped', {'tuner': tuner}
     at['pretrain_seed'] = pretrain_seed
-    self.put(loss, losses, **at)
+    # After what validation has ended there are no losses.
+    shown = np.where(np.isneginf(losses), np.nan, losses)
+    self.put(loss, shown, **at)
     self.put(step, stopped.stopped_step(losses), **at)
 
   def put_regrets(

@@ -65,6 +65,22 @@ def final_loss(losses: np.ndarray) -> np.ndarray:
   return last.astype(np.float64).mean(-1)
 
 
+def final_losses(results: xr.Dataset) -> xr.DataArray:
+  """Returns the losses that say which settings are best, over all runs.
+
+  Where tuning stopped early it is the least loss of validation, else that of
+  `final_loss`; NaN of a run that diverged.
+  """
+  loss = results.tuning_loss
+  final = xr.apply_ufunc(final_loss, loss, input_core_dims=[['tuning_step']])
+  if 'validation_loss' not in results:
+    return final
+  held_out = results.validation_loss.min('validation_step')
+  return xr.where(
+    held_out.notnull(), held_out.where(results.stopped.isnull()), final
+  )
+
+
 def first_best(
   losses: np.ndarray, ran: np.ndarray, stopped: Sequence[bool] = ()
 ) -> tuple[int, int]:
@@ -173,8 +189,7 @@ def position(
   ran = restrict(ran, method, labels, (learning_rate, prefix_init))
   losses = np.zeros(ran.shape)
   if 'tuning_loss' in results:
-    tuning_loss = results.tuning_loss.transpose(*dims, 'tuning_step')
-    losses = final_loss(tuning_loss.values)
+    losses = final_losses(results).transpose(*dims).values
   stopped = ()
   if stopped_runs.uses_network(results):
     stopped = dataset.pretraining_stopped.notnull().values

@@ -161,7 +161,8 @@ def table(dataset: xr.Dataset, step: int | None = None) -> str:
       wide[axis] = summary.groupby('tuner')[axis].first()
       wide[axis] = [_shown(value) for value in wide[axis]]
       tasks.append(axis)
-      note = 'Settings are the best of the grid by the tuning loss.\n'
+      by = 'validation' if 'validation_loss' in dataset else 'tuning'
+      note = f'Settings are the best of the grid by the {by} loss.\n'
   if 'learning_rate' in wide:
     marks = {m: EDGE for m in selection.at_edge(dataset)}
     wide['learning_rate'] += [marks.get(m, '') for m in wide.index]

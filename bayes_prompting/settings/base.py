@@ -81,6 +81,14 @@ def base_config() -> ml_collections.ConfigDict:
   # shows the best by its tuning loss, method by method.
   c.tuning.learning_rate = (5e-3,)
   c.tuning.schedule = 'constant'
+  # Every so many updates each run is judged on as many sequences that no update
+  # sees: of a recorded task those of its part for validation, else new ones. A
+  # run ends after `patience` of these in a row that brought nothing better, and
+  # keeps what did best. 0: all updates, and the last tunable.
+  c.tuning.early_stopping = configuration.Configuration()
+  c.tuning.early_stopping.patience = 0
+  c.tuning.early_stopping.every = 50
+  c.tuning.early_stopping.num_sequences = 256
   c.tuning.num_repetitions = 10
   c.tuning.prefix_length = 6
   # 'one_hot' (as the paper's published code), 'random_token', 'zeros', 'normal'

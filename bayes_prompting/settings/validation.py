@@ -69,6 +69,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
   for init in checks.strings('tuning.prefix_init', tuning.prefix_init):
     checks.label('tuning.prefix_init', init)
   checks.integer('tuning.num_sequences', tuning.num_sequences, 0)
+  for field, least in (('patience', 0), ('every', 1), ('num_sequences', 1)):
+    checks.integer(
+      f'tuning.early_stopping.{field}', tuning.early_stopping[field], least
+    )
   for field in (
     'num_repetitions',
     'prefix_length',

@@ -29,6 +29,7 @@ from bayes_prompting import regret
 from bayes_prompting import types
 from bayes_prompting.training import blocks
 from bayes_prompting.training import mesh as mesh_lib
+from bayes_prompting.training import validation as validation_lib
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -57,6 +58,10 @@ class Settings:
       of speed and reporting only.
     sequence_block: Sequences whose gradient is taken at once; 0 is automatic.
     run_block: Runs that are one vmapped program; 0 is automatic.
+    patience: Validations in a row without anything better after which a run
+      ends, and keeps what did best; 0: no validation (`validation`).
+    validate_every: Updates from one validation to the next.
+    num_validation: Sequences of a validation.
   """
 
   num_steps: int
@@ -68,6 +73,9 @@ class Settings:
   chunk_size: int = 50
   sequence_block: int = 0
   run_block: int = 0
+  patience: int = 0
+  validate_every: int = 50
+  num_validation: int = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +144,18 @@ class FitState(NamedTuple):
   Attributes:
     carry: What the updates so far made.
     step: How many there were.
+    validation: What validation has found so far; None without any.
   """
 
   carry: Carry
   step: int
+  validation: validation_lib.Progress | None = None
 
   @property
   def tunable(self) -> types.Tunable:
-    """What is tuned, leading axis [R]."""
+    """What is tuned, leading axis [R]: the best by validation, or the last."""
+    if self.validation is not None:
+      return self.validation.best
     return self.carry.tunable
 
 
@@ -172,6 +184,15 @@ class Recorder:
     Args:
       done: Steps done.
       losses: [steps, R], of the steps since the last report, in nats.
+    """
+
+  def validated(self, done: int, losses: np.ndarray, ended: np.ndarray) -> None:
+    """Hears of a validation.
+
+    Args:
+      done: Steps done.
+      losses: [R], in nats a sequence; NaN of runs that have ended before.
+      ended: bool [R], the runs that have ended by now.
     """
 
   def due(self, done: int) -> bool:
@@ -298,7 +319,8 @@ def fit(
     The state at the end, its runs split over the mesh if there is one, and
     losses [steps, R] of the steps since `state`, with those that the recorder
     kept. A run that was stopped, because its loss or its gradient was not
-    finite, has that loss, or NaN, at this update and NaN at all later ones.
+    finite, has that loss, or NaN, at this update and NaN at all later ones. A
+    run that validation has ended has `validation.ENDED` at all later ones.
 
   Raises:
     UserError: If the tuner has candidates, which are for `search.search`, if
@@ -317,13 +339,16 @@ def fit(
   stop = num_steps if stop is None else min(stop, num_steps)
   before = np.zeros((0, num_runs), np.float32)
   if stop:  # Else there is nothing to record.
-    state, before = _resume(recorder, state, before)
+    state, before = _resume(recorder, state, before, settings)
   # What starts is made whole, then split: a grid joins starts of few runs each.
   params = mesh_lib.put(mesh, params)
   carry = mesh_lib.put(mesh, state.carry, 'repetition')
   step, losses, pending = state.step, [before], None
   chunk = chunk_size(settings, num_runs)
   chunk = max(min(chunk, recorder.every or chunk, num_steps), 1)
+  validates = bool(settings.patience and stop)
+  if validates:
+    chunk = min(chunk, settings.validate_every)
   run_chunk = (
     _run_chunk_keeping if jax.config.jax_debug_nans else _run_chunk_donating
   )
@@ -341,16 +366,42 @@ def fit(
   positions = problem.task_prior.positions(settings.length)
   updated = dataclasses.replace(problem, task_prior=None, positions=positions)
 
-  def report(done, count, new_losses):
-    losses.append(np.asarray(new_losses)[:count])
+  def report(done, count, new_losses, ended=False):
+    new_losses = np.asarray(new_losses)[:count]
+    losses.append(np.where(ended, np.float32(validation_lib.ENDED), new_losses))
     recorder.report(done, losses[-1])
 
   if len(before):
     recorder.report(step, before)
+  progress, ended, at = state.validation, np.zeros(num_runs, bool), ()
+  if validates:
+    at = validation_lib.steps(num_steps, settings.validate_every)
+    held_out = validation_lib.draw(
+      key,
+      problem.task_prior.of_split('validation'),
+      settings.num_validation,
+      settings.length,
+    )
+    held_out = mesh_lib.put(mesh, held_out)
+    if progress is None:
+      progress = validation_lib.validate(
+        None, step, updated, params, carry.tunable, held_out, mesh
+      )
+    else:
+      best = mesh_lib.put(mesh, progress.best, 'repetition')
+      progress = progress._replace(best=best)
+    ended = progress.ended > 0
+    for done, row in zip(at, progress.losses, strict=False):
+      recorder.validated(
+        done, row, (0 < progress.ended) & (progress.ended <= done)
+      )
   while step < stop:
     if len(losses[-1]) and not np.isfinite(losses[-1][-1]).any():
-      break  # All runs are stopped: nothing changes any more.
+      break  # All runs are stopped, or ended: nothing changes any more.
     count = min(chunk, stop - step)
+    if validates:
+      following = at[np.searchsorted(at, step, side='right')]
+      count = min(count, following - step)
     tokens = _draw(sampling, key, runs.repetitions, step, mesh)
     carry, new_losses = run_chunk(
       updated, params, runs, carry, tokens, count, mesh
@@ -359,38 +410,69 @@ def fit(
     # Reported one chunk late: the device goes on while the host writes.
     if pending is not None:
       report(*pending)
-    pending = (step, count, new_losses)
-    if recorder.due(step):
+    pending = (step, count, new_losses, ended)
+    if step in at:
       report(*pending)
       pending = None
-      kept = mesh_lib.to_host(mesh, carry)
-      recorder.keep(step, _record(kept, np.concatenate(losses)))
+      progress = validation_lib.validate(
+        progress, step, updated, params, carry.tunable, held_out, mesh
+      )
+      ended = progress.ended > 0
+      recorder.validated(step, progress.losses[-1], ended)
+    if recorder.due(step):
+      if pending is not None:
+        report(*pending)
+        pending = None
+      kept = mesh_lib.to_host(mesh, (carry, progress))
+      recorder.keep(step, _record(*kept, np.concatenate(losses)))
+    if ended.all():
+      break
   if pending is not None:
     report(*pending)
   if step < stop:
     left = stop - step
-    report(stop, left, np.full((left, num_runs), np.nan, np.float32))
-  return FitState(carry, max(step, stop)), np.concatenate(losses)
+    report(stop, left, np.full((left, num_runs), np.nan, np.float32), ended)
+  state = FitState(carry, max(step, stop), progress)
+  return state, np.concatenate(losses)
 
 
-def _record(carry, losses):
+def _record(carry, progress, losses):
   """Returns what is kept of a fit under way."""
-  return {'state': tuple(carry), 'losses': losses}
+  record = {'state': tuple(carry), 'losses': losses}
+  if progress is not None:
+    record['validation'] = tuple(progress)
+  return record
 
 
-def _resume(recorder, state, nothing):
+def _resume(recorder, state, nothing, settings):
   """Returns the state to go on from, and the losses [steps, R] before it."""
   num_runs = len(state.carry.alive)
 
   def template(step):
     losses = jax.ShapeDtypeStruct((step, num_runs), np.float32)
-    return jax.eval_shape(lambda: _record(state.carry, losses))
+    progress = None
+    if settings.patience:
+      at = validation_lib.steps(settings.num_steps, settings.validate_every)
+      count = int(np.searchsorted(at, step, side='right'))
+      progress = validation_lib.Progress(
+        state.carry.tunable,
+        jax.ShapeDtypeStruct((count, num_runs), np.float32),
+        *(jax.ShapeDtypeStruct((num_runs,), np.int32) for _ in range(2)),
+      )
+    return jax.eval_shape(
+      lambda x: _record(*x), (state.carry, progress, losses)
+    )
 
   kept = recorder.restore(template)
   if kept is None:
     return state, nothing
   step, tree = kept
-  return FitState(Carry(*tree['state']), step), np.asarray(tree['losses'])
+  progress = None
+  if settings.patience:
+    best, *others = tree['validation']
+    progress = validation_lib.Progress(best, *map(np.asarray, others))
+  state = FitState(Carry(*tree['state']), step, progress)
+  return state, np.asarray(tree['losses'])
 
 
 def chunk_size(settings: Settings, num_runs: int) -> int:
