@@ -14,13 +14,13 @@ import numpy as np
 from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.experiment import fingerprint
-from bayes_prompting.results import stopped
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import curves
 from bayes_prompting.storage import resume
 from bayes_prompting.storage import workdir as workdir_lib
 from bayes_prompting.system import console
 from bayes_prompting.training import fit
+from bayes_prompting.training import validation
 
 
 class Recorder(fit.Recorder):
@@ -112,11 +112,13 @@ class Recorder(fit.Recorder):
       self._bar(done)
       return
     first_step = done - len(losses) + 1
+    self._say_stopped(first_step, losses)
+    # What has ended has no loss.
+    losses = np.where(losses == validation.ENDED, np.nan, losses)
     for curve, part in zip(
       self._curves, np.split(losses, len(self._curves), axis=-1), strict=True
     ):
       curve.append(first_step, part)
-    self._say_stopped(first_step, losses)
     self._bar(done, losses[-1:])
 
   def validated(self, done: int, losses: np.ndarray, ended: np.ndarray) -> None:
@@ -146,7 +148,7 @@ class Recorder(fit.Recorder):
 
   def _say_stopped(self, first_step, losses):
     """Says which runs are stopped, each once."""
-    bad = stopped.wrong(losses)
+    bad = ~np.isfinite(losses)
     for run in np.flatnonzero(bad.any(0)).tolist():
       if run in self._stopped_runs:
         continue

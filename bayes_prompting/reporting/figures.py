@@ -41,7 +41,7 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
   """Draws the loss of pretraining by seed, and that of tuning by method.
 
   Where tuning stopped early there is the loss of validation too, with a star
-  where a method did best: that is what was kept. A run that was stopped is left
+  where each run did best: that is what was kept. A run that was stopped is left
   out of medians and quartiles. A cross on the axis marks the update at which it
   was stopped.
 
@@ -153,15 +153,15 @@ def _validation_losses(ax, dataset):
   steps = loss.validation_step.values
   for method in style.held(loss):
     runs = loss.sel(tuner=method).values.reshape(-1, len(steps))
-    runs = _held(runs[~np.isnan(runs).all(-1)].astype(np.float64))
+    ran = ~np.isnan(runs).all(-1)
+    runs = _held(runs[ran].astype(np.float64))
     quartiles = style.quartiles(runs)
     look = style.looks(loss.tuner.values.tolist())[method]
     style.curve(ax, steps[: runs.shape[1]], quartiles, method, look)
-    best = dataset.best_step.sel(tuner=method).values.ravel()
-    best = np.median(best[~np.isnan(best)])
-    at = np.argmin(np.abs(steps[: runs.shape[1]] - best))
-    ax.plot(steps[at], quartiles[1][at], '*', ms=9, color=look['color'])
-  ax.set(title='validation (star: kept)', xlabel='update')
+    best = dataset.best_step.sel(tuner=method).values.ravel()[ran]
+    star = {'marker': '*', 'ms': 6, 'ls': '', 'color': look['color']}
+    ax.plot(best, np.nanmin(runs, axis=-1), **star)
+  ax.set(title='validation (stars: kept)', xlabel='update')
 
 
 def _held(runs):

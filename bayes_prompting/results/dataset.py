@@ -207,7 +207,7 @@ class Builder:
       loss, step, at = 'tuning_loss', 'stopped', {'tuner': tuner}
     at['pretrain_seed'] = pretrain_seed
     # After what validation has ended there are no losses.
-    shown = np.where(np.isneginf(losses), np.nan, losses)
+    shown = np.where(np.equal(losses, stopped.ENDED), np.nan, losses)
     self.put(loss, shown, **at)
     self.put(step, stopped.stopped_step(losses), **at)
 

@@ -24,6 +24,9 @@ import xarray as xr
 
 from bayes_prompting import settings
 
+# Loss of a run that validation has ended (`training.validation`): it was not
+# stopped, and no log loss is as small.
+ENDED = -1.0
 _NAMED = 3  # A note names so many places, and counts the rest.
 WHY = 'loss or gradient was not finite'
 
@@ -43,15 +46,6 @@ class LeftOut(NamedTuple):
     return f'{self.runs} of {self.of}'
 
 
-def wrong(losses: np.ndarray) -> np.ndarray:
-  """Returns bool, where a loss says that a run was stopped.
-
-  That of a run which validation has ended is -inf (`training.validation`): it
-  was not stopped.
-  """
-  return ~np.isfinite(losses) & ~np.isneginf(losses)
-
-
 def stopped_step(losses: np.ndarray) -> np.ndarray:
   """Returns at which update runs were stopped, from their losses alone.
 
@@ -61,10 +55,10 @@ def stopped_step(losses: np.ndarray) -> np.ndarray:
   Returns:
     float32 [...], the update, counted from 1; NaN if a run was not stopped.
   """
-  bad = wrong(losses)
-  if not bad.shape[-1]:
-    return np.full(bad.shape[:-1], np.nan, np.float32)
-  first = np.where(bad.any(-1), bad.argmax(-1) + 1, np.nan)
+  wrong = ~np.isfinite(losses)
+  if not wrong.shape[-1]:
+    return np.full(wrong.shape[:-1], np.nan, np.float32)
+  first = np.where(wrong.any(-1), wrong.argmax(-1) + 1, np.nan)
   return first.astype(np.float32)
 
 

@@ -395,9 +395,9 @@ def fit(
       recorder.validated(
         done, row, (0 < progress.ended) & (progress.ended <= done)
       )
-  while step < stop:
+  while step < stop and not ended.all():
     if len(losses[-1]) and not np.isfinite(losses[-1][-1]).any():
-      break  # All runs are stopped, or ended: nothing changes any more.
+      break  # All runs are stopped: nothing changes any more.
     count = min(chunk, stop - step)
     if validates:
       following = at[np.searchsorted(at, step, side='right')]
@@ -425,8 +425,6 @@ def fit(
         pending = None
       kept = mesh_lib.to_host(mesh, (carry, progress))
       recorder.keep(step, _record(*kept, np.concatenate(losses)))
-    if ended.all():
-      break
   if pending is not None:
     report(*pending)
   if step < stop:

@@ -23,8 +23,8 @@ from bayes_prompting.training import mesh as mesh_lib
 NUMERICS = 1
 
 # Stands for the loss of a run that has ended. No log loss is as small, so that
-# it is told from the NaN of a run that was stopped.
-ENDED = -np.inf
+# it is told from the NaN of one that was stopped. `results.stopped` has it too.
+ENDED = -1.0
 
 
 class Progress(NamedTuple):

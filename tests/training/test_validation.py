@@ -89,7 +89,8 @@ def test_the_best_by_validation_is_kept(whole):
     # It ends two validations later.
     assert found.ended[run] == best + 8 < SETTINGS.num_steps
     assert np.isfinite(losses[: found.ended[run], run]).all()
-    assert np.isneginf(losses[found.ended[run] :, run]).all()
+    assert (losses[found.ended[run] :, run] == validation.ENDED).all()
+  assert stopped.ENDED == validation.ENDED
   assert np.isnan(stopped.stopped_step(losses.T)).all()  # None went wrong.
   heard = np.array([row for _, row, _ in recorder.heard])
   np.testing.assert_array_equal(heard, found.losses)

@@ -1,0 +1,120 @@
+"""Sequences of your own: a network of a structured prior, tuned to a file.
+
+    bayes-prompting run --config=own:weather --workdir=runs/weather
+    bayes-prompting run --config=own:genome --workdir=runs/genome \
+        --config.tasks.mine.path=genome.fasta
+    bayes-prompting run --config=own:text --workdir=runs/text \
+        --config.tasks.mine.path=book.txt
+
+The weather is that of Seattle, day by day, from the package vega-datasets
+(`pip install bayes_prompting[examples]`). With `,quick` behind it everything is
+small. `docs/own_sequences.md` says what comes out.
+"""
+
+import importlib.util
+import pathlib
+import string
+
+from bayes_prompting import errors
+from bayes_prompting import settings
+from bayes_prompting.settings import arguments as preset_arguments
+
+METHODS = (
+  'NoTuning',
+  'HardPT',
+  'SoftPT',
+  'EmbedWT',
+  'UnembedWT',
+  'LoRAWT',
+  'FullWT',
+)
+# A day's weather: five symbols, a month in a window.
+_WEATHER = {
+  'columns': ('weather',),
+  'vocabulary': ('drizzle', 'fog', 'rain', 'snow', 'sun'),
+  'cut': 30,
+  'split': (0.5, 0.2, 0.3),
+  'depth': 2,
+}
+# The letters of unknown nucleotides end a sequence.
+_GENOME = {'format': 'fasta', 'outside': 'cut', 'cut': 400, 'depth': 6}
+_TEXT = {
+  'format': 'text',
+  'vocabulary': '\n' + ' ' + string.ascii_lowercase,
+  'outside': 'cut',
+  'cut': 400,
+  'depth': 3,
+  'alpha': 0.05,
+}
+EXAMPLES = {'weather': _WEATHER, 'genome': _GENOME, 'text': _TEXT}
+_VOCABULARY = {'weather': 5, 'genome': 4, 'text': 28}
+
+
+def weather() -> str:
+  """Returns where vega-datasets keeps the weather of Seattle.
+
+  Raises:
+    UserError: If it is not installed.
+  """
+  found = importlib.util.find_spec('vega_datasets')
+  if found is None or not found.submodule_search_locations:
+    raise errors.UserError(
+      'own:weather: needs the package vega-datasets; install it by pip install '
+      'bayes_prompting[examples], or set tasks.mine.path'
+    )
+  folder = pathlib.Path(found.submodule_search_locations[0])
+  return str(folder / '_data' / 'seattle-weather.csv')
+
+
+def get_config(argument: str = 'weather') -> settings.Configuration:
+  """Returns the configuration of one example.
+
+  Args:
+    argument: One of `EXAMPLES`, and `quick` or nothing.
+  """
+  (name,), options = preset_arguments.split(
+    'own', argument, {'EXAMPLE': EXAMPLES}, ('quick',)
+  )
+  path = weather() if name == 'weather' else '<your file>'
+  config = settings.base_config()
+  with config.unlocked():
+    config.tasks = {
+      # Contexts of any length up to two: what a prompt can choose from.
+      'trees': settings.spec(
+        'context_tree', vocab_size=_VOCABULARY[name], depth=2
+      ),
+      'mine': settings.spec('sequences', path=path, **EXAMPLES[name]),
+    }
+  length = 30 if name == 'weather' else 100
+  config.network.embedding_dim = 32
+  config.network.torso = settings.spec('lstm', width=64, num_layers=1)
+  config.pretraining.task = 'trees'
+  config.pretraining.num_steps = 1000
+  config.pretraining.batch_size = 64
+  config.pretraining.length = length
+  config.pretraining.learning_rate = 3e-3
+  config.tuning.target = 'mine'
+  # Of letters there are too many prefixes to try them all.
+  config.tuning.methods = METHODS
+  if name == 'text':
+    config.tuning.methods = tuple(x for x in METHODS if x != 'HardPT')
+  config.tuning.num_steps = 400
+  config.tuning.batch_size = 32
+  config.tuning.length = length
+  config.tuning.num_repetitions = 3
+  config.tuning.prefix_length = 4
+  # A search scores so many prefixes on so many windows.
+  config.methods.HardPT.max_candidates = 1024
+  config.tuning.search_draws = 64
+  config.tuning.early_stopping.patience = 4
+  config.tuning.early_stopping.every = 20
+  config.evaluation.tasks = ('mine',)
+  config.evaluation.length = length
+  config.evaluation.num_sequences = 14 if name == 'weather' else 40
+  if 'quick' in options:
+    config.network.embedding_dim = config.network.torso.width = 8
+    config.pretraining.num_steps = config.tuning.num_steps = 4
+    config.tuning.num_repetitions = 1
+    config.tuning.methods = ('NoTuning', 'SoftPT')
+    config.tuning.early_stopping.every = 2
+  return config
