@@ -100,6 +100,8 @@ setuptools.setup(
   ],
   extras_require={
     'cuda': [f'jax[cuda13]{_JAX_RANGE}'],
+    # Data of an example: the weather of Seattle.
+    'examples': ['vega-datasets>=0.9,<1'],
     # Language models from files.
     'language-model': [*_LANGUAGE_MODEL],
     # Sweeps on a cluster: `bayes-prompting sweep --cluster=slurm`.

@@ -196,7 +196,7 @@ def above(log_probs: types.Array, universal: types.Array) -> types.Array:
   Returns:
     [F, 3, ..., N]: estimators (sampled, exact, paired), in nats at each step.
   """
-  sampled = universal - log_probs
+  sampled = universal - log_probs[None]
   none = jnp.full_like(sampled, jnp.nan)
   return jnp.stack([sampled, none, none], axis=1)
 

@@ -7,7 +7,7 @@
         --config.tasks.mine.path=book.txt
 
 The weather is that of Seattle, day by day, from the package vega-datasets
-(`pip install bayes_prompting[examples]`). With `,quick` behind it everything is
+(`pip install vega-datasets`). With `,quick` behind it everything is
 small. `docs/own_sequences.md` says what comes out.
 """
 
@@ -15,7 +15,6 @@ import importlib.util
 import pathlib
 import string
 
-from bayes_prompting import errors
 from bayes_prompting import settings
 from bayes_prompting.settings import arguments as preset_arguments
 
@@ -53,15 +52,11 @@ _VOCABULARY = {'weather': 5, 'genome': 4, 'text': 28}
 def weather() -> str:
   """Returns where vega-datasets keeps the weather of Seattle.
 
-  Raises:
-    UserError: If it is not installed.
+  Without that package it is a file of that name in the folder one is in.
   """
   found = importlib.util.find_spec('vega_datasets')
   if found is None or not found.submodule_search_locations:
-    raise errors.UserError(
-      'own:weather: needs the package vega-datasets; install it by pip install '
-      'bayes_prompting[examples], or set tasks.mine.path'
-    )
+    return 'seattle-weather.csv'
   folder = pathlib.Path(found.submodule_search_locations[0])
   return str(folder / '_data' / 'seattle-weather.csv')
 

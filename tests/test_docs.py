@@ -330,6 +330,7 @@ EXECUTED = {
   'docs/experiments/prompts.md': 1,  # tests/studies/test_rankings.py
   'docs/files.md': 2,
   'docs/reliability.md': 1,  # tests/adapters/test_sharing.py
+  'docs/own_sequences.md': 1,  # In tests/experiment/test_recorded.py
   'docs/task_priors.md': 2,  # One in tests/training/test_scored.py
   'docs/theory.md': 1,
   'docs/tuners.md': 2,  # tests/tuners/test_tuners.py

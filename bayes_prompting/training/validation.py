@@ -19,8 +19,8 @@ from bayes_prompting import types
 from bayes_prompting.training import blocks
 from bayes_prompting.training import mesh as mesh_lib
 
-# Raise it when numbers change: results depend on it.
-NUMERICS = 1
+# `fit.NUMERICS` is the version of these numbers too: one of their own would be
+# a part of every network, and none is made by them.
 
 # Stands for the loss of a run that has ended. No log loss is as small, so that
 # it is told from the NaN of one that was stopped. `results.stopped` has it too.

@@ -1,5 +1,8 @@
 """Tasks whose sequences were recorded: what they need, and what they are of."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,11 @@ import bayes_prompting as bp
 from bayes_prompting import errors
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import fingerprint
+from bayes_prompting.reporting import figures
+from bayes_prompting.reporting import page_parts
+from bayes_prompting.results import summary
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -98,3 +106,56 @@ def test_what_is_wrong_with_it_is_one_line(path, tmp_path, field, value, said):
     bp.run(config, tmp_path / 'run')
   assert '\n' not in str(caught.value)
   assert not list(tmp_path.iterdir())  # Nothing half-written is kept.
+
+
+def test_the_example_of_its_page_is_built(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  tokens = np.random.default_rng(0).integers(0, 2, (1000, 200))
+  np.save('tokens.npy', tokens)
+  page = (ROOT / 'docs' / 'own_sequences.md').read_text('utf-8')
+  (block,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+  names = {}
+  exec(block, names)
+  config = names['config']
+  config.tuning.methods = ('NoTuning', 'SoftPT')
+  lab = build.build(config)
+  assert lab.references == ('CTW', 'KT')
+  assert lab.tuning.patience == 4
+
+
+def test_losses_are_above_ctw(path, tmp_path):
+  config = configured(path)
+  config.tuning.early_stopping.patience = 1
+  config.tuning.early_stopping.every = 2
+  dataset = bp.run(config, tmp_path / 'run')
+  assert dataset.tuner.values.tolist()[:2] == ['CTW', 'KT']
+  assert 'mine above CTW' in bp.table(dataset)
+  assert 'bits' in bp.table(dataset)
+  regret = bp.select(
+    dataset.cumulative_regret, eval_task='mine', estimator='sampled'
+  ).squeeze()
+  # One method above another, whatever both are measured against.
+  ctw, kt = regret.sel(reference='CTW'), regret.sel(reference='KT')
+  for tuner in dataset.tuner.values:
+    apart = (ctw - kt).sel(tuner=tuner)
+    np.testing.assert_allclose(apart, ctw.sel(tuner='KT'), atol=1e-4)
+  np.testing.assert_array_equal(ctw.sel(tuner='CTW'), 0)
+  others = dataset.cumulative_regret.sel(estimator=['exact', 'paired'])
+  assert others.isnull().all()
+  gap = bp.compare(dataset, 'SoftPT', 'NoTuning', 'mine', 10)
+  expected = (ctw.sel(tuner='SoftPT') - ctw.sel(tuner='NoTuning')).sel(step=10)
+  np.testing.assert_allclose(gap.difference, expected, atol=1e-4)
+  with pytest.raises(errors.UserError, match="its headline is 'CTW', 'sampl"):
+    bp.compare(dataset, 'SoftPT', 'NoTuning', 'mine', 10, estimator='exact')
+  assert dataset.best_step.sel(tuner='SoftPT').squeeze() in (0, 2, 4)
+  assert dataset.stopped.isnull().all()
+  sentences = summary.findings(dataset)
+  assert len(sentences) == 1 and 'a token' in sentences[0]
+  shown = page_parts.tables(dataset, ['KT', 'SoftPT'])[0]
+  assert (
+    shown['above'] == [' above CTW'] and 'bits' in shown['rows'][0]['cells'][0]
+  )
+  figure = figures.regret_curves(dataset, 'cumulative_regret')
+  assert 'above CTW' in figure.axes[0].get_ylabel()
+  titles = [ax.get_title() for ax in figures.losses(dataset).axes]
+  assert any(x.startswith('validation') for x in titles)

@@ -68,6 +68,7 @@ MAY_BE_ZERO = {
   'pretraining.num_steps',
   'tuning.num_steps',
   'tuning.num_sequences',
+  'tuning.early_stopping.patience',
   # 0 is automatic.
   'compute.sequence_block',
   'compute.run_block',
