@@ -147,6 +147,16 @@ class Lab:
     return universal, 'sampled'
 
   @property
+  def reference_rows(self) -> tuple[str, ...]:
+    """Predictors that stand in results beside the methods, in their order."""
+    universal = self.universal
+    known = len(universal) < len(self.config['evaluation']['tasks'])
+    names = [*(settings.REFERENCES if known else ())]
+    for own in universal.values():
+      names += own
+    return tuple(dict.fromkeys(names))
+
+  @property
   def references(self) -> tuple[str, ...]:
     """All that regrets are measured against, on any evaluation task."""
     universal = self.universal

@@ -16,7 +16,6 @@ from bayes_prompting import predictors
 from bayes_prompting import registry
 from bayes_prompting import regret
 from bayes_prompting import results
-from bayes_prompting import settings
 from bayes_prompting import types
 from bayes_prompting.experiment import build
 from bayes_prompting.theory import expectation
@@ -301,9 +300,6 @@ def judge(
   """
   sizes = lab.config['evaluation']
   universal = lab.universal
-  names = [x for x in sizes['tasks'] if x not in universal]
-  known = [*settings.REFERENCES] if names else []
-  rows = dict.fromkeys([*known, *itertools.chain(*universal.values())])
   labels = {
     name: _candidate_labels(method)
     for name, method in lab.methods.items()
@@ -311,7 +307,7 @@ def judge(
   }
   builder = results.Builder(
     {
-      'tuner': [*rows, *lab.methods],
+      'tuner': [*lab.reference_rows, *lab.methods],
       'pretrain_seed': range(lab.num_seeds),
       'learning_rate': lab.learning_rates,
       'prefix_init': lab.prefix_inits,

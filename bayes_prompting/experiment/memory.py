@@ -338,14 +338,16 @@ def _of_results(lab):
   }
   values = _numbers(lab.config)
   size_of = {axis: values[field] for axis, field in field_of.items()} | {
-    'tuner': len(settings.REFERENCES) + len(lab.references) + len(lab.methods),
+    'tuner': len(lab.reference_rows) + len(lab.methods),
     'reference': len(lab.references),
     'estimator': len(regret.ESTIMATORS),
     'report_step': len(lab.report_steps),
     'validation_step': len(build.validation_steps(lab)),
     'candidate': max(map(build.num_candidates, searches), default=0),
   }
-  for axes, _ in results.VARIABLES.values():
+  for name, (axes, _) in results.VARIABLES.items():
+    if not results.is_present(name, size_of):
+      continue
     fields = tuple(field_of[axis] for axis in axes if axis in field_of)
     size = _FLOAT * math.prod(size_of[axis] for axis in axes)
     yield Part('the results', fields, size, 'evaluation', 'host')

@@ -8,6 +8,7 @@ from bayes_prompting.results.dataset import SCHEMA_VERSION
 from bayes_prompting.results.dataset import VARIABLES
 from bayes_prompting.results.dataset import Builder
 from bayes_prompting.results.dataset import exact
+from bayes_prompting.results.dataset import is_present
 from bayes_prompting.results.dataset import load
 from bayes_prompting.results.dataset import put_exact
 from bayes_prompting.results.dataset import read
@@ -20,6 +21,7 @@ __all__ = [
   'SCHEMA_VERSION',
   'VARIABLES',
   'exact',
+  'is_present',
   'load',
   'put_exact',
   'read',

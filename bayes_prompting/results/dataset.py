@@ -136,6 +136,20 @@ _NEEDED = (
 _ATTRIBUTES = ('target', 'config', 'tuning_length', 'pretraining_length')
 
 
+def is_present(name: str, sizes: Mapping[str, int]) -> bool:
+  """Returns whether results of such axes have a variable.
+
+  Args:
+    name: A key of `VARIABLES`.
+    sizes: Labels on each axis. One that is empty, or missing, is of what was
+      not done, such as a search.
+  """
+  axes = VARIABLES[name][0]
+  if name == 'best_step':
+    axes = (*axes, 'validation_step')
+  return all(sizes.get(axis, 0) for axis in axes)
+
+
 class Builder:
   """Collects what an experiment finds into a Dataset."""
 
@@ -149,10 +163,9 @@ class Builder:
     self._coords = {dim: list(labels) for dim, labels in coords.items()}
     self._arrays = {}
     for name, (dims, _) in VARIABLES.items():
-      if name == 'best_step' and not self._coords.get('validation_step'):
-        continue
-      shape = tuple(len(self._coords.get(dim, ())) for dim in dims)
-      if all(shape):
+      sizes = {dim: len(labels) for dim, labels in self._coords.items()}
+      if is_present(name, sizes):
+        shape = tuple(sizes[dim] for dim in dims)
         self._arrays[name] = np.full(shape, np.nan, np.float32)
 
   def put(self, name: str, values: npt.ArrayLike, **labels: Any) -> None:

@@ -148,7 +148,7 @@ def _characters(texts):
 def _arrays(path, data, names):
   """Returns the records of one array, or of those of an archive."""
   try:
-    loaded = np.load(io.BytesIO(data), allow_pickle=False)
+    loaded = np.load(io.BytesIO(data))  # Refuses objects.
     if isinstance(loaded, np.ndarray):
       arrays = {path.name: loaded}
       if names:

@@ -114,11 +114,25 @@ def make(
   alpha = checks.positive('alpha', alpha)
   if (path is None) == (tokens is None):
     raise errors.UserError('path: give a file, or tokens in its place')
+  columns = (columns,) if isinstance(columns, str) else columns
+  columns = () if columns == () else checks.strings('columns', columns)
+  if not isinstance(encoding, str):
+    raise errors.UserError(
+      f'encoding: must be a name such as utf-8, got {checks.show(encoding)}'
+    )
   if path is None:
+    for name, is_given in (
+      ('format', format is not None),
+      ('columns', columns),
+      ('by', by is not None),
+      ('lines', lines),
+      ('encoding', encoding != 'utf-8'),
+    ):
+      if is_given:
+        raise errors.UserError(f'{name}: is for files, and tokens are given')
     records = _reading.of_arrays('tokens', _given(tokens))
   else:
     path = checks.path('path', path)
-    columns = (columns,) if isinstance(columns, str) else tuple(columns)
     records = _reading.read(path, format, columns, by, lines, encoding)
     if vocabulary is None and _is_fasta(path, format):
       vocabulary = _reading.NUCLEOTIDES

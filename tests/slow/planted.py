@@ -1322,8 +1322,8 @@ BUGS = tuple(
       ),
       (
         'wrong estimator',
-        "regret.ESTIMATORS.index('paired')",
-        "regret.ESTIMATORS.index('sampled')",
+        'self._lab.estimates(self._lab.target)[1]',
+        "'sampled'",
       ),
       ('wrong side', 'networks[~is_own & is_tuned]', 'networks[is_own]'),
     ),
