@@ -280,8 +280,8 @@ BUGS = tuple(
       ('wrong index', '      experiment=self.experiment,\n', ''),
       (
         'wrong reference',
-        "reference: str = 'bayes'\n  estimator: str = 'exact'",
-        "reference: str = 'oracle'\n  estimator: str = 'paired'",
+        "reference: str = 'bayes'\n  estimator: str | None = 'exact'",
+        "reference: str = 'oracle'\n  estimator: str | None = 'paired'",
       ),
       (
         'wrong mask',

@@ -41,7 +41,7 @@ def shown(
   """
   questions = curves.QUESTIONS
   figure = style.Figure(
-    figsize=(1.85 * len(questions), 2.1 * len(networks) + 0.3),
+    figsize=(1.95 * len(questions), 2.1 * len(networks) + 0.3),
     layout='constrained',
   )
   axes = figure.subplots(
@@ -70,6 +70,7 @@ def _panel(ax, points, question, network):
   ax.axhline(study_claims.WITHIN, color='#bbbbbb', lw=0.7, ls=style.DOT)
   # Numbers double from one place to the next, but nothing is a place, too.
   ax.set_xticks(range(len(question.sizes)), question.sizes)
+  ax.set_xlim(-0.4, len(question.sizes) - 0.6)
   handles = {}
   for curve in question.curves:
     of_curve = points.get((network, question.title, curve))
