@@ -28,6 +28,7 @@ COMMANDS = {
   'audit': 'audit',
   'sweep': 'sweep',
   'adapter': 'adapter',
+  'language-model': 'language_model',
 }
 
 

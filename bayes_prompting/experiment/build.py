@@ -20,6 +20,7 @@ from bayes_prompting import regret
 from bayes_prompting import settings
 from bayes_prompting import types
 from bayes_prompting.experiment import contracts
+from bayes_prompting.language import model as model_lib
 from bayes_prompting.settings import plain
 from bayes_prompting.system import devices
 from bayes_prompting.training import fit
@@ -247,17 +248,7 @@ def _build(config, refused=None):
   for name in (config.tuning.target, *config.evaluation.tasks):
     _check_vocabulary(name, priors[name], config, pretraining_prior)
   _check_recorded(config, priors)
-  torso = _torso(config)
-  network = predictors.network(
-    torso,
-    pretraining_prior.vocab_size,
-    config.network.embedding_dim,
-    tied_unembedding=config.network.tied_unembedding,
-  )
-  try:
-    _weight_shapes(network)
-  except errors.UserError as error:
-    raise errors.UserError(f'network.torso.{error}') from None
+  network = _network(config, pretraining_prior.vocab_size)
   methods = {}
   for name in config.tuning.methods:
     try:
@@ -340,6 +331,40 @@ def _check_recorded(config, priors):
       name,
       lambda x: x.check(evaluation.num_sequences, evaluation.length),
     )
+
+
+def _network(config, vocab_size):
+  if config.network.language_model is not None:
+    return _language_model(config.network.language_model, vocab_size)
+  network = predictors.network(
+    _torso(config),
+    vocab_size,
+    config.network.embedding_dim,
+    tied_unembedding=config.network.tied_unembedding,
+  )
+  try:
+    _weight_shapes(network)
+  except errors.UserError as error:
+    raise errors.UserError(f'network.torso.{error}') from None
+  return network
+
+
+def _language_model(spec, vocab_size):
+  arguments = spec.to_dict()
+  try:
+    model = model_lib.load(arguments.pop('name'))
+    network = model.predictor(**arguments)
+  except errors.UserError as error:
+    text = str(error)
+    if text.startswith('model:'):
+      text = text.replace('model', 'name', 1)
+    raise errors.UserError(f'network.language_model.{text}') from None
+  if network.vocab_size != vocab_size:
+    raise errors.UserError(
+      f'network.language_model.symbols: must be {vocab_size}, one for each '
+      f'token of the tasks, got {checks.show(spec.symbols)}'
+    )
+  return network
 
 
 def _torso(config):

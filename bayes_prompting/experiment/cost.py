@@ -58,6 +58,8 @@ def of_method(lab: build.Lab, method: build.Method) -> Cost:
 def plain_network(lab: build.Lab) -> types.Predictor:
   """Returns a lab's network with nothing shared between sequences."""
   network = lab.config['network']
+  if network['language_model'] is not None:
+    return lab.network
   return predictors.network(
     registry.make('torsos', 'network.torso', network['torso']),
     lab.network.vocab_size,

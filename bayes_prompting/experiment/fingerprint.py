@@ -17,6 +17,8 @@ from bayes_prompting.experiment import evaluation
 from bayes_prompting.experiment import exactly
 from bayes_prompting.experiment import reorderings
 from bayes_prompting.experiment import tuning
+from bayes_prompting.language import model
+from bayes_prompting.language import symbols
 from bayes_prompting.settings import plain
 from bayes_prompting.storage import workdir
 from bayes_prompting.system import provenance
@@ -40,6 +42,8 @@ def _priors(
 
 
 def _torso(config: Mapping[str, Any]) -> list[python_types.ModuleType]:
+  if config['network']['language_model'] is not None:
+    return [symbols, registry.module('torsos', 'transformer')]
   return registry.modules('torsos', config['network']['torso'])
 
 
@@ -122,10 +126,15 @@ def _network(config):
   """Returns the fields of a network that count.
 
   An option that is off does not, so that one can be added without losing the
-  networks there are.
+  networks there are. A language model counts by its files' content.
   """
   network = config['network'].items()
-  return {name: value for name, value in network if value is not False}
+  off = False, None
+  counts = {k: v for k, v in network if not any(v is x for x in off)}
+  if 'language_model' in counts:
+    loaded = model.load(counts['language_model']['name'])
+    counts['language_model'] |= {'name': model.digest_of(loaded.folder)}
+  return counts
 
 
 def numerics(config: Mapping[str, Any]) -> dict[str, int | str]:

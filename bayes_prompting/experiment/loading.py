@@ -87,6 +87,8 @@ def pretrained(
   """Loads as `load_network`, from a run that is open already."""
   if seed not in range(lab.num_seeds):
     raise errors.UserError(f'seed: must be below {lab.num_seeds}, got {seed!r}')
+  if lab.network.load is not None:
+    return lab.network.load()
   found = checkpoints.restore(
     folder.pretrained(seed), build.pretrained_shapes(lab)
   )

@@ -203,8 +203,7 @@ def _activations(lab, sequences, length, for_gradient=False):
   a gradient needs them all, a prediction one at a time. Where the state grows
   with every position, as keys and values do, pairs of positions are scored.
   """
-  width = lab.config['network']['embedding_dim']
-  outputs, widest, state, scores = _of_position(lab.network, width)
+  outputs, widest, state, scores = _of_position(lab.network)
   block = blocks.size(
     lab.config['compute']['sequence_block'],
     lab.network.sequence_block(length),
@@ -215,9 +214,11 @@ def _activations(lab, sequences, length, for_gradient=False):
 
 
 @functools.lru_cache(maxsize=64)
-def _of_position(network, width):
+def _of_position(network):
   """Returns how many numbers a position has of each kind, by shapes alone."""
   params = jax.eval_shape(network.init, jax.random.key(0))
+  row = jax.ShapeDtypeStruct((1, network.vocab_size), jnp.float32)
+  width = jax.eval_shape(network.embed, params, row).shape[1]
   outputs = [
     math.prod(x.shape[1:]) for x in jax.tree.leaves(params) if x.ndim > 1
   ]

@@ -261,6 +261,8 @@ def meta_train_one(
   lab: Lab, seed: int, folder: Workdir | None = None, require: bool = False
 ) -> dict[str, Any]:
   """Does the same for one pretraining seed, whichever it is."""
+  if lab.network.load is not None:  # Its weights are in a file already.
+    return {'params': lab.network.load()}
   name = fingerprint.network_hash(lab.config, seed)
   own = {'config': lab.config, 'pretrain_seed': seed}
   title = f'pretraining-seed{seed}'

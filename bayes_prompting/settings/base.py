@@ -13,6 +13,8 @@ REFERENCES = ('Oracle', 'TargetBayes', 'EvalBayes')
 SHARED = ('prefix_length', 'prefix_init', 'lora_rank', 'max_candidates')
 PREDICTORS = ('network', 'bayes')
 SCHEDULES = ('constant', 'cosine')
+# Arguments of `network.language_model`, see `language.model`.
+OF_LANGUAGE_MODEL = ('symbols', 'separator', 'context')
 MATMUL_PRECISIONS = ('float32', 'tensorfloat32', 'bfloat16')
 
 
@@ -55,6 +57,10 @@ def base_config() -> ml_collections.ConfigDict:
   # tuning.methods.
   c.network.tied_unembedding = False
   c.network.torso = spec('lstm', width=128, num_layers=1)
+  # A language model from files, in place of all the above: None, or a spec of a
+  # model's name or path and how symbols are written,
+  # spec('smollm2', symbols=(' H', ' T'), separator='', context='').
+  c.network.language_model = None
 
   # Meta-training. 0 steps leave the network as initialised.
   c.pretraining = configuration.Configuration()

@@ -55,6 +55,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     checks.MOST_CHANNELS,
   )
   checks.one_of_two('network.tied_unembedding', config.network.tied_unembedding)
+  _check_language_model(config)
   for section in ('pretraining', 'tuning'):
     part = config[section]
     checks.integer(f'{section}.num_steps', part.num_steps, 0)
@@ -113,6 +114,34 @@ def validate(config: ml_collections.ConfigDict) -> None:
     )
   _check_names(config)
   plain.resolved(plain.of(config))
+
+
+def _check_language_model(config):
+  """Checks what can be said of a language model without reading it."""
+  field, spec = 'network.language_model', config.network.language_model
+  if spec is None:
+    return
+  if not isinstance(spec, Mapping | ml_collections.ConfigDict):
+    raise errors.UserError(
+      f'{field}: must be None or a spec with a name, got {checks.show(spec)}'
+    )
+  for name in spec:
+    checks.one_of(field, name, ('name', *base.OF_LANGUAGE_MODEL))
+  for name in ('name', 'symbols'):
+    if name not in spec:
+      raise errors.UserError(f'{field}.{name}: missing')
+  checks.strings(f'{field}.symbols', spec.symbols)
+  for name in ('name', 'separator', 'context'):
+    if not isinstance(spec.get(name, ''), str):
+      raise errors.UserError(
+        f'{field}.{name}: must be text, got {checks.show(spec[name])}'
+      )
+  for name, allowed in (('num_steps', 0), ('num_seeds', 1)):
+    if config.pretraining[name] != allowed:
+      raise errors.UserError(
+        f'pretraining.{name}: must be {allowed} with {field}, whose weights '
+        f'come from a file, got {checks.show(config.pretraining[name])}'
+      )
 
 
 def _check_names(config):

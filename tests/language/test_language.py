@@ -1,5 +1,6 @@
 """Language models: against NumPy, as text, and what cannot be read."""
 
+import dataclasses
 import json
 
 import gguf
@@ -11,9 +12,12 @@ from safetensors import numpy as safetensors_numpy
 
 import bayes_prompting as bp
 from bayes_prompting import errors
+from bayes_prompting.experiment import fingerprint
 from bayes_prompting.language import cache
 from bayes_prompting.language import model as model_lib
 from bayes_prompting.language import symbols as symbols_lib
+from bayes_prompting.results import summary
+from bayes_prompting.settings import plain
 from tests import testing
 from tests.language import tiny
 
@@ -303,3 +307,101 @@ def test_another_digest_is_refused(monkeypatch):
 def test_the_context_may_not_be_empty():
   with pytest.raises(errors.UserError, match='context'):
     symbols_lib.Written((1, 2), (), ())
+
+
+def small(model, **changes):
+  """Returns a configuration of tuning a model, of a few updates."""
+  config = bp.base_config()
+  config.network.language_model = bp.spec(
+    str(model.folder), symbols=(' H', ' T'), separator=',', context='ab'
+  )
+  values = {
+    'pretraining.num_steps': 0,
+    'tuning.methods': ('PreBayes', 'NoTuning', 'SoftPT', 'LoRAWT'),
+    'tuning.prefix_init': ('random_token',),
+    'tuning.num_repetitions': 2,
+    'tuning.prefix_length': 2,
+    'tuning.num_steps': 30,
+    'tuning.batch_size': 16,
+    'tuning.length': 8,
+    'tuning.learning_rate': (3e-2,),
+    'evaluation.tasks': ('single_coin',),
+    'evaluation.num_sequences': 64,
+    'evaluation.length': 8,
+    'pretraining.length': 8,
+    **changes,
+  }
+  with config.unlocked():
+    config.update_from_flattened_dict(values)
+  return config
+
+
+@pytest.mark.slow
+def test_an_experiment_with_a_language_model(model, tmp_path):
+  dataset = bp.run(small(model), tmp_path / 'run')
+  table = summary.summarize(dataset)
+  table = table[(table.reference == 'oracle') & (table.estimator == 'paired')]
+  regrets = table[table.step == 8].set_index('tuner')['mean']
+  assert regrets['SoftPT'] < regrets['NoTuning'] - 1
+  assert regrets['LoRAWT'] < regrets['NoTuning'] - 1
+  # Weights stay in their file; only what was tuned is kept.
+  assert not list(tmp_path.rglob('pretrained*'))
+  predictor, params, state = bp.load_predictor(tmp_path / 'run', 'SoftPT')
+  untuned = predictor.start(params)
+  tokens = [[1, 1, 1, 0, 1, 1, 1, 1]]
+  first, second = (
+    predictor.predict(params, x, tokens) for x in (state, untuned)
+  )
+  assert np.abs(first - second).max() > 0.1
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'pretraining.num_steps': 5}, 'pretraining.num_steps: must be 0'),
+    ({'pretraining.num_seeds': 2}, 'pretraining.num_seeds: must be 1'),
+    ({'network.language_model.symbols': (' H',)}, 'symbols: must be 2'),
+    (
+      {'network.language_model.name': 'no'},
+      'language_model.name: .* not there',
+    ),
+    ({'network.language_model.separator': 3}, 'separator: must be text'),
+    ({'network.language_model': 'smollm2'}, 'must be None or a spec'),
+    (
+      {'network.language_model': {'name': 'x', 'symbol': 1}},
+      "network.language_model: unknown 'symbol'",
+    ),
+    (
+      {'tuning.methods': ('NoTuning', 'UnembedWT')},
+      'methods.UnembedWT.patterns',
+    ),
+  ],
+)
+def test_a_configuration_that_no_model_fits_is_refused(model, changes, message):
+  config = small(model)
+  with config.unlocked(), config.ignore_type():
+    for name, value in changes.items():
+      *sections, last = name.split('.')
+      section = config
+      for part in sections:
+        section = section[part]
+      section[last] = value
+  with pytest.raises(errors.UserError, match=message):
+    bp.run(config)
+
+
+def test_results_depend_on_the_model_s_files(model, tensors, tmp_path):
+  """Not on where they are."""
+
+  def hash_of(folder):
+    values = plain.of(small(dataclasses.replace(model, folder=folder)))
+    return fingerprint.measurement(values, 'SoftPT', 'single_coin')
+
+  other = dict(tensors)
+  other['output_norm.weight'] = other['output_norm.weight'] + 1
+  paths = [
+    tiny.write(tmp_path / 'same.gguf', tensors),
+    tiny.write(tmp_path / 'other.gguf', other),
+  ]
+  same, changed = map(hash_of, paths)
+  assert same == hash_of(model.folder) != changed
