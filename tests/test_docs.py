@@ -388,7 +388,7 @@ def test_messages_name_what_exists():
     for name in re.findall(r'\blaunch\.(?!py\b)(\w+)', text):
       assert importlib.util.find_spec(f'launch.{name}'), (path, name)
       names += 1
-    for name in re.findall(r'\bbayes-prompting ([a-z]\w*)', text):
+    for name in re.findall(r'\bbayes-prompting ([a-z][\w-]*)', text):
       assert name in launch_main.COMMANDS, (path, name)
       names += 1
     for name in re.findall(r'\bbp\.([a-z]\w*)', text):

@@ -159,7 +159,7 @@ def test_logits_and_scores_count_whatever_has_no_weight_or_state_of_its_own():
   )
 
   def of_position(torso, **kwargs):
-    return memory._of_position(predictors.network(torso, 3, 8, **kwargs), 8)
+    return memory._of_position(predictors.network(torso, 3, 8, **kwargs))
 
   outputs, widest, _, scores = of_position(full)
   assert scores == 2 * 4  # Of four heads, and their exponentials.

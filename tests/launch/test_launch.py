@@ -794,7 +794,7 @@ STUDIES = {
   'architectures': ('lstm-coins', 'lstm-coins-mixture'),
   'frontier': ('lstm-coins-source', 'lstm-coins-source-n16'),
   'demonstrations': ('lstm-own-n0', 'lstm-tails-n64-tunings'),
-  'meta': ('lstm-coins-near', 'lstm-coins-near-n16'),
+  'meta': ('lstm-coins-true', 'lstm-coins-near-n16'),
 }
 
 

@@ -410,6 +410,7 @@ def test_files_can_be_saved_from_the_page(collection, page):
       found[value] = urllib.parse.unquote(uri.partition(',')[2])
   assert found == {
     'claims.csv': CLAIMS,
+    'first-audit.csv': 'method,check\n',
     **{
       f'{run}-{name}': (collection / run / name).read_text()
       for run in ('first', 'second <b>')

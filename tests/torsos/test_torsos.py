@@ -329,9 +329,11 @@ def test_fast_path_of_a_long_sequence_without_prefix(torso, torsos_spec):
       'gradients to gates are sums over all positions that cancel, of which '
       'few digits are left, whatever computes them'
     )
-  # A gradient is a sum over all positions, whose rounding errors add up.
+  # A gradient is a sum over all positions, whose rounding errors add up; those
+  # to the gates of an mLSTM cancel as well.
+  atol = 1e-3 if torsos_spec['name'] == 'mlstm' else 1e-4
   assert_fast_is_plain(
-    torso, length=2000, prefix_length=0, num_sequences=1, atol=1e-4
+    torso, length=2000, prefix_length=0, num_sequences=1, atol=atol
   )
 
 
