@@ -42,7 +42,9 @@ def told(monkeypatch):
   def fitted(key, problem, params, runs, state=None, **kwargs):
     calls.append((key, problem, runs, state))
     tunable = {x: np.asarray(y)[None] for x, y in trees.by_path(params).items()}
-    return types.SimpleNamespace(tunable=tunable, validation=None), np.zeros((0, 1))
+    return types.SimpleNamespace(tunable=tunable, validation=None), np.zeros(
+      (0, 1)
+    )
 
   monkeypatch.setattr(fit, 'start', lambda *args: args)
   monkeypatch.setattr(fit, 'concatenate', list)
