@@ -1,20 +1,32 @@
 """A language model asked to predict what a task prior draws, written as text.
 
     bayes-prompting language-model --get=smollm2
-    bayes-prompting run --config=language_model:coin --workdir=runs/lm-coin
+    bayes-prompting run --config=language_model:TARGET --workdir=runs/lm/TARGET
 
-The argument is one of `TARGETS`: what is drawn, and tuned to. `PreBayes` is
-exact Bayes of the uniform prior over such sources (Laplace's rule, for coins):
-what a model that knew no more than the format could reach without tuning. With
-`,quick` behind it everything is small. Another model is a GGUF file or a
-folder, as in `--config.network.language_model.name=models/llama.gguf`.
+TARGET is what is drawn, and tuned to: one of `TARGETS`. `PreBayes` is exact
+Bayes of the uniform prior over such sources (Laplace's rule, for coins): what a
+model that knew no more than the format could reach without tuning. Options may
+follow, with commas between, at most one of each line:
+  k1, k20            the prompt has so many rows, and not six,
+  n16, n64, n256     tuning has so many sequences of the target, not 1024,
+  shown16, shown64   so many tokens of the source stand before what is scored,
+  said1 to said5     the text of `INSTRUCTIONS` stands before everything else,
+  quick              everything is small: another, cheaper experiment.
 
-SmolLM2-135M takes 0.54 GB; what is tuned is small beside it, FullWT apart.
+Another model is a GGUF file or a folder, as in
+`--config.network.language_model.name=models/llama.gguf`. SmolLM2-135M takes
+0.54 GB; what is tuned is small beside it, FullWT apart.
+
+`bayes-prompting language-study` runs what `plan` says, and judges the claims.
+`docs/experiments/language_study.md` says more, and what it takes.
 """
+
+import functools
 
 from bayes_prompting import errors
 from bayes_prompting import settings
 from bayes_prompting.settings import arguments as preset_arguments
+from bayes_prompting.settings import plans
 
 _COIN = {'name': 'categorical', 'probabilities': (0.2, 0.8)}
 _COINS = {'name': 'dirichlet_categorical', 'concentration': (1.0, 1.0)}
@@ -49,29 +61,75 @@ TARGETS = {
     },
   ),
 }
+# What somebody might say of the coin, in the order of `said1` to `said5`.
+INSTRUCTIONS = (
+  'The results of many tosses of a coin:',
+  'A biased coin is tossed again and again. H is heads, T is tails. Tosses:',
+  'A coin shows H with probability 0.2 and T with probability 0.8. Tosses:',
+  'Of ten tosses, two are H and eight are T. Every toss is independent of the '
+  'others. Tosses:',
+  '<|im_start|>user\nToss a coin that shows T four times as often as H.'
+  '<|im_end|>\n<|im_start|>assistant\n',
+)
+_SAID = {f'said{i}': text for i, text in enumerate(INSTRUCTIONS, 1)}
+_ROWS = {'k1': 1, 'k20': 20}
+_SIZES = {f'n{size}': size for size in (16, 64, 256)}
+_SHOWN = {f'shown{size}': size for size in (16, 64)}
+_GROUPS = (_ROWS, _SIZES, _SHOWN, _SAID)
+
+_AS_IT_IS = 'PreBayes', 'NoTuning'
 METHODS = (
-  'PreBayes',
-  'NoTuning',
+  *_AS_IT_IS,
+  'HardPT',
   'SoftPT',
   'DeepPT',
   'LoRAWT',
   'SoftPT+LoRAWT',
 )
+# Of the model, which is the same: tunings with other random numbers.
+TUNINGS = 3
 
 
 def get_config(arguments: str = 'coin'):
-  """Returns the configuration for a target, and `,quick` behind it."""
+  """Returns the configuration for a target, and what may follow."""
   (target,), options = preset_arguments.split(
-    'language_model.py', arguments, {'TARGET': TARGETS}, ('quick',)
+    'language_model.py',
+    arguments,
+    {'TARGET': TARGETS},
+    (*(name for group in _GROUPS for name in group), 'quick'),
   )
-  if len(options) > 1:
-    raise errors.UserError('language_model.py: quick is said twice')
-  symbols, pretraining_prior, source = TARGETS[target]
+  for group in _GROUPS:
+    several = [x for x in options if x in group]
+    if len(several) > 1:
+      raise errors.UserError(
+        f'language_model.py:TARGET,...: at most one of {", ".join(group)}, got '
+        f'{" and ".join(several)}'
+      )
+  if target != 'coin' and (said := [x for x in options if x in _SAID]):
+    raise errors.UserError(
+      f'language_model.py:TARGET,...: {said[0]!r} tells of the coin, got '
+      f'{target!r}'
+    )
+  chosen = {name: group[name] for group in _GROUPS for name in group}
+  chosen = {name: chosen[name] for name in options if name in chosen}
+  symbols, prior, source = TARGETS[target]
+  shown = next((chosen[x] for x in options if x in _SHOWN), 0)
+  if shown:
+    source = {
+      'name': 'demonstrations',
+      'task': source,
+      'num': shown,
+      'length': 1,
+      'of': 'source',
+    }
   config = settings.base_config()
   with config.unlocked():
-    config.tasks = {'all_sources': pretraining_prior, target: source}
+    config.tasks = {'all_sources': prior, target: source}
   config.network.language_model = settings.spec(
-    'smollm2', symbols=symbols, separator='', context=''
+    'smollm2',
+    symbols=symbols,
+    separator='',
+    context=next((chosen[x] for x in options if x in _SAID), ''),
   )
   pretraining, tuning, evaluation = (
     config.pretraining,
@@ -83,17 +141,36 @@ def get_config(arguments: str = 'coin'):
   tuning.target = target
   tuning.methods = METHODS
   tuning.prefix_init = ('random_token',)
+  tuning.prefix_length = next((chosen[x] for x in options if x in _ROWS), 6)
+  tuning.num_sequences = next((chosen[x] for x in options if x in _SIZES), 0)
   tuning.num_repetitions = 1
-  tuning.num_steps = 200
-  tuning.batch_size = 16
+  tuning.batch_size = 8
+  tuning.num_steps = 128
+  tuning.schedule = 'cosine'
+  tuning.learning_rate = 1e-2
+  tuning.search_draws = 16
   evaluation.tasks = (target,)
   evaluation.num_sequences = 64
-  evaluation.length = 100
-  pretraining.length = 100
+  # A prompt's tokens and the scored ones are as many as were tuned to, and
+  # twice as many.
+  pretraining.length = evaluation.length = 2 * tuning.length
   if 'quick' in options:
     tuning.num_steps = 20
-    tuning.batch_size = 8
     tuning.methods = ('PreBayes', 'NoTuning', 'SoftPT')
     evaluation.num_sequences = 16
     evaluation.length = tuning.length
   return config
+
+
+def plan() -> tuple[plans.Planned, ...]:
+  """Returns what is run."""
+  planned = functools.partial(plans.Planned, get_config, networks=TUNINGS)
+  two = 'SoftPT', 'LoRAWT'
+  return (
+    planned('coin', methods=METHODS),
+    planned('two_coins', methods=tuple(x for x in METHODS if x != 'DeepPT')),
+    *(planned(x, methods=(*_AS_IT_IS, *two)) for x in ('die', 'chain')),
+    *(planned(f'coin,{x}', methods=_AS_IT_IS) for x in (*_SAID, *_SHOWN)),
+    *(planned(f'coin,{rows}', methods=('SoftPT',)) for rows in _ROWS),
+    *(planned(f'coin,{size}', methods=two) for size in _SIZES),
+  )

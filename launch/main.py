@@ -29,6 +29,7 @@ COMMANDS = {
   'sweep': 'sweep',
   'adapter': 'adapter',
   'language-model': 'language_model',
+  'language-study': 'language_study',
 }
 
 

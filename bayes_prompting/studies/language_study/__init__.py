@@ -1,0 +1,1 @@
+"""A real language model beside a known optimum."""
