@@ -25,17 +25,20 @@ export MPLBACKEND
 PY := .venv/bin/python
 # Touched when an installation is complete, and only then.
 STAMP := .venv/.installed
+# What builds the site is installed when it is first built.
+DOCS_STAMP := .venv/.installed-docs
 # Without a Python that starts, the stamp is worth nothing.
 ifneq ($(shell $(PY) -c 'print(1)' 2>/dev/null),1)
   $(STAMP): incomplete
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo notebooks test lint format clean distclean incomplete
+.PHONY: help setup demo notebooks docs test lint format clean distclean incomplete
 
 help:
 	@echo 'make demo       the whole experiment in small: regret table and figures'
 	@echo 'make notebooks  executes the notebooks, and stores what they show'
+	@echo 'make docs       the documentation site, in docs/_build/html'
 	@echo 'make test       all tests, and how much of the package they cover'
 	@echo 'make lint       ruff: rules and formatting, changing nothing'
 	@echo 'make format     ruff: repairs what it can, and formats'
@@ -71,6 +74,15 @@ demo: $(STAMP)
 notebooks: $(STAMP)
 	@$(PY) -m notebooks.execute
 
+$(DOCS_STAMP): $(STAMP)
+	@$(PY) -m pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
+# A warning is an error.
+docs: $(DOCS_STAMP)
+	@$(PY) -m sphinx -q -W --keep-going -j 2 -b html docs docs/_build/html
+	@echo 'The site is docs/_build/html/index.html'
+
 # Coverage's own table is long; its total is what a reader of the log wants. Not
 # every example of a test is measured (see tests/conftest.py), so it may be more.
 test: $(STAMP)
@@ -87,7 +99,7 @@ format: $(STAMP)
 	@$(PY) -m ruff check --fix --quiet . ; $(PY) -m ruff format .
 
 clean:
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@rm -f .coverage .coverage.*
 	@find . \( -path ./.venv -o -path ./.git -o -path ./runs \) -prune -o \
 	  \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d \

@@ -100,6 +100,16 @@ setuptools.setup(
   ],
   extras_require={
     'cuda': [f'jax[cuda13]{_JAX_RANGE}'],
+    # The documentation site, `make docs`.
+    'docs': [
+      'ipykernel>=6.29',
+      'myst-nb>=1.4,<2',
+      # 9.0 is the last for Python 3.11.
+      'sphinx>=9,<10',
+      'sphinx-book-theme>=1.4,<2',
+      'sphinx-copybutton>=0.5.2,<1',
+      'sphinx-design>=0.8,<1',
+    ],
     # Data of an example: the weather of Seattle.
     'examples': ['vega-datasets>=0.9,<1'],
     # Language models from files.

@@ -28,18 +28,20 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 blocks = testing.blocks
-BLOCKS = blocks('docs/architecture.md')
+PRIOR, OWN_CONFIG, _ = blocks('docs/howto/own_prior.md')
+(TORSO,) = blocks('docs/howto/own_torso.md')
+TUNER, OWN_METHOD = blocks('docs/howto/own_tuner.md')
+(CLAIM,) = blocks('docs/howto/own_claim.md')
 
 
 @pytest.fixture
 def own_modules(tmp_path, monkeypatch):
-  """A user's folder with the prior, torso and tuner of the document."""
-  prior, _, _, torso, tuner, *_ = BLOCKS
+  """A user's folder with the prior, torso and tuner of the documents."""
   (tmp_path / 'my_lab').mkdir()
   (tmp_path / 'my_lab' / '__init__.py').touch()
-  (tmp_path / 'my_lab' / 'sticky_coin.py').write_text(prior)
-  (tmp_path / 'my_lab' / 'elman.py').write_text(torso)
-  (tmp_path / 'my_lab' / 'biases.py').write_text(tuner)
+  (tmp_path / 'my_lab' / 'sticky_coin.py').write_text(PRIOR)
+  (tmp_path / 'my_lab' / 'elman.py').write_text(TORSO)
+  (tmp_path / 'my_lab' / 'biases.py').write_text(TUNER)
   monkeypatch.syspath_prepend(tmp_path)
   return tmp_path
 
@@ -70,12 +72,14 @@ def test_own_modules_pass_the_contract_tests(own_modules, kind, name):
 
 
 def test_own_modules_run_by_their_dotted_names(own_modules):
-  config = test_run.tiny()
+  config, names = test_run.tiny(), {}
+  exec(OWN_CONFIG, names)
+  own = names['get_config']()
   with config.unlocked():
-    config.tasks.sticky = bp.spec('my_lab.sticky_coin', stay=(0.2, 0.8))
-    config.methods.BitFit = bp.spec('my_lab.biases')
+    exec(OWN_METHOD, {'bp': bp, 'config': config})
+    config.tasks.sticky = own.tasks.sticky
     config.network.torso = bp.spec('my_lab.elman', width=4)
-    config.pretraining.task = 'sticky'
+    config.pretraining.task = own.pretraining.task
     config.evaluation.tasks = ('sticky', 'single_coin')
     config.tuning.methods = ('PreBayes', 'BitFit')
   dataset = run.run(config)
@@ -96,16 +100,12 @@ def test_a_file_in_the_package_is_found_without_another_edit(
     '__path__',
     [*task_priors.__path__, str(own_modules / 'my_lab')],
   )
-  namespace = {}
-  exec(BLOCKS[2], namespace)  # The document's own get_config.
-  config = namespace['get_config']()
-  assert config.tasks.sticky.name == 'sticky_coin'
   try:
     small = test_run.tiny(**{'tuning.methods': ('PreBayes',)})
     with small.unlocked():
-      small.tasks.sticky = config.tasks.sticky
-      small.pretraining.task = config.pretraining.task
-      small.evaluation.tasks = config.evaluation.tasks
+      small.tasks.sticky = bp.spec('sticky_coin', stay=(0.2, 0.8))
+      small.pretraining.task = 'sticky'
+      small.evaluation.tasks = ('sticky',)
     assert 'sticky' in run.run(small).eval_task
   finally:
     sys.modules.pop('bayes_prompting.task_priors.sticky_coin', None)
@@ -153,7 +153,7 @@ def test_the_claims_of_the_documents_are_those_of_the_results():
 
 def test_a_claim_of_one_s_own_is_judged(capsys):
   names = {}
-  exec(BLOCKS[-1], names)
+  exec(CLAIM, names)
   config = test_run.tiny(
     **{
       'tuning.methods': ('NoTuning', 'SoftPT'),
@@ -177,13 +177,14 @@ PAGES = sorted(
   path
   for path in [
     *ROOT.glob('*.md'),
-    *(ROOT / 'docs').rglob('*.md'),
+    *(ROOT / 'docs').glob('[!_]*/*.md'),
+    *(ROOT / 'docs').glob('*.md'),
     *(ROOT / 'results').rglob('*.md'),
     *(ROOT / 'notebooks').glob('[!.]*.md'),
     *(ROOT / 'notebooks').glob('[!.]*.ipynb'),
   ]
 )
-# Files that a reader of docs/architecture.md is to write.
+# Files that a reader of docs/howto/ is to write.
 TO_WRITE = ('task_priors/sticky_coin.py', 'tuners/biases.py')
 ROOMS = sorted(
   path.parent.name for path in (ROOT / 'bayes_prompting').glob('*/__init__.py')
@@ -324,12 +325,15 @@ def test_a_command_that_a_script_does_not_know_is_noticed(capsys):
 # by the tests of what they are about.
 EXECUTED = {
   'README.md': 2,
-  'docs/architecture.md': 7,  # One in tests/experiment/test_files_read.py
   'docs/audit.md': 1,  # tests/dynamics/test_audit.py
   'docs/dynamics.md': 1,  # tests/dynamics/test_study.py
   'docs/experiments/prompts.md': 1,  # tests/studies/test_rankings.py
   'docs/files.md': 2,
-  'docs/reliability.md': 1,  # tests/adapters/test_sharing.py
+  'docs/howto/own_claim.md': 1,
+  'docs/howto/own_prior.md': 3,  # One in tests/experiment/test_files_read.py
+  'docs/howto/own_torso.md': 1,
+  'docs/howto/own_tuner.md': 2,
+  'docs/howto/share.md': 1,  # tests/adapters/test_sharing.py
   'docs/own_sequences.md': 1,  # In tests/experiment/test_recorded.py
   'docs/task_priors.md': 2,  # One in tests/training/test_scored.py
   'docs/theory.md': 1,
@@ -350,7 +354,7 @@ def test_every_block_of_python_is_executed_by_a_test():
   ('block', 'kind', 'name'),
   [
     (blocks('docs/task_priors.md')[0], 'tasks', 'world'),
-    (BLOCKS[5], 'methods', 'BitFit'),
+    (OWN_METHOD, 'methods', 'BitFit'),
   ],
 )
 def test_lines_for_a_configuration_change_one(block, kind, name):

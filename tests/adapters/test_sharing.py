@@ -116,7 +116,7 @@ def refused(call, *args, **kwargs):
 
 
 def test_the_document_s_lines_run(runs, tmp_path, monkeypatch, capsys):
-  (block,) = testing.blocks('docs/reliability.md')
+  (block,) = testing.blocks('docs/howto/share.md')
   (tmp_path / 'runs').mkdir()
   for name, run_ in (('demo', 'a'), ('other', 'b')):
     (tmp_path / 'runs' / name).symlink_to(runs[run_])

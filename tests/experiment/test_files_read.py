@@ -15,7 +15,7 @@ from bayes_prompting.experiment import fingerprint
 from bayes_prompting.storage import workdir
 
 # The document's own prior: a coin whose counts stand in a file.
-DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'architecture.md'
+DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'howto' / 'own_prior.md'
 (COIN,) = (
   block
   for block in re.findall(

@@ -1,0 +1,34 @@
+"""What the site adds to the Markdown: generated parts, and links that work.
+
+A comment in a page, such as `<!-- site: extensions torsos -->`, is where the
+function of that name in `generated` puts what it returns. GitHub shows nothing
+there.
+"""
+
+import pathlib
+import re
+
+import generated
+import links
+
+
+def _read(app, docname, content):
+  page = pathlib.Path(app.env.doc2path(docname))
+  if page.suffix != '.md':
+    return
+  text = links.rewrite(content[0], page.parent, page)
+
+  def make(match):
+    name, *arguments = match[1].split()
+    made, folder = getattr(generated, name)(*arguments)
+    return links.rewrite(made, folder, page)
+
+  content[0] = re.sub(r'<!-- site: (.*?) -->', make, text)
+  if content[0] != text:  # What it is made of may change without the page.
+    app.env.note_reread()
+
+
+def setup(app):
+  """Has Sphinx hand every page to `_read` before it is parsed."""
+  app.connect('source-read', _read)
+  return {'parallel_read_safe': True, 'parallel_write_safe': True}
