@@ -105,7 +105,7 @@ def test_a_file_in_the_package_is_found_without_another_edit(
     with small.unlocked():
       small.tasks.sticky = bp.spec('sticky_coin', stay=(0.2, 0.8))
       small.pretraining.task = 'sticky'
-      small.evaluation.tasks = ('sticky',)
+      small.evaluation.tasks = ('single_coin', 'sticky')
     assert 'sticky' in run.run(small).eval_task
   finally:
     sys.modules.pop('bayes_prompting.task_priors.sticky_coin', None)

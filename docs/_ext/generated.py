@@ -114,8 +114,7 @@ def gallery() -> tuple[str, pathlib.Path]:
   `**Answer.**`, the thumbnail the first picture, and the command the first one.
   """
   parts = []
-  for name in studies():
-    page = study_page(name)
+  for page in studies().values():
     study = read_study(page)
     shown = links.SHOWN.get(page.relative_to(links.ROOT).as_posix())
     target = shown or page.relative_to(links.DOCS).as_posix()
@@ -152,16 +151,18 @@ def gallery() -> tuple[str, pathlib.Path]:
   return '\n\n'.join(parts), links.DOCS
 
 
-def studies() -> list[str]:
-  """Returns the names of all studies of the package."""
+def studies() -> dict[str, pathlib.Path]:
+  """Returns the page of every study of the package that has one, by its name."""
   folder = links.ROOT / 'bayes_prompting' / 'studies'
-  return sorted(path.parent.name for path in folder.glob('*/__init__.py'))
-
-
-def study_page(name: str) -> pathlib.Path:
-  """Returns the page of a study."""
-  page = links.DOCS / 'experiments' / f'{name}.md'
-  return page if page.exists() else links.ROOT / 'results' / name / 'README.md'
+  pages = {}
+  for name in sorted(path.parent.name for path in folder.glob('*/__init__.py')):
+    for page in (
+      links.DOCS / 'experiments' / f'{name}.md',
+      links.ROOT / 'results' / name / 'README.md',
+    ):
+      if page.exists():
+        pages.setdefault(name, page)
+  return pages
 
 
 def read_study(page: pathlib.Path) -> dict[str, str | None]:
