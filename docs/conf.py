@@ -30,8 +30,6 @@ extensions = [
 ]
 exclude_patterns = ['_build', '_ext', '**/.ipynb_checkpoints']
 smartquotes = False
-# A pattern of the contents may match no page yet.
-suppress_warnings = ['toc.empty_glob']
 
 # Anchors of titles are those of GitHub.
 myst_heading_anchors = 4

@@ -17,6 +17,7 @@ import pandas as pd
 
 import bayes_prompting as bp
 from bayes_prompting import registry
+from bayes_prompting.claims import tables
 from bayes_prompting.results import evidence
 
 _SINGULAR = {'task_priors': 'task_prior', 'torsos': 'torso', 'tuners': 'tuner'}
@@ -152,7 +153,7 @@ def gallery() -> tuple[str, pathlib.Path]:
 
 
 def studies() -> dict[str, pathlib.Path]:
-  """Returns the page of every study of the package that has one, by its name."""
+  """Returns the page of each study of the package, where there is one."""
   folder = links.ROOT / 'bayes_prompting' / 'studies'
   pages = {}
   for name in sorted(path.parent.name for path in folder.glob('*/__init__.py')):
@@ -192,25 +193,19 @@ def paper_claims() -> tuple[str, pathlib.Path]:
   table = pd.read_csv(links.ROOT / 'results' / 'paper' / 'claims.csv')
   verdicts = table.verdict.value_counts()
   counts = ', '.join(f'{n} *{verdict}*' for verdict, n in verdicts.items())
-  lines = [
-    f'{len(table)} rows, one for each claim and kind of network: {counts}.',
-    '',
-    '| claim | network | must be | is | networks | verdict |',
-    '|---|---|---|--:|--:|---|',
-  ]
-  for row in table[table.verdict != 'not run'].itertuples():
-    interval = ''
-    if pd.notna(row.low) and row.low != row.high:
-      interval = f' [{row.low:.2g}, {row.high:.2g}]'
-    unit = '' if row.unit == 'nats' else f' ({row.unit})'
-    lines.append(
-      f'| {row.claim} | {row.network} | {row.bound} '
-      f'| {row.value:.2g}{interval}{unit} | {row.networks or ""} '
-      f'| **{row.verdict}** |'
-    )
+  ran = table[table.verdict != 'not run']
   missing = table[table.verdict == 'not run'].groupby('claim', sort=False)
-  lines += ['', 'Not run:', '']
-  lines += [f'* {name}: {", ".join(rows.network)}' for name, rows in missing]
+  lines = [
+    f'{len(table)} rows, one for each claim and kind of network: {counts}. The '
+    'brackets behind a number say how many networks were pretrained, and how '
+    'often each was tuned.',
+    '',
+    tables.markdown(ran),
+    '',
+    'Not run:',
+    '',
+    *(f'* {name}: {", ".join(rows.network)}' for name, rows in missing),
+  ]
   return '\n'.join(lines), links.DOCS
 
 
