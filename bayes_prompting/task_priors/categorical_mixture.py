@@ -32,8 +32,10 @@ def make(
 ) -> types.TaskPrior:
   """Builds a mixture of M sources.
 
-  With counts c the posterior weight of source m is proportional to
-  w_m prod_v p_mv^c_v, and the predictive is the posterior mean of p_m.
+  With counts c the posterior weight of source m, and the predictive, are
+
+      W_m = w_m prod_v p_mv^c_v / sum_n w_n prod_v p_nv^c_v
+      P(v | c) = sum_m W_m p_mv
 
   Args:
     weights: M numbers that sum to 1; zeros are legal.

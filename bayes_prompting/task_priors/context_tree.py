@@ -74,8 +74,12 @@ def make(
   context-tree weighting (Willems, Shtarkov and Tjalkens, 1995, "The
   context-tree weighting method: basic properties"), with its estimator and
   weights where alpha and split are 1/2. At each node of the current path
-  P_w' / P_w = s P_e' / P_e + (1 - s) P_w'(child) / P_w(child), with s the
-  posterior probability that the node is a leaf. The odds of s are kept, and
+
+      P_w' / P_w = s P_e' / P_e + (1 - s) P_w'(child) / P_w(child)
+
+  with P_e what a leaf here gives to its tokens, P_w what the tree below gives,
+  a dash for after one more token, and s the posterior probability that the node
+  is a leaf. The odds of s are kept, and
   change by the ratio of both terms (Veness et al., 2011, "A Monte-Carlo AIXI
   approximation"): N tokens cost O(N D V), with a state of V^D V numbers.
 

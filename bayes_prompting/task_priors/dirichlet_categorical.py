@@ -24,8 +24,11 @@ EXAMPLES = (
 def make(concentration: Sequence[float]) -> types.TaskPrior:
   """Builds a Dirichlet prior over sources; (1, 1) is the uniform coin.
 
-  With counts c the posterior is Dirichlet(b), b = a + c, and the predictive is
-  b_v / sum(b): for a = (1, 1) Laplace's rule of succession.
+  With counts c the posterior is Dirichlet(a + c), and the predictive is
+
+      P(v | c) = (a_v + c_v) / sum(a + c)
+
+  For a = (1, 1) this is Laplace's rule of succession.
 
   Args:
     concentration: V numbers, at least one above zero. A zero is legal: that

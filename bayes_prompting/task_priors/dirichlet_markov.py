@@ -29,12 +29,15 @@ _MOST_COUNTS = 2**17
 def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
   """Builds a prior over chains of order k with independent Dirichlet rows.
 
-  With counts c of the tokens after each context the posterior of its row is
-  Dirichlet(a + c), so that the predictive is (a_v + c_v) / sum(a + c), the c
-  those of the current context: for a = (1/2, 1/2) the estimator of Krichevsky
-  and Trofimov in every context (Willems, Shtarkov and Tjalkens, 1995, "The
-  context-tree weighting method: basic properties"). The first k tokens are
-  uniform. Order 0 is `dirichlet_categorical`.
+  With counts c_s of the tokens after context s, the last k tokens, the
+  posterior of its row is Dirichlet(a + c_s), and the predictive is
+
+      P(v | c, s) = (a_v + c_sv) / sum(a + c_s)
+
+  For a = (1/2, 1/2) this is the estimator of Krichevsky and Trofimov in every
+  context (Willems, Shtarkov and Tjalkens, 1995, "The context-tree weighting
+  method: basic properties"). The first k tokens are uniform. Order 0 is
+  `dirichlet_categorical`.
 
   Args:
     order: k, how many tokens a chain remembers.

@@ -31,10 +31,14 @@ def make(
   """Builds a mixture of M Dirichlet priors over memoryless sources.
 
   A component is drawn by its weight, and a source from its Dirichlet. With
-  counts c the posterior weight of component m is proportional to w_m times its
-  Dirichlet-multinomial evidence, and the predictive is the posterior mean of
-  the components' (Sjolander et al., 1996, "Dirichlet mixtures: a method for
-  improved detection of weak but significant protein sequence homology").
+  counts c and B(a) = prod_v Gamma(a_v) / Gamma(sum(a)), the posterior weight of
+  component m, up to a factor that all share, and the predictive are
+
+      W_m ~ w_m B(a_m + c) / B(a_m)
+      P(v | c) = sum_m W_m (a_mv + c_v) / sum(a_m + c)
+
+  (Sjolander et al., 1996, "Dirichlet mixtures: a method for improved detection
+  of weak but significant protein sequence homology").
 
   Args:
     weights: M numbers that sum to 1; zeros are legal.

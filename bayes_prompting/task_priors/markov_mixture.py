@@ -32,10 +32,13 @@ def make(
 ) -> types.TaskPrior:
   """Builds a mixture of M chains of order k.
 
-  With transition counts c the posterior weight of chain m is proportional to
-  w_m prod_sv p_msv^c_sv, and the predictive is the posterior mean of the row of
-  p_m in the current context s. The first k tokens are uniform. Order 0 is
-  `categorical_mixture`.
+  With counts c_sv of token v after context s, the posterior weight of chain m,
+  up to a factor that all share, and the predictive in context s are
+
+      W_m ~ w_m prod_sv p_msv^c_sv
+      P(v | c, s) = sum_m W_m p_msv
+
+  The first k tokens are uniform. Order 0 is `categorical_mixture`.
 
   Args:
     weights: M numbers that sum to 1; zeros are legal.

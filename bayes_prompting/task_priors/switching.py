@@ -41,8 +41,13 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
   draws from the Dirichlet. With 0 this is `dirichlet_categorical`, with 1 all
   tokens are independent.
 
-  The predictive averages over the start of the current segment, whose posterior
-  follows by the recursion over run lengths (Adams and MacKay, 2007, "Bayesian
+  The predictive averages over the start r of the current segment, with a the
+  concentration and c_r the counts since then:
+
+      P(v) = h a_v / sum(a) + (1 - h) sum_r P(r) (a_v + c_rv) / sum(a + c_r)
+
+  where h is the hazard. The posterior P(r) follows by the recursion over run
+  lengths (Adams and MacKay, 2007, "Bayesian
   online changepoint detection"; Fearnhead and Liu, 2007, "On-line inference for
   multiple changepoint problems"). No start is dropped, so that it is exact: the
   state grows by one start a token, and N tokens cost O(N^2 V).

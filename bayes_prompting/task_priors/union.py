@@ -86,9 +86,12 @@ EXAMPLES = (
 def make(components: Mapping[str, Mapping[str, Any]]) -> types.TaskPrior:
   """Builds the mixture of M priors.
 
-  The posterior weight of a component is proportional to its weight times the
-  evidence that it gives to the history, the product of its own predictions; the
-  predictive is their mean under these weights.
+  The posterior weight of component m, up to a factor that all share, is its
+  weight times the product of its own predictions of the history x. The
+  predictive is the mean of theirs:
+
+      W_m ~ w_m prod_t P_m(x_t | x_<t)
+      P(v | x) = sum_m W_m P_m(v | x)
 
   Args:
     components: Specs of priors with one vocabulary, by a name for each, and in

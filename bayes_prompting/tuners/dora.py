@@ -32,11 +32,14 @@ def make(
 ) -> types.Tuner:
   """Builds a tuner of the magnitude and the direction of matching matrices.
 
-  A matrix W [in, out] becomes m V / |V| with V = W + (alpha / rank) A B (Liu et
-  al., equation 5), where |V| [out] is the norm of each column: of the weights
-  of one output. A and B start as LoRA's. What is tuned of m [out] is its
-  difference from |W|, which starts at zero: Adam moves one as the other, and
-  the predictor is unchanged at the start.
+  A matrix W [in, out] becomes (Liu et al., equation 5)
+
+      m V / |V|,  V = W + (alpha / rank) A B
+
+  where |V| [out] is the norm of each column: of the weights of one output. A
+  and B start as LoRA's. What is tuned of m [out] is its difference from |W|,
+  which starts at zero: Adam moves one as the other, and the predictor is
+  unchanged at the start.
 
   Args:
     rank: Rank of A B.

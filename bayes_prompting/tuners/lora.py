@@ -26,6 +26,10 @@ def make(
 ) -> types.Tuner:
   """Builds a tuner that adds (alpha / rank) A B to every matching matrix.
 
+  A kernel W [in, out] becomes
+
+      W + (alpha / rank) A B
+
   A [in, rank] starts normal with variance 1 / in, B [rank, out] at zero, so
   that the predictor is unchanged at the start. Only matrices are adapted, not
   biases; the network does not know about it.

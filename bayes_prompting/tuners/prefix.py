@@ -1,8 +1,14 @@
 """Prefixes tuned by gradient descent: SoftPT, RealPT and SimplexPT.
 
 Inside the predictor all of them are embedding rows [K, E]. They differ in the
-space that is searched: any rows (soft), embeddings of any real rows over the
-vocabulary (real), embeddings of mixtures of tokens (simplex).
+space that is searched. With z what is tuned, and W and b of the embedding:
+
+    soft:     z
+    real:     z W + b
+    simplex:  softmax(z) W + b
+
+These are any rows, embeddings of any real rows over the vocabulary, and
+embeddings of mixtures of tokens.
 """
 
 import jax

@@ -1,8 +1,12 @@
 """OffsetPT: tunes what is added to the memory wherever it is read.
 
 State-offset tuning (Kang et al., arXiv 2503.03499, their h'). Of a state space
-model y_t = C_t h_t becomes y_t = C_t (h_t + h'): the offset acts alike at every
-position, where what a prompt leaves decays. What is remembered stays as it is.
+model
+
+    y_t = C_t h_t  becomes  y_t = C_t (h_t + h')
+
+The offset acts alike at every position, where what a prompt leaves decays. What
+is remembered stays as it is.
 The other torsos whose memory is read by a linear map have it in the same place;
 those that are not (`lstm`, `gru`, `transformer`) have none.
 

@@ -31,11 +31,15 @@ def make(
 ) -> types.Tuner:
   """Builds a tuner that adds A diag(d) B diag(b) to every matching matrix.
 
-  This is the paper's equation 2 for kernels [in, out], whose transposes stand
-  there. d [rank] starts at `d_initial` and b [out] at zero, so that the
-  predictor is unchanged at the start. A [in, rank] and B [rank, out] are
-  Kaiming-uniform, functions of `seed` and the shape, and no part of what is
-  tuned: a file of an adapter has none of them.
+  A kernel W [in, out] becomes
+
+      W + A diag(d) B diag(b)
+
+  This is the paper's equation 2, which has the transposes of kernels. d [rank]
+  starts at `d_initial` and b [out] at zero, so that the predictor is unchanged
+  at the start. A [in, rank] and B [rank, out] are Kaiming-uniform, functions of
+  `seed` and the shape, and no part of what is tuned: a file of an adapter has
+  none of them.
 
   Args:
     rank: Columns of A. It costs one number of d each, and may be above the

@@ -153,8 +153,11 @@ def _inline(text):
   """Returns a paragraph in one line, with nothing that Markdown takes amiss."""
   pieces = re.split(r'(`[^`]*`)', ' '.join(text.split()))
   return ''.join(
-    piece
-    if piece.startswith('`')
-    else re.sub(r'([\\*_<\[\]#|$~])', r'\\\1', piece)
-    for piece in pieces
+    piece if piece.startswith('`') else _plain(piece) for piece in pieces
   )
+
+
+def _plain(text):
+  text = re.sub(r'([\\*_<\[\]#|$~])', r'\\\1', text)
+  address = r'[arXiv \1](https://arxiv.org/abs/\1)'
+  return re.sub(r'\barXiv (\d{4}\.\d{5})\b', address, text)

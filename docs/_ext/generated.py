@@ -178,7 +178,7 @@ def read_study(page: pathlib.Path) -> dict[str, str | None]:
   return {
     'question': re.match('# (.*)', text)[1],
     'answer': ' '.join(answer[1].split()),
-    'command': inspect.cleandoc(command[1]),
+    'command': command[1].replace('\n    ', '\n'),
     'picture': path
     and pathlib.Path(os.path.relpath(path, links.DOCS)).as_posix(),
     'alt': picture and picture[1],
@@ -213,8 +213,8 @@ def paper_networks() -> tuple[str, pathlib.Path]:
   """Returns what each tuner loses on its target, from the rows of networks."""
   table, _ = evidence.current(evidence.read(links.ROOT / 'results' / 'paper'))
   parts = [
-    f'{table.pretrain_seed.nunique()} network(s) of each kind have rows in '
-    '`networks.csv` by now. Each number is a mean over these networks.'
+    'Networks with rows in `networks.csv`, of each kind: '
+    f'{table.pretrain_seed.nunique()}. A number is the mean over them.'
   ]
   table = table[(table.step == 50) & (table.estimator == 'exact')]
   for target in _TARGETS:
