@@ -1,6 +1,6 @@
 """Tokenizers of language models, by the library `tokenizers`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import os
 from typing import Any
 
@@ -12,6 +12,7 @@ from bayes_prompting.system import files
 # What is cut off before pairs are merged, by GGUF's name: whether each digit is
 # a token of its own. Bytes are told apart after that, in all of them.
 _SINGLE_DIGITS = {'smollm': True, 'gpt-2': False, 'gpt2': False}
+_BROKEN = '\ufffd'  # What stands for bytes that are no character.
 _CONTROL = 3  # The type, in GGUF, of a token that no text is made of.
 
 
@@ -77,10 +78,29 @@ class Tokenizer:
     self.vocab_size = self._made.get_vocab_size()
 
   def encode(self, text: str) -> tuple[int, ...]:
-    """Returns the tokens of a text, in which special ones may be named."""
-    return tuple(self._made.encode(text, add_special_tokens=False).ids)
+    """Returns the tokens of a text, in which special ones may be named.
 
-  def decode(self, numbers: tuple[int, ...]) -> str:
+    Raises:
+      UserError: If it has characters that the model has no tokens for, which
+        the library would leave out.
+    """
+    encoded = self._made.encode(text, add_special_tokens=False)
+    numbers = tuple(encoded.ids)
+    kept = {i for first, end in encoded.offsets for i in range(first, end)}
+    lost = [x for i, x in enumerate(text) if i not in kept]
+    # Of a character of several bytes one may have no token.
+    if not lost and _BROKEN in self.decode(numbers) and _BROKEN not in text:
+      lost = [x for x in text if _BROKEN in self._again(x)]
+    if lost:
+      raise errors.UserError(
+        f'model: has no tokens for {checks.show("".join(dict.fromkeys(lost)))}'
+      )
+    return numbers
+
+  def _again(self, text):
+    return self.decode(self._made.encode(text, add_special_tokens=False).ids)
+
+  def decode(self, numbers: Sequence[int]) -> str:
     """Returns the text of tokens, special ones among them."""
     return self._made.decode(list(numbers), skip_special_tokens=False)
 

@@ -212,6 +212,22 @@ def test_the_tokenizer_round_trips(model):
 
 
 @pytest.mark.parametrize(
+  ('text', 'lost'),
+  [('a\x04b', r"'\\x04'"), ('a\U000407ffb', r"'\\U000407ff'")],
+)
+def test_characters_without_tokens_are_not_left_out(
+  text, lost, tensors, tmp_path
+):
+  # Byte 4, and the first of four bytes, as SmolLM2 lacks them.
+  known = [
+    f'<|none{i}|>' if x in ('Ą', 'ñ') else x for i, x in enumerate(tiny.TOKENS)
+  ]
+  path = tiny.write(tmp_path / 'x.gguf', tensors, add_token_list=known)
+  with pytest.raises(errors.UserError, match=f'no tokens for {lost}'):
+    model_lib.load(path).tokenizer.encode(text)
+
+
+@pytest.mark.parametrize(
   ('arguments', 'message'),
   [
     ({'symbols': (' H', ' X')}, "symbols: ' X' must be one token, and is 2"),

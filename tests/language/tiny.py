@@ -1,11 +1,26 @@
 """A language model of two small blocks: as a file, and in NumPy."""
 
+from typing import NamedTuple
+
 import gguf
 import numpy as np
 import tokenizers
 
 WIDTH, HEADS, KV_HEADS, MLP, LAYERS = 16, 4, 2, 24, 2
 BASE, EPSILON = 1e5, 1e-5
+
+
+class Sizes(NamedTuple):
+  """What `forward` has to know beside the weights."""
+
+  layers: int
+  heads: int
+  kv_heads: int
+  base: float
+  epsilon: float
+
+
+SMALL = Sizes(LAYERS, HEADS, KV_HEADS, BASE, EPSILON)
 SIZE = WIDTH // HEADS
 # All bytes, as byte-level tokenizers write them; then pairs that merge.
 BYTES = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
@@ -88,44 +103,56 @@ def write(path, tensors, without=(), **fields):
   return path
 
 
-def _norm(x, scale):
-  return x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * scale
+def _norm(x, scale, epsilon):
+  return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * scale
 
 
-def _turn(x):
+def _turn(x, base):
   """Turns channels 2 i and 2 i + 1 of each head [N, H, D] together."""
-  angles = np.arange(len(x))[:, None] * BASE ** (-np.arange(0, SIZE, 2) / SIZE)
+  size = x.shape[-1]
+  angles = np.arange(len(x))[:, None] * base ** (-np.arange(0, size, 2) / size)
   turned = (x[..., ::2] + 1j * x[..., 1::2]) * np.exp(1j * angles)[:, None]
   return np.stack([turned.real, turned.imag], -1).reshape(x.shape)
 
 
-def forward(tensors, numbers):
+def forward(tensors, numbers, sizes=SMALL):
   """Returns log probabilities [N, V] after each of N tokens, in float64.
 
   Llama as its paper and GGUF's names have it, one head and one position at a
   time.
+
+  Args:
+    tensors: By GGUF's names, dequantised, [out, in].
+    numbers: Tokens.
+    sizes: Of the model.
   """
-  tensors = {name: np.asarray(x, np.float64) for name, x in tensors.items()}
-  x = tensors['token_embd.weight'][list(numbers)]
-  for i in range(LAYERS):
-    w = {name: tensors[f'blk.{i}.{name}.weight'] for name in OF_BLOCK}
-    y = _norm(x, w['attn_norm'])
-    query = _turn((y @ w['attn_q'].T).reshape(-1, HEADS, SIZE))
-    key = _turn((y @ w['attn_k'].T).reshape(-1, KV_HEADS, SIZE))
-    value = (y @ w['attn_v'].T).reshape(-1, KV_HEADS, SIZE)
+
+  def weight(name):
+    return np.asarray(tensors[f'{name}.weight'], np.float64)
+
+  table = weight('token_embd')
+  x = table[list(numbers)]
+  for i in range(sizes.layers):
+    w = {name: weight(f'blk.{i}.{name}') for name in OF_BLOCK}
+    y = _norm(x, w['attn_norm'], sizes.epsilon)
+    size = len(w['attn_q']) // sizes.heads
+    query = (y @ w['attn_q'].T).reshape(-1, sizes.heads, size)
+    key = (y @ w['attn_k'].T).reshape(-1, sizes.kv_heads, size)
+    query, key = _turn(query, sizes.base), _turn(key, sizes.base)
+    value = (y @ w['attn_v'].T).reshape(-1, sizes.kv_heads, size)
     attended = np.zeros_like(query)
     for n in range(len(x)):
-      for head in range(HEADS):
-        shared = head // (HEADS // KV_HEADS)
-        scores = key[: n + 1, shared] @ query[n, head] / np.sqrt(SIZE)
+      for head in range(sizes.heads):
+        shared = head // (sizes.heads // sizes.kv_heads)
+        scores = key[: n + 1, shared] @ query[n, head] / np.sqrt(size)
         mass = np.exp(scores - scores.max())
         attended[n, head] = mass / mass.sum() @ value[: n + 1, shared]
-    x = x + attended.reshape(len(x), WIDTH) @ w['attn_output'].T
-    y = _norm(x, w['ffn_norm'])
+    x = x + attended.reshape(len(x), -1) @ w['attn_output'].T
+    y = _norm(x, w['ffn_norm'], sizes.epsilon)
     gate = y @ w['ffn_gate'].T
     x = x + (gate / (1 + np.exp(-gate)) * (y @ w['ffn_up'].T)) @ w['ffn_down'].T
-  logits = _norm(x, tensors['output_norm.weight']) @ (
-    tensors.get('output.weight', tensors['token_embd.weight']).T
-  )
+  x = _norm(x, weight('output_norm'), sizes.epsilon)
+  untied = 'output.weight' in tensors
+  logits = x @ (weight('output') if untied else table).T
   logits -= logits.max(-1, keepdims=True)
   return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
