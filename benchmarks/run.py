@@ -2,6 +2,7 @@
 
     python -m benchmarks.run --suite=all --json=speed.json
     python -m benchmarks.run --suite=train --torso=all
+    python -m benchmarks.run --suite=language_model --model=smollm2
 
 Each figure is the median of several runs of a compiled program after a warm-up,
 with the device's work waited for. Beside it stand the matrix-product operations
@@ -13,6 +14,7 @@ products is bound by that. See docs/performance.md.
 """
 
 import json
+import pathlib
 import sys
 
 from absl import app
@@ -22,7 +24,13 @@ from absl import logging
 from bayes_prompting import registry
 
 _SUITE = flags.DEFINE_enum(
-  'suite', 'all', ['train', 'tune', 'evaluate', 'scaling', 'all'], 'Which.'
+  'suite',
+  'all',
+  ['train', 'tune', 'evaluate', 'scaling', 'all', 'language_model'],
+  'Which; a language model, which has to be fetched, is not among all.',
+)
+_MODEL = flags.DEFINE_string(
+  'model', 'smollm2', 'The language model: a known one, or a path.'
 )
 _JSON = flags.DEFINE_string('json', None, 'File to write the figures to.')
 _TORSO = flags.DEFINE_enum(
@@ -52,6 +60,16 @@ def _record(row):
   return {**vars(row), 'share': row.share, 'memory_share': row.memory_share}
 
 
+def _of_model(name, runs, seconds):
+  """Builds a language model, tossing a coin at the study's size."""
+  from benchmarks import suites
+  from configs import language_model
+
+  config = language_model.get_config('coin')
+  config.network.language_model.name = name
+  return suites.Bench.of(pathlib.Path(name).stem, config, runs, seconds)
+
+
 def main(argv):
   if len(argv) > 1:
     sys.exit(f'error: unknown argument {argv[1]!r}')
@@ -71,6 +89,7 @@ def main(argv):
   names = list(suites.SUITES) if every else [_SUITE.value]
   several = {'paper': suites.PAPER, 'all': suites.TORSOS}
   torsos = several.get(_TORSO.value, [_TORSO.value])
+  model = _SUITE.value == 'language_model'
   rate = timing.product_rate()
   device = jax.devices()[0].device_kind
   print(f'{device}: {rate / 1e9:.0f} GFLOP/s in float32 products of 2048 cubed')
@@ -80,9 +99,12 @@ def main(argv):
   )
   rows = []
   for name in names:
-    for torso in torsos:
-      bench = suites.Bench.make(torso, _RUNS.value, _SECONDS.value)
-      for row in suites.SUITES[name](bench):
+    for torso in [_MODEL.value] if model else torsos:
+      bench = (_of_model if model else suites.Bench.make)(
+        torso, _RUNS.value, _SECONDS.value
+      )
+      suite = suites.language_model if model else suites.SUITES[name]
+      for row in suite(bench):
         print(_line(row), flush=True)
         rows.append(row)
   if _JSON.value:

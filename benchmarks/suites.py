@@ -107,8 +107,14 @@ class Bench:
       config.methods.LoRAWT.patterns = ('torso',)
     for name, value in network.items():
       config.update_from_flattened_dict({name.replace('__', '.'): value})
+    return cls.of(torso, config, runs, seconds)
+
+  @classmethod
+  def of(cls, name: str, config, runs: int, seconds: float) -> 'Bench':
+    """Builds the network of a configuration, under a name."""
     lab = build.build(config)
-    return cls(torso, lab, lab.network.init(lab.root), runs, seconds)
+    params = jax.jit(lab.network.init)(lab.root)
+    return cls(name, lab, params, runs, seconds)
 
   @property
   def plain(self):
@@ -290,6 +296,25 @@ def _runs(bench, width):
     row = bench.fit('scaling', name, settings, lab.target, tuner, runs=4)
     alone = alone or row
     yield row.beside(alone)
+
+
+def language_model(bench: Bench) -> Iterator[Row]:
+  """Evaluation and updates of a language model, and what they are in tokens."""
+  lab = bench.lab
+  tokens = lab.tuning.batch_size * lab.tuning.length
+  for row in evaluate(bench):
+    sizes = lab.config['evaluation']
+    count = sizes['num_sequences'] * sizes['length']
+    yield _in_tokens(row, count)
+  for name in ('SoftPT', 'LoRAWT'):
+    tuner = lab.methods[name].tuner
+    row = bench.fit('language_model', name, lab.tuning, lab.target, tuner)
+    yield _in_tokens(row, tokens)
+
+
+def _in_tokens(row, count):
+  name = f'{row.name}: {count / row.seconds:.0f} tokens a second'
+  return dataclasses.replace(row, suite='language_model', name=name)
 
 
 SUITES = {
