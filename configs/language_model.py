@@ -1,12 +1,12 @@
 """A language model asked to predict what a task prior draws, written as text.
 
     bayes-prompting language-model --get=smollm2
-    bayes-prompting run --config=language_model:TARGET --workdir=runs/lm/TARGET
+    bayes-prompting run --config=language_model:coin --workdir=runs/lm/coin
 
-TARGET is what is drawn, and tuned to: one of `TARGETS`. `PreBayes` is exact
-Bayes of the uniform prior over such sources (Laplace's rule, for coins): what a
-model that knew no more than the format could reach without tuning. Options may
-follow, with commas between, at most one of each line:
+The argument is what is drawn, and tuned to: one of `TARGETS`. `PreBayes` is
+exact Bayes of the uniform prior over such sources (Laplace's rule, for coins):
+what a model that knew no more than the format could reach without tuning.
+Options may follow, with commas between, at most one of each line:
   k1, k20            the prompt has so many rows, and not six,
   n16, n64, n256     tuning has so many sequences of the target, not 1024,
   shown16, shown64   so many tokens of the source stand before what is scored,

@@ -272,7 +272,7 @@ class TestPage:
     # A script without `python -m` before it.
     for name in re.findall(r'`launch\.(\w+)', text):
       assert importlib.util.find_spec(f'launch.{name}'), name
-    for name in re.findall(r'^ +(?:.*/)?bayes-prompting (\w+)', text, re.M):
+    for name in re.findall(r'^ +(?:.*/)?bayes-prompting ([\w-]+)', text, re.M):
       assert name in launch_main.COMMANDS, name
     for value in re.findall(r'--configs?=([\w/.:,]+)', text):
       if value.startswith(('...', 'narrow.py', 'mine')):
@@ -334,6 +334,7 @@ EXECUTED = {
   'docs/howto/own_torso.md': 1,
   'docs/howto/own_tuner.md': 2,
   'docs/howto/share.md': 1,  # tests/adapters/test_sharing.py
+  'docs/language_models.md': 2,  # tests/language/test_language.py
   'docs/own_sequences.md': 1,  # In tests/experiment/test_recorded.py
   'docs/task_priors.md': 2,  # One in tests/training/test_scored.py
   'docs/theory.md': 1,

@@ -12,6 +12,7 @@ from safetensors import numpy as safetensors_numpy
 
 import bayes_prompting as bp
 from bayes_prompting import errors
+from bayes_prompting import settings
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.language import cache
 from bayes_prompting.language import model as model_lib
@@ -323,6 +324,17 @@ def test_another_digest_is_refused(monkeypatch):
 def test_the_context_may_not_be_empty():
   with pytest.raises(errors.UserError, match='context'):
     symbols_lib.Written((1, 2), (), ())
+
+
+def test_the_document_s_lines_run(model):
+  asking, configuring = testing.blocks('docs/language_models.md')
+  names = {}
+  exec(asking.replace("'smollm2'", repr(str(model.folder))), names)
+  masses = np.exp(names['log_probs']).sum(-1)
+  np.testing.assert_allclose(masses, np.ones((1, 8)), atol=1e-6)
+  assert names['outside'].shape == (1, 8)
+  exec(configuring, names)
+  settings.validate(names['config'])
 
 
 def small(model, **changes):
