@@ -69,6 +69,11 @@ setuptools.setup(
   + list(_INSIDE),
   package_data={
     'bayes_prompting': ['py.typed'],
+    'bayes_prompting.dynamics.playground': [
+      'networks/*',
+      'page/*',
+      'page/torsos/*',
+    ],
     'bayes_prompting.reporting': ['templates/*'],
   },
   entry_points={

@@ -24,6 +24,7 @@ COMMANDS = {
   'demonstrations': 'demonstrations',
   'meta': 'meta',
   'report': 'report',
+  'playground': 'playground',
   'transfer': 'transfer',
   'audit': 'audit',
   'sweep': 'sweep',

@@ -1,0 +1,436 @@
+"""The playground: its JavaScript predicts as the package does."""
+
+import dataclasses
+import importlib
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from bayes_prompting import errors
+from bayes_prompting import predictors
+from bayes_prompting import registry
+from bayes_prompting import settings
+from bayes_prompting import trees
+from bayes_prompting.dynamics import dirichlet_fit
+from bayes_prompting.dynamics.playground import export
+from bayes_prompting.dynamics.playground import page
+from bayes_prompting.dynamics.playground import shipped
+from bayes_prompting.experiment import build
+from bayes_prompting.experiment import loading
+from bayes_prompting.storage import workdir
+from tests import browsing
+from tests import testing
+from tests.dynamics import test_study
+from tests.experiment import test_run
+
+LENGTH, VOCAB, WIDTH = 50, 3, 8
+METHODS = ('NoTuning', 'HardPT', 'SoftPT', 'StatePT', 'LoRAWT')
+BELIEFS = {
+  'point': {'name': 'categorical', 'probabilities': (0.5, 0.0, 0.5)},
+  'points': {
+    'name': 'categorical_mixture',
+    'weights': (0.7, 0.3),
+    'probabilities': ((0.1, 0.1, 0.8), (0.0, 0.3, 0.7)),
+  },
+  'dirichlet': {
+    'name': 'dirichlet_categorical',
+    'concentration': (0.3, 1.0, 2.0),
+  },
+  'dirichlets': {
+    'name': 'dirichlet_mixture',
+    'weights': (0.5, 0.5),
+    'concentrations': ((0.3, 0.0, 2.0), (1.0, 1.0, 4.0)),
+  },
+}
+
+
+def tokens_for(vocab_size):
+  rng = np.random.default_rng(0)
+  return rng.integers(0, vocab_size, (3, LENGTH)).astype(np.int32)
+
+
+def predictor_of(network):
+  """Builds the predictor of what was exported."""
+  options = dict(network.options)
+  spec = {'name': network.torso, **options.pop('options', {}), **options}
+  return predictors.network(
+    registry.make('torsos', 'test', spec),
+    network.vocab_size,
+    network.embedding_dim,
+    plain=True,
+    tied_unembedding=network.tied_unembedding,
+  )
+
+
+def predicted(network):
+  """Returns log probabilities [A, B, N, V]: of the network, and as adapted."""
+  predictor = predictor_of(network)
+  shapes = jax.eval_shape(predictor.init, jax.random.key(0))
+  none = np.zeros((0, network.embedding_dim), np.float32)
+
+  @jax.jit
+  def of_rows(weights, rows):
+    params = trees.replace(shapes, weights)
+    state = predictor.prefill(params, rows)
+    return predictor.predict(params, state, tokens_for(network.vocab_size))
+
+  every = [of_rows(network.weights, none)]
+  for adapted in network.adapted:
+    if adapted.rows is not None:
+      weights = network.weights | adapted.changes
+      every.append(of_rows(weights, adapted.rows))
+  return np.array(every)
+
+
+def random_network(name, number, example, tied=False):
+  """Returns a network of random weights, and a prefix of random rows."""
+  rng = np.random.default_rng(number)
+  torso = registry.make('torsos', 'test', {'name': name, **example})
+  predictor = predictors.network(torso, VOCAB, WIDTH, tied_unembedding=tied)
+  shapes = jax.eval_shape(predictor.init, jax.random.key(0))
+  weights = {
+    path: rng.normal(0, 0.5, leaf.shape).astype(np.float32)
+    for path, leaf in trees.by_path(shapes).items()
+  }
+  rows = rng.normal(size=(4, WIDTH)).astype(np.float32)
+  return export.Network(
+    title=f'{name} {number}',
+    torso=name,
+    options=export.options(torso),
+    vocab_size=VOCAB,
+    embedding_dim=WIDTH,
+    tied_unembedding=tied,
+    weights=weights,
+    task='dirichlet',
+    lengths=(LENGTH, LENGTH),
+    tasks={x: export.belief(spec) for x, spec in BELIEFS.items()},
+    sequences=tokens_for(VOCAB)[:, :5],
+    adapted=(export.Adapted('SoftPT', 'point', rows, {}, {}),),
+  )
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """A run of a network that compiles quickly, in a folder of runs."""
+  folder = tmp_path_factory.mktemp('runs')
+  torso = settings.spec('linear', width=5)
+  test_study.finished(folder / 'run', torso, METHODS)
+  (folder / 'run' / 'results.nc').touch()  # Only whether it is there counts.
+  return folder
+
+
+@pytest.fixture(scope='module')
+def networks(run):
+  """Those that come with the package, one of a run, and some of each torso."""
+  every = [*shipped.load_all(), *export.of_runs(run)]
+  for name in export.torsos():
+    module = importlib.import_module(f'bayes_prompting.torsos.{name}')
+    for number, example in enumerate(module.EXAMPLES):
+      every.append(random_network(name, number, example))
+  every.append(random_network('gru', 2, {'width': WIDTH}, tied=True))
+  return every
+
+
+@pytest.fixture(scope='module')
+def opened(browser, networks, tmp_path_factory):
+  """The page of all of them, open."""
+  path = page.write(networks, tmp_path_factory.mktemp('page') / 'page.html')
+  browser.get(f'file://{path}')
+  return browser
+
+
+PREDICT = """
+const [sequences] = arguments;
+return NETWORKS.map(({spec}, n) => {
+  const none = {rows: [], changes: {}};
+  const every = [none, ...spec.adapted.map(decoded)].filter(a => a.rows);
+  return every.map(({rows, changes}) => {
+    const network = makeNetwork(spec, changes);
+    return sequences[n].map(sequence => {
+      let point = network.start(rows);
+      const logs = [network.logProbs(point)];
+      for (const token of sequence.slice(0, -1)) {
+        point = network.step(point, token);
+        logs.push(network.logProbs(point));
+      }
+      return logs;
+    });
+  });
+});
+"""
+
+
+def test_every_network_predicts_as_in_python(opened, networks):
+  tokens = [tokens_for(x.vocab_size).tolist() for x in networks]
+  every = opened.execute_script(PREDICT, tokens)
+  kinds = {(x.torso, a.method) for x in networks for a in x.adapted}
+  for torso in ('lstm', 'transformer'):
+    assert {(torso, 'SoftPT'), (torso, 'LoRAWT')} <= kinds
+  for network, logs in zip(networks, every, strict=True):
+    wanted = np.exp(predicted(network))
+    assert np.abs(np.exp(logs) - wanted).max() < 1e-5, network.title
+
+
+def test_hard_tokens_and_sliders(opened, networks):
+  """A hard prompt of the page is the prefix; a state is where it is put."""
+  tokens = tokens_for(2)
+  logs = opened.execute_script(
+    """
+    chooseNetwork(0);
+    const hard = document.querySelector('#prompts input[value="1"]');
+    hard.click();
+    const field = document.getElementById('hard');
+    field.value = '11x0 1';
+    field.dispatchEvent(new Event('input'));
+    for (const token of arguments[0]) toss(token);
+    return now.history.map(h => h.network);
+    """,
+    tokens[0, :-1].tolist(),
+  )
+  network = networks[0]
+  predictor = predictor_of(network)
+  shapes = jax.eval_shape(predictor.init, jax.random.key(0))
+  params = trees.replace(shapes, network.weights)
+  rows = np.eye(2, dtype=np.float32)[[1, 1, 0, 1]]
+  state = predictor.prefill(params, predictor.embed(params, rows))
+  wanted = predictor.predict(params, state, tokens[:1])[0]
+  assert np.abs(np.exp(logs) - np.exp(wanted)).max() < 1e-5
+  meant = opened.find_element('id', 'meaning').text
+  assert 'as if it had already seen' in meant
+  moved = opened.execute_script(
+    """
+    reset();
+    const chance = () => Math.exp(now.history[0].network[1]);
+    const before = chance();
+    const slider = document.getElementById('x');
+    slider.value = 2;
+    slider.dispatchEvent(new Event('input'));
+    const there = now.history[0].at[0], after = chance();
+    document.getElementById('release').click();
+    const [spread] = now.plane.spread;
+    return [before, after, there - now.history[0].at[0], 2 * spread];
+    """
+  )
+  assert abs(moved[0] - moved[1]) > 0.05
+  np.testing.assert_allclose(moved[2], moved[3], rtol=1e-6)
+
+
+def test_exact_bayes_is_the_packages(opened, networks):
+  tokens = tokens_for(VOCAB)
+  tokens[2] = np.where(tokens[2] == 1, 0, tokens[2])  # Possible for all.
+  every = opened.execute_script(
+    """
+    const [at, sequences] = arguments;
+    return Object.values(NETWORKS[at].spec.tasks).map(task => {
+      const bayes = makeBayes(task);
+      return sequences.map(sequence => {
+        const counts = [0, 0, 0];
+        return sequence.map(token => {
+          const probs = bayes.logProbs(counts).map(Math.exp);
+          counts[token]++;
+          return probs;
+        });
+      });
+    });
+    """,
+    len(networks) - 1,
+    tokens.tolist(),
+  )
+  for (name, spec), probs in zip(BELIEFS.items(), every, strict=True):
+    prior = registry.make('task_priors', 'test', spec)
+    predict = jax.jit(jax.vmap(prior.predict, in_axes=(None, 0)))
+    rows = np.zeros((0, VOCAB), np.float32)
+    wanted = np.exp(predict(prior.prefill(rows), tokens))
+    assert np.abs(np.array(probs) - wanted).max() < 1e-5, name
+
+
+def test_the_belief_is_that_of_dirichlet_fit(opened, networks):
+  count = len(shipped.load_all())
+  every = opened.execute_script(
+    """
+    return NETWORKS.slice(0, arguments[0]).map(({spec}) => {
+      const network = makeNetwork(spec), V = spec.vocabSize;
+      let point = network.start([]);
+      for (const token of [0, 1, 1, 1]) point = network.step(point, token);
+      const asked = ask(network, point, V);
+      const {alpha, misfit} = explain(asked, V);
+      return {alpha, misfit, tokens: probes(V), probs: asked.map(a => a.probs)};
+    });
+    """,
+    count,
+  )
+  for fit in every:
+    tokens = np.array(fit['tokens'])
+    probs = np.reshape(fit['probs'], (*tokens.shape, -1))
+    wanted = dirichlet_fit.explain(np.log(probs), tokens)
+    np.testing.assert_allclose(fit['alpha'], wanted.alpha, rtol=1e-3)
+    np.testing.assert_allclose(fit['misfit'], wanted.misfit, atol=1e-7)
+
+
+def test_one_tosses_by_key_and_click(opened):
+  opened.execute_script('chooseNetwork(0)')
+  body = opened.find_element('tag name', 'body')
+  body.send_keys('r110')
+  said = opened.find_element('id', 'said')
+  assert said.text.startswith('Toss 3 was a 0.')
+  assert said.get_attribute('aria-live') == 'polite'
+  body.send_keys('\ue003')  # Backspace.
+  opened.find_element('css selector', '#toss [data-token="1"]').click()
+  assert opened.execute_script('return chosen.tokens') == [1, 1, 1]
+  # What it lost, by what was shown before each toss.
+  losses = opened.execute_script("""
+    const lost = who => chosen.tokens.reduce(
+      (total, token, t) => total - now.history[t][who][token], 0);
+    return [lost('network') - lost('bayes'), now.losses.regret];
+  """)
+  np.testing.assert_allclose(*losses, atol=1e-12)
+  # A prompt brings its target with it; the path is as long as before.
+  opened.find_element('css selector', '#prompts input[value="2"]').click()
+  task = opened.find_element('id', 'task')
+  assert task.get_attribute('value') == opened.execute_script(
+    'return current().prompt.target'
+  )
+  assert opened.execute_script('return now.points.length') == 4
+  opened.find_element('id', 'ten').click()
+  assert opened.execute_script('return chosen.tokens.length') == 13
+  opened.find_element('id', 'reset').click()
+  assert opened.execute_script('return chosen.tokens.length') == 0
+
+
+def test_every_choice_of_every_network_can_be_shown(opened, networks):
+  opened.execute_script(
+    """
+    for (const n of NETWORKS.keys()) {
+      chooseNetwork(n);
+      for (const kind of ['prompts', 'weights', 'task']) {
+        const pick = `#${kind} input, #${kind} option`;
+        for (const i of document.querySelectorAll(pick).keys()) {
+          const choice = document.querySelectorAll(pick)[i];
+          if (kind === 'task') chooseTask(choice.value);
+          else choice.click();
+          change(true);
+          for (const v of [0, 1, 1]) toss(v);
+          reset();
+        }
+      }
+    }
+    """
+  )
+  assert browsing.complaints(opened) == []
+  shown = opened.find_element('tag name', 'main').text
+  assert 'NaN' not in shown and 'undefined' not in shown
+
+
+def test_a_phone_need_not_scroll_sideways_and_colours_change(opened):
+  size = {'width': 390, 'height': 844, 'deviceScaleFactor': 1, 'mobile': True}
+  opened.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
+  try:
+    opened.execute_script('chooseNetwork(0); tossForMe(200)')
+    width = 'return document.documentElement.scrollWidth'
+    assert opened.execute_script(width) == 390
+  finally:
+    opened.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
+  colour = 'return getComputedStyle(document.body).backgroundColor'
+  before = opened.execute_script(colour)
+  opened.find_element('id', 'theme').click()
+  assert opened.execute_script(colour) != before
+  # Every control has a name for who does not see it.
+  nameless = opened.execute_script("""
+    const isNamed = x => x.textContent.trim() || x.labels?.length || x.ariaLabel;
+    return [...document.querySelectorAll('button, input, select')]
+      .filter(x => !isNamed(x)).map(x => x.outerHTML);
+  """)
+  assert nameless == []
+
+
+# Without a browser.
+
+
+def test_the_shipped_page_is_small():
+  networks = shipped.load_all()
+  assert {x.torso for x in networks} == {'lstm', 'transformer'}
+  assert {x.vocab_size for x in networks} == {2, 3}
+  text = page.render(networks)
+  assert len(text.encode()) < 2e6
+  assert 'http' not in text.replace('http://www.w3.org', '')
+
+
+def test_a_run_is_shown_as_it_was_tuned(run, networks):
+  network = networks[len(shipped.load_all())]
+  assert network.torso == 'linear'
+  untuned = {path: x for path, x in network.weights.items()}
+  lab, _ = loading.load(run / 'run')
+  assert [x.method for x in network.adapted] == [
+    name for name in METHODS[1:] if name in lab.methods
+  ]
+  for adapted in network.adapted:
+    _, params, state = loading.load_predictor(run / 'run', adapted.method)
+    testing.assert_trees_identical(
+      trees.by_path(params), untuned | adapted.changes
+    )
+    if adapted.rows is None:
+      testing.assert_trees_identical(trees.by_path(state), adapted.state)
+    else:
+      start = lab.network.prefill(params, adapted.rows)
+      np.testing.assert_allclose(start['output'], state['output'], atol=1e-6)
+  assert len(network.adapted[0].rows) == test_study.PREFIX
+
+
+def test_a_file_is_the_network(networks, tmp_path):
+  network = networks[len(shipped.load_all())]
+  (path,) = shipped.save([network], tmp_path)
+  again = shipped.load(path)
+  testing.assert_trees_identical(again.weights, network.weights)
+  for field in ('options', 'tasks', 'lengths', 'title'):
+    one, other = (getattr(x, field) for x in (again, network))
+    assert json.dumps(one) == json.dumps(other)
+  for one, other in zip(again.adapted, network.adapted, strict=True):
+    testing.assert_trees_identical(
+      dataclasses.asdict(one), dataclasses.asdict(other)
+    )
+
+
+@pytest.mark.parametrize(
+  ('changed', 'told'),
+  [
+    (
+      {'torso': settings.spec('mlstm', num_heads=2)},
+      "network.torso: the page cannot run 'mlstm', it can run gru, linear, "
+      'lstm, transformer',
+    ),
+    (
+      {'task': ('dirichlet_categorical', {'concentration': (1.0,) * 7})},
+      'tasks.world: has 7 tokens, the page has keys for 6 at most',
+    ),
+    (
+      {
+        'task': (
+          'dirichlet_markov',
+          {'order': 1, 'concentration': (1.0, 1.0)},
+        )
+      },
+      "tasks.world: the page does not know exact Bayes of 'dirichlet_markov'",
+    ),
+    ({'unfinished': True}, 'holds no finished run'),
+  ],
+)
+def test_what_the_page_cannot_show_is_one_line(changed, told, tmp_path):
+  config = test_run.tiny(**{'tuning.methods': ('NoTuning',)})
+  with config.unlocked():
+    if 'torso' in changed:
+      config.network.torso = changed['torso']
+    if 'task' in changed:
+      name, kwargs = changed['task']
+      config.tasks = {'world': settings.spec(name, **kwargs)}
+      config.pretraining.task = config.tuning.target = 'world'
+      config.evaluation.tasks = ('world',)
+  record = workdir.record(build.build(config).written, {})
+  (tmp_path / 'config.json').write_text(json.dumps(record))
+  if 'unfinished' not in changed:
+    (tmp_path / 'results.nc').touch()
+  with pytest.raises(errors.UserError) as caught:
+    export.of_runs(tmp_path)
+  line = str(caught.value)
+  assert told in line and '\n' not in line and line.startswith('workdir: ')
