@@ -91,6 +91,15 @@ def public() -> tuple[str, pathlib.Path]:
   return '\n\n'.join(parts), links.DOCS
 
 
+def playground() -> tuple[str, pathlib.Path]:
+  """Returns where the page is that `site_pages` writes."""
+  button = (
+    '<p><a class="sd-btn sd-btn-primary" href="play.html">Open the playground'
+    '</a></p>'
+  )
+  return button, links.DOCS
+
+
 def notebooks() -> tuple[str, pathlib.Path]:
   """Returns a list of the notebooks, and how to open each."""
   lines = ['| notebook | what it shows | |', '|---|---|---|']

@@ -11,6 +11,9 @@ import re
 import generated
 import links
 
+from bayes_prompting.dynamics.playground import page as playground
+from bayes_prompting.dynamics.playground import shipped
+
 
 def _read(app, docname, content):
   page = pathlib.Path(app.env.doc2path(docname))
@@ -28,7 +31,17 @@ def _read(app, docname, content):
     app.env.note_reread()
 
 
+def _write_playground(app, exception):
+  if exception is None:
+    path = pathlib.Path(app.outdir) / 'play.html'
+    playground.write(shipped.load_all(), path)
+
+
 def setup(app):
-  """Has Sphinx hand every page to `_read` before it is parsed."""
+  """Has Sphinx hand every page to `_read` before it is parsed.
+
+  The playground is a page of its own, beside those of the site.
+  """
   app.connect('source-read', _read)
+  app.connect('build-finished', _write_playground)
   return {'parallel_read_safe': True, 'parallel_write_safe': True}

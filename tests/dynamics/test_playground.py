@@ -26,7 +26,7 @@ from tests.dynamics import test_study
 from tests.experiment import test_run
 
 LENGTH, VOCAB, WIDTH = 50, 3, 8
-METHODS = ('NoTuning', 'HardPT', 'SoftPT', 'StatePT', 'LoRAWT')
+METHODS = ('NoTuning', 'HardPT', 'SoftPT', 'StatePT', 'UnembedWT')
 BELIEFS = {
   'point': {'name': 'categorical', 'probabilities': (0.5, 0.0, 0.5)},
   'points': {
@@ -338,7 +338,8 @@ def test_a_phone_need_not_scroll_sideways_and_colours_change(opened):
   assert opened.execute_script(colour) != before
   # Every control has a name for who does not see it.
   nameless = opened.execute_script("""
-    const isNamed = x => x.textContent.trim() || x.labels?.length || x.ariaLabel;
+    const isNamed = x =>
+      x.textContent.trim() || x.labels?.length || x.ariaLabel;
     return [...document.querySelectorAll('button, input, select')]
       .filter(x => !isNamed(x)).map(x => x.outerHTML);
   """)

@@ -19,6 +19,7 @@ from launch import sweep_grid
 _PLACEHOLDERS = {
   r'--config=\.\.\.': '--config=quick',
   r'(?<=frontier:TORSO,WORLD,)TARGET\b': 'mixture',
+  r'(?<=playground:NETWORK,)TARGET\b': 'coin_80',
   r'(?<=meta:TORSO,)WORLD,WHAT\b': 'coins,near',
   r'(?<=demonstrations:TORSO,)CASE,SHOWN\b': 'own,n0',
   r'\bSIZE\b|\bM\b': '4',

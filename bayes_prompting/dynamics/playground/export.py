@@ -192,7 +192,8 @@ def of_runs(
     raise errors.UserError(
       f'methods: no run in {str(path)!r} has {checks.show(min(wanted))}'
     )
-  return [*networks.values()]
+  # Coins before dice.
+  return sorted(networks.values(), key=lambda network: network.vocab_size)
 
 
 def _tasks(lab: build.Lab) -> dict[str, dict[str, Any]]:

@@ -143,6 +143,7 @@ function rebuild() {
   });
   now.starts = NETWORKS[chosen.network].prompts.map(p =>
     p.state && Object.keys(p.changes || {}).length ? null : startOf(network, p));
+  now.drawn = [];  // What stands before the tosses may be another.
   now.first = explain(ask(network, now.points[0], V), V);
   chosen.at = chosen.tokens.length;
 }
@@ -156,15 +157,18 @@ function expectation(point, counts) {
   };
 }
 
-function toss(token) {
-  if (chosen.tokens.length >= MOST_TOSSES) return;
-  const begun = performance.now();
+function push(token) {
   chosen.tokens.push(token);
   now.points.push(now.network.step(now.points.at(-1), token));
   const counts = [...now.history.at(-1).counts];
   counts[token]++;
   now.history.push(expectation(now.points.at(-1), counts));
   chosen.at = chosen.tokens.length;
+}
+
+function toss(...tokens) {
+  const begun = performance.now();
+  tokens.slice(0, MOST_TOSSES - chosen.tokens.length).forEach(push);
   draw();
   now.milliseconds = performance.now() - begun;
 }
@@ -180,7 +184,7 @@ function back() {
 
 function tossForMe(times) {
   chosen.source = chosen.source || now.bayes.draw();
-  for (let i = 0; i < times; i++) toss(drawToken(chosen.source));
+  toss(...range(times).map(() => drawToken(chosen.source)));
 }
 
 function reset() {
@@ -224,10 +228,10 @@ function meaning() {
   if (!counts) return `${text}, as a belief worth ${plural(strength, 'tosses')} would.`;
   if (counts.every(x => Math.abs(x) < 0.35)) return `${text}, as if it had seen nothing yet of ${titleOf(spec.task)}.`;
   if (counts.some(x => x < -0.35)) {
-    return `${text}. It is less sure than before any prompt: Beta(${alpha.map(a => shown(a)).reverse().join(', ')}) fits.`
-      .replace(/Beta\(.*\)/, fitText(alpha));
+    return `${text}. It is less sure than before any prompt: ${fitText(alpha)} fits.`;
   }
-  const seen = counts.map((x, v) => `${shown(Math.max(x, 0), x < 9.95 ? 1 : 0)} × ${v}`);
+  const name = V === 2 ? ['zeros', 'ones'] : range(V).map(v => `× ${v}`);
+  const seen = counts.map((x, v) => `${shown(Math.max(x, 0), x < 9.95 ? 1 : 0)} ${name[v]}`);
   return `${text}, as if it had already seen ${V === 2 ? seen.reverse().join(' and ') : seen.join(', ')} of ${titleOf(spec.task)}.`;
 }
 
@@ -260,20 +264,56 @@ function drawChoices() {
     ...['bayes', 'network'].map(who => element('div', {class: `row ${who}`},
       element('div'), element('b'))))));
   $('hard').value = chosen.hard;
+  drawExperiments();
+}
+
+// What to try with this network: what is chosen, and how many tosses follow.
+function drawExperiments() {
+  const {prompts, weights, spec} = NETWORKS[chosen.network];
+  const isMixture = a => (spec.tasks[a.target]?.rows.length || 0) > 1;
+  const isSource = a => spec.tasks[a.target]?.kind === 'points' && !isMixture(a);
+  const single = prompts.findLastIndex(isSource), mixture = prompts.findIndex(isMixture);
+  const tuned = weights.findIndex(isMixture);
+  const every = [
+    ['Type a prompt, and let exact Bayes read it too', {prompt: 1, hard: '1111', bayesReads: true}, 0],
+    single > 0 && ['A soft prefix is worth many tosses', {prompt: single}, 20],
+    mixture > 0 && [`No prompt makes it believe in ${titleOf(prompts[mixture].target)}`, {prompt: mixture}, 20],
+    tuned > 0 && ['Tuned weights do: every dot moves', {weights: tuned}, 20],
+  ].filter(Boolean);
+  $('experiments').replaceChildren(...every.map(([text, choice, tosses]) => {
+    const button = element('button', {type: 'button'}, text);
+    button.addEventListener('click', () => {
+      Object.assign(chosen, {prompt: 0, weights: 0, bayesReads: false, hand: [0, 0], tokens: [], ...choice});
+      chooseTask(prompts[chosen.prompt].target || weights[chosen.weights].target || spec.task);
+      $('hard').value = chosen.hard;
+      $('bayes-reads').checked = chosen.bayesReads;
+      document.querySelector(`#prompts input[value="${chosen.prompt}"]`).checked = true;
+      document.querySelector(`#weights input[value="${chosen.weights}"]`).checked = true;
+      change(true);
+      tossForMe(tosses);
+    });
+    return element('li', {}, button);
+  }));
 }
 
 function drawSequence() {
   const {prompt, V} = current();
   const chip = (token, kind) => element(
     'span', {class: kind, style: `--of: ${color(token)}`}, String(token));
-  const before = {
-    none: [],
-    hard: hardTokens(V).map(token => chip(token, 'prompt')),
-    tuned: (prompt.rows || [0]).map(() => element('span', {class: 'prompt soft'}, '∿')),
-  }[prompt.kind];
-  const tosses = chosen.tokens.map(token => chip(token, ''));
-  $('chips').replaceChildren(...before, ...(before.length ? [element('span', {class: 'bar'})] : []),
-    ...(tosses.length ? tosses : [element('span', {class: 'empty'}, 'No tosses yet. Press a button below, or a key.')]));
+  const chips = $('chips'), {drawn = []} = now;
+  const isLonger = drawn.length > 0 && drawn.length <= chosen.tokens.length
+    && drawn.every((token, t) => token === chosen.tokens[t]);
+  if (!isLonger) {
+    const before = {
+      none: [],
+      hard: hardTokens(V).map(token => chip(token, 'prompt')),
+      tuned: (prompt.rows || [0]).map(() => element('span', {class: 'prompt soft'}, '∿')),
+    }[prompt.kind];
+    chips.replaceChildren(...before, ...(before.length ? [element('span', {class: 'bar'})] : []),
+      ...(chosen.tokens.length ? [] : [element('span', {class: 'empty'}, 'No tosses yet. Press a button below, or a key.')]));
+  }
+  chips.append(...chosen.tokens.slice(isLonger ? drawn.length : 0).map(token => chip(token, '')));
+  now.drawn = [...chosen.tokens];
   const count = chosen.tokens.length;
   $('sequence').setAttribute('aria-label',
     count ? `${count} tosses: ${chosen.tokens.join(' ')}` : 'No tosses yet');
@@ -290,7 +330,7 @@ function drawBars(here) {
     (total, log, v) => total + (log > -Infinity ? Math.exp(log) * (log - here.network[v]) : 0), 0);
   $('apart').textContent = here.bayes.every(log => log === -Infinity)
     ? 'Exact Bayes held what was tossed impossible.'
-    : `Apart by ${shown(Math.max(apart, 0), 4)} nats: what the network should expect to lose on the next toss.`;
+    : `The two differ by ${shown(Math.max(apart, 0), 4)} nats. The network must expect to lose as much on the next toss.`;
 }
 
 // Beliefs about the chance of a token, for `densityChart`.
@@ -313,7 +353,7 @@ function drawBelief(here) {
   const {V} = current(), fit = explain(ask(now.network, now.points[chosen.at], V), V);
   now.fit = fit;
   const tokens = V === 2 ? [1] : range(V);
-  $('belief').innerHTML = tokens.map(v => densityChart(beliefOf(here, fit, v), `chance of a ${v}`)).join('');
+  $('belief').innerHTML = tokens.map(v => densityChart(beliefOf(here, fit, v), `chance of a ${v}`, V === 2 ? HEIGHT : 126)).join('');
   const name = fitText(fit.alpha);
   const note = fit.isFixed ? 'The network predicts as one who is sure of the source.'
     : fit.misfit > 0.05
@@ -370,9 +410,11 @@ function drawCloud() {
   const starts = now.starts.map(p => p && plane.project(network.torso.memory(p)));
   now.prefix = now.path.map(p => plane.project(network.torso.memory(p)));
   now.place = planePlaces([...dots.map(d => d.at), ...starts.filter(Boolean), ...now.prefix, now.history[0].at]);
-  $('plane').innerHTML = svg(
-    `<g>${cloudDots(dots.map(d => ({at: d.at, color: mixed(d.probs, palette)})), now.place)}</g>`
-    + '<g id="path"></g>'
+  // Two pictures, one over the other: a toss draws the upper one alone.
+  $('cloud').innerHTML = svg(
+    cloudDots(dots.map(d => ({at: d.at, color: mixed(d.probs, palette)})), now.place),
+    PLANE.width, PLANE.height);
+  $('over').innerHTML = svg('<g id="path"></g>'
     + starts.map((at, i) => {
       if (!at) return '';
       const [x, y] = now.place(at), on = i === chosen.prompt ? ' on' : '';

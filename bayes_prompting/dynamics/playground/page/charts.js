@@ -12,7 +12,7 @@ function svg(inside, width = WIDTH, height = HEIGHT) {
 // Places of numbers from `low` to `high`, on the page from `from` to `to`.
 function scale(low, high, from, to) {
   const span = high - low || 1;
-  return x => +(from + (x - low) / span * (to - from)).toFixed(2);
+  return x => Math.round(100 * (from + (x - low) / span * (to - from))) / 100;
 }
 
 function ticks(low, high, most = 5) {
@@ -22,14 +22,14 @@ function ticks(low, high, most = 5) {
   return range(Math.floor(high / step + 1e-9) - first + 1).map(i => (first + i) * step);
 }
 
-function axes(x, y, xTicks, yTicks, xName, yText) {
-  const bottom = HEIGHT - BOTTOM;
+function axes(x, y, xTicks, yTicks, xName, yText, height = HEIGHT) {
+  const bottom = height - BOTTOM;
   return yTicks.map(t =>
     `<path class="axis" d="M${LEFT} ${y(t)}H${WIDTH - RIGHT}"/>` +
     `<text x="${LEFT - 7}" y="${y(t) + 4}" text-anchor="end">${yText(t)}</text>`).join('')
     + xTicks.map(t =>
       `<text x="${x(t)}" y="${bottom + 16}" text-anchor="middle">${+t.toFixed(3)}</text>`).join('')
-    + `<text x="${WIDTH - RIGHT}" y="${HEIGHT - 1}" text-anchor="end">${xName}</text>`;
+    + `<text x="${WIDTH - RIGHT}" y="${height - 1}" text-anchor="end">${xName}</text>`;
 }
 
 const path = (points, close = '') => points.length ? `M${points.map(p => p.join(' ')).join('L')}${close}` : '';
@@ -54,15 +54,15 @@ const GRID = range(141).map(i => Math.min(Math.max(i / 140, 0.002), 0.998));
 
 // Beliefs about the chance of one token: mixtures of Betas [{weight, a, b}], or
 // sources [{weight, at}], of each `who`.
-function densityChart(beliefs, xName) {
+function densityChart(beliefs, xName, height = HEIGHT) {
   const drawn = beliefs.map(({who, betas, points, dashed}) => ({
     who, points, dashed,
     values: betas && betas.map(({weight, a, b}) => betaDensity(a, b).map(y => weight * y)).reduce(sum),
   }));
   const most = Math.max(2.2, ...drawn.flatMap(d => d.values || []).map(v => Math.min(v, 14)));
-  const x = scale(0, 1, LEFT, WIDTH - RIGHT), y = scale(0, most * 1.06, HEIGHT - BOTTOM, TOP);
+  const x = scale(0, 1, LEFT, WIDTH - RIGHT), y = scale(0, most * 1.06, height - BOTTOM, TOP);
   return svg(
-    axes(x, y, [0, 0.2, 0.4, 0.6, 0.8, 1], ticks(0, most, 3), xName, t => +t.toFixed(1))
+    axes(x, y, [0, 0.2, 0.4, 0.6, 0.8, 1], ticks(0, most, height < HEIGHT ? 2 : 3), xName, t => +t.toFixed(1), height)
     + drawn.map(({who, values, points, dashed}) => {
       let inside = '';
       if (values) {
@@ -75,10 +75,10 @@ function densityChart(beliefs, xName) {
         const top = y(weight * most);
         inside += `<path class="stem" d="M${x(at)} ${y(0)}V${top}"/>`
           + `<circle class="dot" cx="${x(at)}" cy="${top}" r="5"/>`
-          + `<text class="of" x="${x(at) + (at > 0.8 ? -9 : 9)}" y="${top + 4}" text-anchor="${at > 0.8 ? 'end' : 'start'}">${Math.round(100 * weight)}%</text>`;
+          + (weight > 0.995 ? '' : `<text class="of" x="${x(at) + (at > 0.8 ? -9 : 9)}" y="${top + 4}" text-anchor="${at > 0.8 ? 'end' : 'start'}">${Math.round(100 * weight)}%</text>`);
       }
       return `<g class="${who}">${inside}</g>`;
-    }).join(''));
+    }).join(''), WIDTH, height);
 }
 
 // The density of Beta(a, b) at the grid.

@@ -48,20 +48,24 @@ TORSOS.transformer = (weight, {num_layers, options: o}, width) => {
   }
 
   function attended(query, keys, values) {
-    const y = zeros(width), last = keys.length - 1;
+    const y = zeros(width), count = keys.length, scores = zeros(count);
     for (let h = 0; h < heads; h++) {
       const at = h * size, from = Math.floor(h / shared) * size;
-      const scores = keys.map((key, position) => {
+      let most = -Infinity, total = 0;
+      for (let p = 0; p < count; p++) {
+        const key = keys[p];
         let score = 0;
         for (let i = 0; i < size; i++) score += query[at + i] * key[from + i];
         score /= Math.sqrt(size);
-        return o.positions === 'alibi' ? score + slopes[h] * (position - last) : score;
-      });
-      const total = logSumExp(scores);
-      scores.forEach((score, position) => {
-        const share = Math.exp(score - total), value = values[position];
+        if (o.positions === 'alibi') score += slopes[h] * (p - count + 1);
+        scores[p] = score;
+        if (score > most) most = score;
+      }
+      for (let p = 0; p < count; p++) total += scores[p] = Math.exp(scores[p] - most);
+      for (let p = 0; p < count; p++) {
+        const share = scores[p] / total, value = values[p];
         for (let i = 0; i < size; i++) y[at + i] += share * value[from + i];
-      });
+      }
     }
     return y;
   }
