@@ -795,6 +795,7 @@ STUDIES = {
   'frontier': ('lstm-coins-source', 'lstm-coins-source-n16'),
   'demonstrations': ('lstm-own-n0', 'lstm-tails-n64-tunings'),
   'meta': ('lstm-coins-true', 'lstm-coins-near-n16'),
+  'language_study': ('coin', 'coin-n16'),
 }
 
 
@@ -803,13 +804,15 @@ def test_the_script_of_a_study_tells_of_its_flags_and_experiments(bare, script):
   outcome = bare(script, '--help')
   assert outcome.code == 0
   assert '--experiments' in outcome.out
-  assert f'bayes-prompting {script} ' in outcome.out
+  assert f'bayes-prompting {script.replace("_", "-")} ' in outcome.out
   for flag, of in (('--torsos', 'architectures'), ('--tuners', 'frontier')):
     assert (flag in outcome.out) == (script == of)
   assert not outcome.imported_jax
-  listed = bare(script, '--list', '--experiments=lstm-*')
+  names = STUDIES[script]
+  kind, *_ = names[0].partition('-')
+  listed = bare(script, '--list', f'--experiments={kind}*')
   assert listed.code == 0
-  for name in STUDIES[script]:
+  for name in names:
     assert f'\n{name}: networks 0 to ' in f'\n{listed.out}'
   assert 'transformer' not in listed.out
 
