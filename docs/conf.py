@@ -38,6 +38,7 @@ nb_execution_mode = 'cache'
 nb_execution_in_temp = True
 # Seconds for a cell: compiling takes long where others work, too.
 nb_execution_timeout = 900
+nb_merge_streams = True
 # Bars and logs of a kernel go there; what is printed stays.
 nb_output_stderr = 'remove'
 copybutton_exclude = '.linenos, .gp, .go'

@@ -121,7 +121,7 @@ def gallery() -> tuple[str, pathlib.Path]:
 
   Its page is `docs/experiments/NAME.md`, or `results/NAME/README.md`. The
   question is the title there, the answer the paragraph that begins with
-  `**Answer.**`, the thumbnail the first picture, and the command the first one.
+  `**Answer.**`, the thumbnail the first picture, and the commands the first block of them.
   """
   parts = []
   for page in studies().values():
@@ -180,7 +180,7 @@ def read_study(page: pathlib.Path) -> dict[str, str | None]:
   text = page.read_text('utf-8')
   picture = re.search(r'!\[([^\]]*)\]\(([^)]+)\)', text)
   answer = re.search(r'^\*\*Answer\.\*\* (.*?)\n\n', text, re.M | re.S)
-  command = re.search(r'^ {4}(bayes-prompting (?:.*\\\n)*.*)', text, re.M)
+  command = re.search(r'^ {4}(bayes-prompting .*(?:\n {4}.*)*)', text, re.M)
   if answer is None or command is None:
     raise ValueError(f'{page}: needs an **Answer.** and a command.')
   path = picture and (page.parent / picture[2]).resolve()
