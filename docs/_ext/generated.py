@@ -121,7 +121,8 @@ def gallery() -> tuple[str, pathlib.Path]:
 
   Its page is `docs/experiments/NAME.md`, or `results/NAME/README.md`. The
   question is the title there, the answer the paragraph that begins with
-  `**Answer.**`, the thumbnail the first picture, and the commands the first block of them.
+  `**Answer.**`, the thumbnail the first picture, and the commands the first
+  block of them.
   """
   parts = []
   for page in studies().values():
