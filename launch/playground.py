@@ -6,7 +6,7 @@ In a checkout also `python -m launch.playground`. The page, playground.html,
 needs no network and no other file. It has small networks that come with the
 package, and runs them in the browser, beside exact Bayes. Of runs of your own:
 
-    bayes-prompting playground --workdir=runs/demo --methods=SoftPT,LoRAWT
+    bayes-prompting playground --workdir=runs/demo --tuned=SoftPT,LoRAWT
 
 The workdir is a finished run's folder, or one that holds several: what was
 tuned on one network in many runs is shown together. Nothing is trained.
@@ -16,13 +16,15 @@ from absl import flags
 
 from . import flags as launch_flags
 
-_METHODS = flags.DEFINE_list(
-  'methods',
+_TUNED = flags.DEFINE_list(
+  'tuned',
   [],
   'Methods of the runs, with commas between, such as SoftPT,LoRAWT; all that '
   'tune something without it. Tuned weights make the page larger.',
 )
-_SEED = flags.DEFINE_integer('seed', 0, 'Pretraining seed of the networks.')
+_NETWORK = flags.DEFINE_integer(
+  'network', 0, 'Pretraining seed of the networks.'
+)
 _FILE = flags.DEFINE_string(
   'file', None, 'The page; playground.html in the workdir, or here, without it.'
 )
@@ -41,7 +43,7 @@ def _check():
   """Checks that flags go together."""
   launch_flags.refuse_config('it reads what the runs recorded')
   if not launch_flags.WORKDIR.value:
-    for name in ('methods', 'seed', 'pack'):
+    for name in ('tuned', 'network', 'pack'):
       if flags.FLAGS[name].present:
         launch_flags.fail(f'--{name}: goes with --workdir')
   if _PACK.value and _FILE.value:
@@ -59,7 +61,7 @@ def main(argv):
   name = 'playground.html'
   if launch_flags.WORKDIR.value:
     folder = launch_flags.path(launch_flags.WORKDIR)
-    networks = export.of_runs(folder, _METHODS.value, _SEED.value)
+    networks = export.of_runs(folder, _TUNED.value, _NETWORK.value)
     default = folder / name
   else:
     networks, default = shipped.load_all(), name
