@@ -7,11 +7,13 @@ import pytest
 
 from bayes_prompting import errors
 from bayes_prompting import settings
+from bayes_prompting.dynamics.playground import shipped
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import run
 from bayes_prompting.settings import plain
 from configs import novel
 from configs import paper
+from configs import playground
 from configs import prompts
 
 EVERY = [
@@ -89,3 +91,17 @@ def test_the_unknown_chain_runs():
   )
   found = regret.sel(tuner=['StatePT', 'FullWT'])
   assert np.isfinite(found).all()
+
+
+def test_the_networks_of_the_playground_are_those_of_its_preset():
+  networks = shipped.load_all()
+  made = {(x.torso, x.task, a.target) for x in networks for a in x.adapted}
+  for arguments in playground.PLAN:
+    config = playground.get_config(arguments)
+    settings.validate(config)
+    task, target = config.pretraining.task, config.tuning.target
+    assert (config.network.torso.name, task, target) in made
+  assert len(made) == len(playground.PLAN)
+  for arguments, hint in (('lstm,coin', "'coin'"), ('dice', 'TARGET')):
+    with pytest.raises(errors.UserError, match=hint):
+      playground.get_config(arguments)

@@ -32,6 +32,7 @@ from launch import evaluate
 from launch import experiment as experiment_script
 from launch import flags as launch_flags
 from launch import paper
+from launch import playground
 from launch import pretrain
 from launch import report
 from launch import sweep
@@ -43,6 +44,7 @@ SCRIPTS = {
   'evaluate': evaluate,
   'experiment': experiment_script,
   'paper': paper,
+  'playground': playground,
   'pretrain': pretrain,
   'report': report,
   'sweep': sweep,
@@ -669,6 +671,11 @@ OWN = {
   + [['--results=WORK/a\nb', '--judge_only']]
   + [['--merge=WORK/file', '--results=WORK']]
   + [['--workdir=WORK/file'], ['--workdir=WORK/file/x']],
+  'playground': [['--tuned=SoftPT'], ['--network=1'], ['--pack=WORK/x']]
+  + [['--workdir=WORK/no'], ['--workdir=WORK'], ['--workdir=WORK/file']]
+  + [['--workdir=/dev/null'], ['--network=x', '--workdir=WORK'], [CONFIG]]
+  + [['--pack=WORK/x', '--file=WORK/y', '--workdir=WORK']]
+  + [['--file=WORK/file/x'], ['--file=WORK'], ['--file=a\nb']],
   'sweep': [[], ['--workdir=WORK/new'], ['--configs=configs/quick.py']]
   + [
     ['--workdir=WORK/new', '--configs=configs/quick.py', *more]
