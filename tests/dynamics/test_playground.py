@@ -78,10 +78,24 @@ def predicted(network):
     state = predictor.prefill(params, rows)
     return predictor.predict(params, state, tokens_for(network.vocab_size))
 
+  @jax.jit
+  def of_state(weights, state):
+    params = trees.replace(shapes, weights)
+    state = trees.replace(state_shapes(params, state), state)
+    return predictor.predict(params, state, tokens_for(network.vocab_size))
+
+  def state_shapes(params, state):
+    """Of the state after as many rows as there are keys."""
+    counts = [len(x) for path, x in state.items() if path.endswith('/key')]
+    rows = np.zeros((max([1, *counts]) - 1, network.embedding_dim), np.float32)
+    return jax.eval_shape(predictor.prefill, params, rows)
+
   every = [of_rows(network.weights, none)]
   for adapted in network.adapted:
-    if adapted.rows is not None:
-      weights = network.weights | adapted.changes
+    weights = network.weights | adapted.changes
+    if adapted.rows is None:
+      every.append(of_state(weights, adapted.state))
+    else:
       every.append(of_rows(weights, adapted.rows))
   return np.array(every)
 
@@ -97,6 +111,15 @@ def random_network(name, number, example, tied=False):
     for path, leaf in trees.by_path(shapes).items()
   }
   rows = rng.normal(size=(4, WIDTH)).astype(np.float32)
+  adapted = [export.Adapted('SoftPT', 'point', rows, {}, {})]
+  if number == 0:
+    params = trees.replace(shapes, weights)
+    state = trees.by_path(jax.jit(predictor.prefill)(params, rows))
+    state = {
+      path: np.asarray(x + rng.normal(0, 0.1, x.shape), np.float32)
+      for path, x in state.items()
+    }
+    adapted.append(export.Adapted('StatePT', 'point', None, state, {}))
   return export.Network(
     title=f'{name} {number}',
     torso=name,
@@ -109,7 +132,7 @@ def random_network(name, number, example, tied=False):
     lengths=(LENGTH, LENGTH),
     tasks={x: export.belief(spec) for x, spec in BELIEFS.items()},
     sequences=tokens_for(VOCAB)[:, :5],
-    adapted=(export.Adapted('SoftPT', 'point', rows, {}, {}),),
+    adapted=tuple(adapted),
   )
 
 
@@ -147,11 +170,10 @@ PREDICT = """
 const [sequences] = arguments;
 return NETWORKS.map(({spec}, n) => {
   const none = {rows: [], changes: {}};
-  const every = [none, ...spec.adapted.map(decoded)].filter(a => a.rows);
-  return every.map(({rows, changes}) => {
+  return [none, ...spec.adapted.map(decoded)].map(({rows, state, changes}) => {
     const network = makeNetwork(spec, changes);
     return sequences[n].map(sequence => {
-      let point = network.start(rows);
+      let point = rows ? network.start(rows) : network.load(state);
       const logs = [network.logProbs(point)];
       for (const token of sequence.slice(0, -1)) {
         point = network.step(point, token);

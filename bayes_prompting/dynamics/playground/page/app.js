@@ -330,7 +330,7 @@ function drawBars(here) {
     (total, log, v) => total + (log > -Infinity ? Math.exp(log) * (log - here.network[v]) : 0), 0);
   $('apart').textContent = here.bayes.every(log => log === -Infinity)
     ? 'Exact Bayes held what was tossed impossible.'
-    : `The two differ by ${shown(Math.max(apart, 0), 4)} nats. The network must expect to lose as much on the next toss.`;
+    : apart < 5e-5 ? 'The two agree.' : `The two differ by ${shown(apart, 4)} nats. The network must expect to lose as much on the next toss.`;
 }
 
 // Beliefs about the chance of a token, for `densityChart`.
