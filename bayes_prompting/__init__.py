@@ -63,7 +63,7 @@ if TYPE_CHECKING:
   from bayes_prompting.types import TaskPrior
   from bayes_prompting.types import Tuner
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 # Where each name is; it is imported when it is first asked for.
 _PLACES = {

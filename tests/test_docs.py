@@ -415,3 +415,11 @@ def test_messages_name_what_exists():
 
 def test_the_readme_is_short():
   assert len((ROOT / 'README.md').read_text('utf-8').splitlines()) <= 150
+
+
+def test_one_version_is_named_everywhere():
+  cited = (ROOT / 'CITATION.cff').read_text('utf-8')
+  changes = (ROOT / 'CHANGELOG.md').read_text('utf-8')
+  newest, *_ = re.findall(r'^## ([\d.]+)', changes, re.MULTILINE)
+  assert re.findall(r'^version: (\S+)$', cited, re.MULTILINE) == [newest]
+  assert newest == bp.__version__
