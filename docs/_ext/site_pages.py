@@ -9,6 +9,7 @@ import pathlib
 import re
 
 import generated
+import jupyter_cache
 import links
 
 from bayes_prompting.dynamics.playground import page as playground
@@ -31,6 +32,12 @@ def _read(app, docname, content):
     app.env.note_reread()
 
 
+def _make_cache(app):
+  """Makes the cache of executed pages: readers at once would each try to."""
+  # One that exists is opened, and one that does not is made with its tables.
+  _ = jupyter_cache.get_cache(app.env.mystnb_config.execution_cache_path).db
+
+
 def _write_playground(app, exception):
   if exception is None:
     path = pathlib.Path(app.outdir) / 'play.html'
@@ -42,6 +49,8 @@ def setup(app):
 
   The playground is a page of its own, beside those of the site.
   """
+  # Behind myst-nb, which says where the cache is.
+  app.connect('builder-inited', _make_cache, priority=900)
   app.connect('source-read', _read)
   app.connect('build-finished', _write_playground)
   return {'parallel_read_safe': True, 'parallel_write_safe': True}
