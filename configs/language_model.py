@@ -61,6 +61,7 @@ TARGETS = {
     },
   ),
 }
+_BEGINNING = '<|im_start|>'
 # What somebody might say of the coin, in the order of `said1` to `said5`.
 INSTRUCTIONS = (
   'The results of many tosses of a coin:',
@@ -68,10 +69,13 @@ INSTRUCTIONS = (
   'A coin shows H with probability 0.2 and T with probability 0.8. Tosses:',
   'Of ten tosses, two are H and eight are T. Every toss is independent of the '
   'others. Tosses:',
-  '<|im_start|>user\nToss a coin that shows T four times as often as H.'
+  'user\nToss a coin that shows T four times as often as H.'
   '<|im_end|>\n<|im_start|>assistant\n',
 )
-_SAID = {f'said{i}': text for i, text in enumerate(INSTRUCTIONS, 1)}
+# Each behind the token that stands before everything else without one.
+_SAID = {
+  f'said{i}': _BEGINNING + text for i, text in enumerate(INSTRUCTIONS, 1)
+}
 _ROWS = {'k1': 1, 'k20': 20}
 _SIZES = {f'n{size}': size for size in (16, 64, 256)}
 _SHOWN = {f'shown{size}': size for size in (16, 64)}

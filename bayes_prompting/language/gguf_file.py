@@ -23,8 +23,11 @@ from bayes_prompting.language import llama
 from bayes_prompting.language import tokens
 from bayes_prompting.system import files
 
-# Ours in a config.json: the SHA-256 of the file that a folder was made from.
-MADE_FROM = 'made_from_sha256'
+# Of what is kept of a file: raise it when other weights, or another tokenizer,
+# are made of the same file. Results depend on it.
+VERSION = 1
+# Ours in a config.json: what a folder was made from, see `origin`.
+MADE_FROM = 'made_from'
 
 # Published names of a block's weights, by those of GGUF behind `blk.N.`.
 _OF_BLOCK = {
@@ -47,8 +50,15 @@ _FIELDS = {
   'rms_norm_eps': 'llama.attention.layer_norm_rms_epsilon',
   'rope_theta': 'llama.rope.freq_base',
 }
+# What other models may have, and these may not: the value that means without.
+_WITHOUT = {'llama.rope.scaling.type': 'none', 'llama.expert_count': 0}
 _TABLE, _LAST_NORM = 'token_embd.weight', 'output_norm.weight'
 _UNEMBEDDING = 'output.weight'
+
+
+def origin(digest: str) -> str:
+  """Returns what a folder remembers of a file with a SHA-256."""
+  return f'{digest}-{VERSION}'
 
 
 def convert(path: pathlib.Path, folder: pathlib.Path, digest: str) -> None:
@@ -76,7 +86,7 @@ def convert(path: pathlib.Path, folder: pathlib.Path, digest: str) -> None:
     draft.mkdir()
     safetensors_numpy.save_file(weights, draft / 'model.safetensors')
     (draft / 'tokenizer.json').write_text(vocabulary, 'utf-8')
-    text = json.dumps({**config, MADE_FROM: digest}, indent=2) + '\n'
+    text = json.dumps({**config, MADE_FROM: origin(digest)}, indent=2) + '\n'
     (draft / 'config.json').write_text(text, 'utf-8')
     if folder.exists():
       shutil.rmtree(folder)
@@ -117,6 +127,11 @@ class _Fields:
       )
     return field.contents()
 
+  def get(self, name: str, default: Any) -> Any:
+    """Returns a value, or a default if it is not there."""
+    field = self._reader.get_field(name)
+    return default if field is None else field.contents()
+
 
 def _config(fields, stored, path):
   kind = fields('general.architecture')
@@ -125,6 +140,13 @@ def _config(fields, stored, path):
       f'model: {str(path)!r} is of the architecture {checks.show(kind)}; only '
       "'llama' can be read"
     )
+  for name, without in _WITHOUT.items():
+    value = fields.get(name, without)
+    if value != without:
+      raise errors.UserError(
+        f'model: {str(path)!r} has {name}={checks.show(value)}; only models of '
+        f"Llama's kind can be read, with {without!r}"
+      )
   values = {name: fields(theirs) for name, theirs in _FIELDS.items()}
   # float32 in the file, and meant as the decimal that it is nearest to.
   for name in ('rms_norm_eps', 'rope_theta'):
@@ -135,6 +157,8 @@ def _config(fields, stored, path):
     'bos_token_id': fields('tokenizer.ggml.bos_token_id'),
     'vocab_size': len(fields('tokenizer.ggml.tokens')),
     'tie_word_embeddings': _UNEMBEDDING not in stored,
+    # It is refused if heads are not as wide.
+    'head_dim': fields.get('llama.rope.dimension_count', None),
     **values,
   }
 
@@ -151,6 +175,13 @@ def _weights(stored, path, architecture) -> Iterator[tuple[str, np.ndarray]]:
     for theirs, published in _OF_BLOCK.items():
       name = f'model.layers.{layer}.{published}.weight'
       names[name] = f'blk.{layer}.{theirs}.weight'
+  wanted = {names[name] for name in llama.shapes(architecture)}
+  others = [name for name in stored if name not in wanted]
+  if others:
+    raise errors.UserError(
+      f'model: {str(path)!r} has the tensor {others[0]!r}, which no model of '
+      "Llama's kind has"
+    )
   heads = {
     'q_proj': architecture.num_heads,
     'k_proj': architecture.num_kv_heads,

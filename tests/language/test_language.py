@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import gguf
 import jax
@@ -15,6 +16,7 @@ from bayes_prompting import errors
 from bayes_prompting import settings
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.language import cache
+from bayes_prompting.language import llama
 from bayes_prompting.language import model as model_lib
 from bayes_prompting.language import symbols as symbols_lib
 from bayes_prompting.results import summary
@@ -175,7 +177,7 @@ def test_a_published_folder_is_read_as_the_file_is(model, tmp_path):
   for name in ('config.json', 'tokenizer.json'):
     (tmp_path / name).write_text((source / name).read_text())
   config = json.loads((source / 'config.json').read_text())
-  config.pop('made_from_sha256')
+  config.pop('made_from')
   (tmp_path / 'config.json').write_text(json.dumps(config))
   arrays = safetensors_numpy.load_file(source / 'model.safetensors')
   arrays = {name: x.astype(jnp.bfloat16) for name, x in arrays.items()}
@@ -193,9 +195,49 @@ def test_a_published_folder_is_read_as_the_file_is(model, tmp_path):
     assert mine.dtype == np.float32
     rounded = np.asarray(theirs).astype(jnp.bfloat16).astype(np.float32)
     np.testing.assert_array_equal(mine, rounded)
+  changed = np.zeros((3, 2), np.int8)
+  safetensors_numpy.save_file({'x': changed}, tmp_path / 'more.safetensors')
+  with pytest.raises(errors.UserError, match="weight 'x' is of the kind I8"):
+    model_lib.load(tmp_path)._load()
+  (tmp_path / 'more.safetensors').unlink()
   (tmp_path / 'model-1.safetensors').unlink()
   with pytest.raises(errors.UserError, match='lacks the weight'):
     model_lib.load(tmp_path)._load()
+
+
+def test_a_copy_of_what_is_kept_is_known_by_its_own_bytes(model, tmp_path):
+  copy = shutil.copytree(model.folder, tmp_path / 'mine')
+  digest = model_lib.digest_of(copy)
+  path = copy / 'model.safetensors'
+  arrays = safetensors_numpy.load_file(path)
+  arrays['model.norm.weight'] += 1
+  safetensors_numpy.save_file(arrays, path)
+  assert model_lib.digest_of(copy) != digest
+
+
+@pytest.mark.parametrize(
+  ('fields', 'base'),
+  [
+    ({'rope_parameters': {'rope_type': 'default', 'rope_theta': 5e4}}, 5e4),
+    ({'rope_theta': 3e4, 'num_key_value_heads': None}, 3e4),
+    ({}, 1e4),
+    ({'rope_parameters': {'rope_type': 'llama3', 'rope_theta': 5e4}}, None),
+    ({'rope_parameters': 5e4}, None),
+    ({'rope_scaling': {'type': 'linear'}}, None),
+  ],
+)
+def test_rotations_are_those_that_a_folder_says(model, fields, base):
+  config = llama.to_config(model.architecture) | fields
+  if 'rope_theta' not in fields:
+    config.pop('rope_theta')
+  if base is None:
+    with pytest.raises(errors.UserError, match='rope_'):
+      llama.read_config(config, 'config.json')
+  else:
+    architecture = llama.read_config(config, 'config.json')
+    assert architecture.rope_base == base
+    heads = fields.get('num_key_value_heads', tiny.KV_HEADS)
+    assert architecture.num_kv_heads == (heads or tiny.HEADS)
 
 
 def test_the_tokenizer_round_trips(model):
@@ -286,6 +328,26 @@ def lacking(path, tensors):
     (
       lambda path, x: tiny.write(path, x, add_tokenizer_pre='llama-bpe'),
       'tokenizer',
+    ),
+    (
+      lambda path, x: tiny.write(path, x, add_token_merges=['Q Q']),
+      'its tokens and merges make no tokenizer',
+    ),
+    (
+      lambda path, x: tiny.write(
+        path, x | {'rope_freqs.weight': np.ones(2, np.float32)}
+      ),
+      "has the tensor 'rope_freqs.weight', which no model",
+    ),
+    (
+      lambda path, x: tiny.write(path, x, add_rope_dimension_count=2),
+      'has heads of 2 channels',
+    ),
+    (
+      lambda path, x: tiny.write(
+        path, x, add_rope_scaling_type=gguf.RopeScalingType.YARN
+      ),
+      "llama.rope.scaling.type='yarn'",
     ),
   ],
 )

@@ -134,7 +134,7 @@ def _of_prompts():
     },
     {
       'name': 'both_gain_little',
-      'text': 'Two coins: a prompt adds little to LoRA',
+      'text': 'Two coins: prompt and LoRA together beat neither alone by much',
       'quantity': (
         'the better of SoftPT and LoRAWT, minus both together, after '
         f'{TUNING} steps'
