@@ -2,7 +2,7 @@
 
     python -m benchmarks.run --suite=all --json=speed.json
     python -m benchmarks.run --suite=train --torso=all
-    python -m benchmarks.run --suite=language_model --model=smollm2
+    python -m benchmarks.run --model=smollm2
 
 Each figure is the median of several runs of a compiled program after a warm-up,
 with the device's work waited for. Beside it stand the matrix-product operations
@@ -14,23 +14,20 @@ products is bound by that. See docs/performance.md.
 """
 
 import json
-import pathlib
 import sys
 
 from absl import app
 from absl import flags
 from absl import logging
 
+from bayes_prompting import errors
 from bayes_prompting import registry
 
 _SUITE = flags.DEFINE_enum(
-  'suite',
-  'all',
-  ['train', 'tune', 'evaluate', 'scaling', 'all', 'language_model'],
-  'Which; a language model, which has to be fetched, is not among all.',
+  'suite', 'all', ['train', 'tune', 'evaluate', 'scaling', 'all'], 'Which.'
 )
 _MODEL = flags.DEFINE_string(
-  'model', 'smollm2', 'The language model: a known one, or a path.'
+  'model', None, 'Measure a language model: a known one, or a path.'
 )
 _JSON = flags.DEFINE_string('json', None, 'File to write the figures to.')
 _TORSO = flags.DEFINE_enum(
@@ -60,14 +57,21 @@ def _record(row):
   return {**vars(row), 'share': row.share, 'memory_share': row.memory_share}
 
 
-def _of_model(name, runs, seconds):
-  """Builds a language model, tossing a coin at the study's size."""
-  from benchmarks import suites
-  from configs import language_model
-
-  config = language_model.get_config('coin')
-  config.network.language_model.name = name
-  return suites.Bench.of(pathlib.Path(name).stem, config, runs, seconds)
+def _chosen(suites):
+  """Returns what is measured: suites, names of networks, and what makes one."""
+  if _MODEL.value is None:
+    every = _SUITE.value == 'all'
+    chosen = list(suites.SUITES.values())
+    chosen = chosen if every else [suites.SUITES[_SUITE.value]]
+    several = {'paper': suites.PAPER, 'all': suites.TORSOS}
+    torsos = several.get(_TORSO.value, [_TORSO.value])
+    return chosen, torsos, suites.Bench.make
+  for flag in (_SUITE, _TORSO):
+    if flag.present:
+      sys.exit(
+        f'error: --model has a suite of its own; leave out --{flag.name}'
+      )
+  return [suites.language_model], [_MODEL.value], suites.Bench.of_model
 
 
 def main(argv):
@@ -85,11 +89,7 @@ def main(argv):
   from benchmarks import suites
   from benchmarks import timing
 
-  every = _SUITE.value == 'all'
-  names = list(suites.SUITES) if every else [_SUITE.value]
-  several = {'paper': suites.PAPER, 'all': suites.TORSOS}
-  torsos = several.get(_TORSO.value, [_TORSO.value])
-  model = _SUITE.value == 'language_model'
+  chosen, names, make = _chosen(suites)
   rate = timing.product_rate()
   device = jax.devices()[0].device_kind
   print(f'{device}: {rate / 1e9:.0f} GFLOP/s in float32 products of 2048 cubed')
@@ -98,12 +98,12 @@ def main(argv):
     f'{"share":>6} {"memory":>7}  speed'
   )
   rows = []
-  for name in names:
-    for torso in [_MODEL.value] if model else torsos:
-      bench = (_of_model if model else suites.Bench.make)(
-        torso, _RUNS.value, _SECONDS.value
-      )
-      suite = suites.language_model if model else suites.SUITES[name]
+  for suite in chosen:
+    for name in names:
+      try:
+        bench = make(name, _RUNS.value, _SECONDS.value)
+      except errors.UserError as error:
+        sys.exit(f'error: {error}')
       for row in suite(bench):
         print(_line(row), flush=True)
         rows.append(row)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 import dataclasses
 import inspect
 import math
+import pathlib
 
 from absl import logging
 import jax
@@ -17,6 +18,7 @@ from bayes_prompting.experiment import evaluation
 from bayes_prompting.training import fit as fit_lib
 from bayes_prompting.training import search as search_lib
 from benchmarks import timing
+from configs import language_model as language_model_preset
 from configs import paper
 
 # Those of the paper have its presets, and all suites. Others stand in the same
@@ -115,6 +117,13 @@ class Bench:
     lab = build.build(config)
     params = jax.jit(lab.network.init)(lab.root)
     return cls(name, lab, params, runs, seconds)
+
+  @classmethod
+  def of_model(cls, name: str, runs: int, seconds: float) -> 'Bench':
+    """Builds a language model that tosses a coin, at its study's size."""
+    config = language_model_preset.get_config('coin')
+    config.network.language_model.name = name
+    return cls.of(pathlib.Path(name).stem, config, runs, seconds)
 
   @property
   def plain(self):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import gguf
@@ -21,6 +22,7 @@ from bayes_prompting.language import model as model_lib
 from bayes_prompting.language import symbols as symbols_lib
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
+from benchmarks import suites
 from tests import testing
 from tests.language import tiny
 
@@ -424,6 +426,20 @@ def small(model, **changes):
   with config.unlocked():
     config.update_from_flattened_dict(values)
   return config
+
+
+def test_a_model_s_speed_is_measured_in_tokens(model):
+  config = small(model, **{'tuning.methods': ('SoftPT', 'LoRAWT')})
+  bench = suites.Bench.of('tiny', config, 2, 0.001)
+  rows = list(suites.language_model(bench))
+  assert len(rows) == 3
+  for row in rows:
+    assert re.search(r': [1-9]\d* tokens a second$', row.name)
+    assert row.operations > 0
+  # A gradient by a prompt needs the blocks twice more, and once again.
+  sizes = config.tuning.batch_size, config.tuning.length
+  forward = bench.predict_operations(*sizes)
+  assert 2 * forward < rows[1].operations < 4 * forward
 
 
 @pytest.mark.slow
