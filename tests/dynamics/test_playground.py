@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ from tests.dynamics import test_study
 from tests.experiment import test_run
 
 LENGTH, VOCAB, WIDTH = 50, 3, 8
+TIED = {'tied_unembedding': True}
 METHODS = ('NoTuning', 'HardPT', 'SoftPT', 'StatePT', 'UnembedWT')
 BELIEFS = {
   'point': {'name': 'categorical', 'probabilities': (0.5, 0.0, 0.5)},
@@ -293,14 +295,127 @@ def test_the_belief_is_that_of_dirichlet_fit(opened, networks):
     np.testing.assert_allclose(fit['misfit'], wanted.misfit, atol=1e-7)
 
 
+def test_a_belief_that_does_not_fit_is_never_called_sure(opened):
+  """The best Dirichlet of the last token is a single source, and far off."""
+  misfit, meaning, note, shown = opened.execute_script(
+    """
+    chooseNetwork(0);
+    const {network} = now, chance = {undefined: 0.5, 0: 0.7, 1: 0.3};
+    now.network = {
+      ...network,
+      step: (point, last) => ({...network.step(point, last), last}),
+      logProbs: ({last}) => [1 - chance[last], chance[last]].map(Math.log),
+    };
+    change();
+    const stem = document.querySelector('#belief .network .stem');
+    const said = ['meaning', 'belief-note'].map(id => $(id).textContent);
+    const end = [now.fit.misfit, ...said, stem.getAttribute('class')];
+    change(true);
+    return end;
+    """
+  )
+  assert misfit > 0.5
+  assert 'No Beta belief predicts as it does' in meaning
+  assert note.startswith('Nothing fits the network well')
+  assert 'sure' not in meaning and '000000' not in note
+  assert shown == 'stem dashed'
+
+
+def test_sources_are_drawn_as_from_the_prior(opened):
+  """Of small concentrations too, of which draws underflow."""
+  draws = opened.execute_script(
+    """
+    let seed = 1;
+    const random = Math.random;
+    Math.random = () => (seed = 16807 * seed % 2147483647) / 2147483647;
+    try {
+      return arguments[0].map(row => {
+        const task = {kind: 'dirichlets', weights: [0, 1], rows: [row, row]};
+        const bayes = makeBayes(task);
+        return range(4000).map(() => bayes.draw());
+      });
+    } finally {
+      Math.random = random;
+    }
+    """,
+    rows := [[1e-3, 3e-3, 0], [0.3, 1.0, 2.0]],
+  )
+  for row, sources in zip(np.array(rows), np.array(draws, float), strict=True):
+    mean = row / row.sum()
+    variance = mean * (1 - mean) / (row.sum() + 1)
+    np.testing.assert_allclose(sources.sum(1), 1, atol=1e-9)
+    np.testing.assert_allclose(sources.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(sources.var(0), variance, atol=0.02)
+  # What is impossible is never tossed, at either end of a chance.
+  tossed = opened.execute_script(
+    """
+    const random = Math.random;
+    const drawn = [0, 0.5, 1 - 2 ** -53].map(at => {
+      Math.random = () => at;
+      return drawToken([0, 0.3, 0]);
+    });
+    Math.random = random;
+    return drawn;
+    """
+  )
+  assert tossed == [1, 1, 1]
+
+
+def test_a_chance_never_looks_certain(opened):
+  chances = [0, 1e-9, 0.0004, 0.05, 0.0994, 0.1, 0.5, 0.9, 0.9006, 0.9994]
+  shown = opened.execute_script(
+    'return arguments[0].map(percent)', [*chances, 0.9996, 1 - 1e-12, 1]
+  )
+  assert ' '.join(shown) == (
+    '0% <0.1% <0.1% 5.0% 9.9% 10% 50% 90% 90.1% 99.9% >99.9% >99.9% 100%'
+  )
+
+
+def test_experiments_ask_and_name_what_they_choose(opened):
+  asked = opened.execute_script(
+    """
+    chooseNetwork(0);
+    const buttons = [...document.querySelectorAll('#experiments button')];
+    return buttons.slice(1).map(button => {
+      button.click();
+      const {prompt, weights} = current();
+      const tuned = prompt.target ? prompt : weights;
+      return [button.textContent, labelOf(tuned)];
+    });
+    """
+  )
+  assert len(asked) == 3
+  for text, label in asked:
+    assert text.startswith(f'{label}: ') and text.endswith('?')
+  # A name may be that of what every object has.
+  label = opened.execute_script(
+    "return labelOf({method: 'toString', target: 'constructor'})"
+  )
+  assert label == 'toString for constructor'
+
+
 def test_one_tosses_by_key_and_click(opened):
-  opened.execute_script('chooseNetwork(0)')
+  opened.execute_script(
+    'chooseNetwork(0); reset(); document.activeElement.blur()'
+  )
   body = opened.find_element('tag name', 'body')
-  body.send_keys('r110')
+  body.send_keys('110 ')  # Keys act where one tosses, nowhere else.
+  assert opened.execute_script('return chosen.tokens') == []
+  stage = opened.find_element('id', 'stage')
+  stage.send_keys('110')
+  # Its button goes out of use: the focus must not go with it.
+  opened.find_element('id', 'reset').send_keys('r')
+  focused = opened.switch_to.active_element
+  assert focused.get_attribute('id') == 'stage'
+  focused.send_keys(' ')
+  assert opened.execute_script('return chosen.tokens.length') == 1
+  focused.send_keys('r110')
+  value = "return document.getElementById('at').ariaValueText"
+  assert opened.execute_script(value) == 'after 3 of 3 tosses'
   said = opened.find_element('id', 'said')
   assert said.text.startswith('Toss 3 was a 0.')
   assert said.get_attribute('aria-live') == 'polite'
-  body.send_keys('\ue003')  # Backspace.
+  stage.send_keys('\ue003')  # Backspace.
   opened.find_element('css selector', '#toss [data-token="1"]').click()
   assert opened.execute_script('return chosen.tokens') == [1, 1, 1]
   # What it lost, by what was shown before each toss.
@@ -381,6 +496,7 @@ def test_the_shipped_page_is_small():
   text = page.render(networks)
   assert len(text.encode()) < 2e6
   assert 'http' not in text.replace('http://www.w3.org', '')
+  assert '<noscript>' in text
 
 
 def test_a_run_is_shown_as_it_was_tuned(run, networks):
@@ -402,6 +518,48 @@ def test_a_run_is_shown_as_it_was_tuned(run, networks):
       start = lab.network.prefill(params, adapted.rows)
       np.testing.assert_allclose(start['output'], state['output'], atol=1e-6)
   assert len(network.adapted[0].rows) == test_study.PREFIX
+
+
+def test_runs_that_mean_different_tasks_by_a_name_keep_theirs(
+  run, tmp_path, capsys
+):
+  shutil.copytree(run / 'networks', tmp_path / 'networks')
+  for name in ('a', 'b', 'c'):
+    shutil.copytree(run / 'run', tmp_path / name)
+  record = json.loads((tmp_path / 'b' / 'config.json').read_text())
+  target = record['config']['tuning']['target']
+  record['config']['tasks'][target]['probabilities'] = [0.9, 0.1]
+  (tmp_path / 'b' / 'config.json').write_text(json.dumps(record))
+  (tmp_path / 'c' / 'results.nc').unlink()
+  (network,) = export.of_runs(tmp_path, ['SoftPT'])
+  assert 'unfinished and not shown: c\n' in capsys.readouterr().err
+  meant = [network.tasks[x.target]['rows'] for x in network.adapted]
+  assert meant == [[[0.2, 0.8]], [[0.9, 0.1]]]
+  with pytest.raises(errors.UserError, match="tuned 'NoTuning' on network 0"):
+    export.of_runs(tmp_path, ['NoTuning'])
+
+
+def test_what_differs_is_not_joined_and_is_told_apart(run):
+  lab, _ = loading.load(run / 'run')
+
+  def identity(**network):  # Of the same weights.
+    config = lab.config | {'network': lab.config['network'] | network}
+    return export._identity(dataclasses.replace(lab, config=config), {})
+
+  two, four = ({'name': 'transformer', 'num_heads': heads} for heads in (2, 4))
+  networks = [{'torso': two}, {'torso': four}, {'torso': two} | TIED]
+  assert len({identity(**x) for x in networks}) == 3
+  assert identity(torso=two) == identity(torso=two | {'widening': 4})
+  mixture = BELIEFS['points']
+  tasks = {
+    'even': export.belief(mixture | {'weights': (0.5, 0.5)}),
+    'odd': export.belief(mixture),
+    'point': export.belief(BELIEFS['point']),
+  }
+  told = export._told_apart(tasks)
+  assert told['even']['title'] == f'{tasks["even"]["title"]} (even)'
+  assert told['odd']['title'] == f'{tasks["odd"]["title"]} (odd)'
+  assert told['point'] == tasks['point']
 
 
 def test_a_file_is_the_network(networks, tmp_path):

@@ -6,6 +6,7 @@ torso can be shown if `page/torsos/` has a file of its name.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import json
 import os
 import pathlib
 from typing import Any
@@ -24,6 +25,7 @@ from bayes_prompting.experiment import loading
 from bayes_prompting.reporting import page as report
 from bayes_prompting.storage import tensor_file
 from bayes_prompting.storage import workdir
+from bayes_prompting.system import console
 
 SCRIPTS = pathlib.Path(__file__).parent / 'page'
 # The page has a key and a colour for so many tokens.
@@ -160,7 +162,9 @@ def of_runs(
   """Returns the networks of finished runs.
 
   Runs of the same network are joined: it is one, with what was tuned in all of
-  them.
+  them. A task that differs from an earlier run's of the same name stays its
+  own, and is called after its run too. Runs that are unfinished, and methods of
+  which every repetition was stopped, are left out; warnings name them.
 
   Args:
     path: A run's workdir, or a folder of such folders.
@@ -169,39 +173,122 @@ def of_runs(
     allow_plugins: See `loading.load`.
 
   Raises:
-    UserError: If there is no finished run, no such seed or method, or if the
-      page cannot show the network: its torso or its task is not known there, or
-      it has too many tokens.
+    UserError: If there is no finished run or no such seed, if no run tuned a
+      method on it that was asked for, or if the page cannot show the network:
+      its torso or its task is not known there, or it has too many tokens.
   """
-  folders, _ = report.find(pathlib.Path(path).expanduser())
-  networks, wanted = {}, set(methods)
+  folders, unfinished = report.find(pathlib.Path(path).expanduser())
+  if unfinished:
+    console.warn(f'unfinished and not shown: {", ".join(unfinished)}')
+  joined: dict[str, _Joined] = {}
   for folder in folders:
     lab, place = loading.load(folder, allow_plugins)
     _check(lab, folder)
-    wanted -= lab.methods.keys()
     with lab.precision():
       params = loading.pretrained(lab, place, seed)
       adapted = _adapted(lab, place, params, methods, seed)
-      digest = tensor_file.digest(params)
-      network = networks.get(digest) or _network(lab, params)
-    tasks = network.tasks | _tasks(lab)
-    networks[digest] = dataclasses.replace(
-      network, tasks=tasks, adapted=network.adapted + adapted
-    )
-  if wanted:
+      identity = _identity(lab, params)
+      if identity not in joined:
+        joined[identity] = _Joined(_network(lab, params), folder.name, {}, [])
+    _join(joined[identity], lab, folder.name, adapted)
+  tuned = {x.method for network in joined.values() for x in network.adapted}
+  if missing := set(methods) - tuned:
     raise errors.UserError(
-      f'methods: no run in {str(path)!r} has {checks.show(min(wanted))}'
+      f'methods: no run in {str(path)!r} tuned {checks.show(min(missing))} on '
+      f'network {seed}'
     )
   # Coins before dice.
-  return sorted(networks.values(), key=lambda network: network.vocab_size)
+  return sorted(_whole([*joined.values()]), key=lambda x: x.vocab_size)
 
 
-def _tasks(lab: build.Lab) -> dict[str, dict[str, Any]]:
-  """Returns the tasks that a run is about, of those that the page knows."""
-  config = lab.config
-  names = (lab.pretraining_task, lab.target, *config['evaluation']['tasks'])
-  beliefs = {name: belief(config['tasks'][name]) for name in names}
-  return {name: belief for name, belief in beliefs.items() if belief}
+@dataclasses.dataclass(frozen=True)
+class _Joined:
+  """A network, and what its runs have.
+
+  Attributes:
+    network: Without tasks, and with nothing tuned on it.
+    run: The name of the first run.
+    specs: Those of the runs' tasks, by the name that each has on the page.
+    adapted: What the runs tuned.
+  """
+
+  network: Network
+  run: str
+  specs: dict[str, Mapping[str, Any]]
+  adapted: list[Adapted]
+
+
+def _identity(lab: build.Lab, params: types.Params) -> str:
+  """Returns what two runs share if the page can show their network as one.
+
+  Weights alone do not tell: a Transformer has as many with more heads.
+  """
+  config, task = lab.config['network'], lab.pretraining_task
+  torso = registry.make('torsos', 'network.torso', config['torso'])
+  described = [
+    config['torso']['name'],
+    options(torso),
+    config['tied_unembedding'],
+    belief(lab.config['tasks'][task]),
+    lab.pretraining.length,
+  ]
+  return json.dumps([*described, tensor_file.digest(params)], sort_keys=True)
+
+
+def _join(
+  joined: _Joined, lab: build.Lab, run: str, adapted: Sequence[Adapted]
+) -> None:
+  """Adds a run's tasks, and what it tuned, to those of its network."""
+  names, config = {}, lab.config
+  for task in (
+    lab.pretraining_task,
+    lab.target,
+    *config['evaluation']['tasks'],
+  ):
+    spec, name = config['tasks'][task], task
+    while not _mean_the_same(joined.specs.setdefault(name, spec), spec):
+      name += f' of {run}'
+    names[task] = name
+  joined.adapted.extend(
+    dataclasses.replace(x, target=names[x.target]) for x in adapted
+  )
+
+
+def _mean_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+  return (belief(one) or one) == (belief(other) or other)
+
+
+def _whole(every: Sequence[_Joined]) -> list[Network]:
+  """Returns networks with all that is theirs; different ones look different."""
+  networks = []
+  for joined in every:
+    beliefs = {name: belief(spec) for name, spec in joined.specs.items()}
+    tasks = _told_apart({name: x for name, x in beliefs.items() if x})
+    networks.append(
+      dataclasses.replace(
+        joined.network, tasks=tasks, adapted=tuple(joined.adapted)
+      )
+    )
+  titles = [(x.title, x.tasks[x.task]['title']) for x in networks]
+  return [
+    network
+    if titles.count(title) == 1
+    else dataclasses.replace(network, title=f'{network.title} ({joined.run})')
+    for network, title, joined in zip(networks, titles, every, strict=True)
+  ]
+
+
+def _told_apart(tasks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+  """Adds their names to titles that tasks share with different ones."""
+
+  def is_shared(task):
+    alike = [x for x in tasks.values() if x['title'] == task['title']]
+    return any(x != task for x in alike)
+
+  return {
+    name: x | {'title': f'{x["title"]} ({name})'} if is_shared(x) else x
+    for name, x in tasks.items()
+  }
 
 
 def _check(lab: build.Lab, folder: pathlib.Path) -> None:
@@ -283,6 +370,10 @@ def _adapted(
       continue
     counts = ~loading.stopped(lab, place, method, seed)
     if not counts.any():
+      console.warn(
+        f'{place.path.name}: {method.name} is not shown: every repetition was '
+        'stopped'
+      )
       continue
     tuner, tunables = loading.tuned(lab, place, method, seed)
     tunable = loading.of_repetition(lab, method, tunables, int(counts.argmax()))

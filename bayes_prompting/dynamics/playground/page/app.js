@@ -8,7 +8,6 @@ const METHODS = {
 };
 const $ = id => document.getElementById(id);
 const DATA = JSON.parse($('data').textContent);
-const percent = x => `${(100 * x).toFixed(x > 0.0995 && x < 0.9995 ? 0 : 1)}%`;
 const color = token => `var(--t${token})`;
 
 function element(name, attributes = {}, ...children) {
@@ -207,12 +206,15 @@ function losses() {
 
 // Words.
 
-const titleOf = name => current().spec.tasks[name]?.title || name;
-const labelOf = a => `${METHODS[a.method] || a.method} for ${titleOf(a.target)}`;
+// By names that users gave: they may be those of what every object has.
+const ownOf = (object, name) => (Object.hasOwn(object, name) ? object[name] : undefined);
+const taskOf = name => ownOf(current().spec.tasks, name);
+const titleOf = name => taskOf(name)?.title || name;
+const labelOf = a => `${ownOf(METHODS, a.method) || a.method} for ${titleOf(a.target)}`;
 const plural = (n, what) => `${shown(n, n < 9.95 ? 1 : 0)} ${what}`;
 
 function meaning() {
-  const {prompt, weights, V, spec} = current(), {alpha, misfit, strength, isFixed} = now.first;
+  const {prompt, weights, V, spec} = current(), {alpha, misfit, strength, fits, isSource} = now.first;
   const first = now.history[0].network.map(Math.exp), likely = first.indexOf(Math.max(...first));
   const token = V === 2 ? 1 : likely;
   const who = weights.kind !== 'none' ? 'With tuned weights, the network' : 'The network';
@@ -220,10 +222,12 @@ function meaning() {
   const before = isPlain ? who : `${who === 'The network' ? 'With this prompt, the network' : 'With this prompt and tuned weights, the network'}`;
   let text = `${before} first expects a ${token} with ${percent(first[token])}`;
   if (chosen.hand.some(Boolean)) text = `Set by hand, the network first expects a ${token} with ${percent(first[token])}`;
-  if (isFixed) return `${text}, and is sure of it: tosses teach it almost nothing.`;
-  if (misfit > 0.05) {
-    return `${text}. No ${V === 2 ? 'Beta' : 'Dirichlet'} belief predicts as it does (the best is ${shown(misfit)} nats off in ${PROBE_LENGTH} tosses): it believes in something else than ${titleOf(spec.task)}.`;
+  if (!fits) {
+    // What follows is true of one Dirichlet alone: each of its posteriors is another.
+    const then = now.prior ? `: it believes in something else than ${titleOf(spec.task)}` : '';
+    return `${text}. No ${V === 2 ? 'Beta' : 'Dirichlet'} belief predicts as it does (the best is ${shown(misfit)} nats off in ${PROBE_LENGTH} tosses)${then}.`;
   }
+  if (isSource) return `${text}, and is sure of it: tosses teach it almost nothing.`;
   const counts = now.prior && alpha.map((a, v) => a - now.prior[v]);
   if (!counts) return `${text}, as a belief worth ${plural(strength, 'tosses')} would.`;
   if (counts.every(x => Math.abs(x) < 0.35)) return `${text}, as if it had seen nothing yet of ${titleOf(spec.task)}.`;
@@ -270,15 +274,16 @@ function drawChoices() {
 // What to try with this network: what is chosen, and how many tosses follow.
 function drawExperiments() {
   const {prompts, weights, spec} = NETWORKS[chosen.network];
-  const isMixture = a => (spec.tasks[a.target]?.rows.length || 0) > 1;
-  const isSource = a => spec.tasks[a.target]?.kind === 'points' && !isMixture(a);
+  const isMixture = a => (taskOf(a.target)?.rows.length || 0) > 1;
+  const isSource = a => taskOf(a.target)?.kind === 'points' && !isMixture(a);
   const single = prompts.findLastIndex(isSource), mixture = prompts.findIndex(isMixture);
   const tuned = weights.findIndex(isMixture);
   const every = [
     ['Type a prompt, and let exact Bayes read it too', {prompt: 1, hard: '1111', bayesReads: true}, 0],
-    single > 0 && ['A soft prefix is worth many tosses', {prompt: single}, 20],
-    mixture > 0 && [`No prompt makes it believe in ${titleOf(prompts[mixture].target)}`, {prompt: mixture}, 20],
-    tuned > 0 && ['Tuned weights do: every dot moves', {weights: tuned}, 20],
+    // Questions: what the answers are depends on the network.
+    single > 0 && [`${labelOf(prompts[single])}: how many tosses is it worth?`, {prompt: single}, 20],
+    mixture > 0 && [`${labelOf(prompts[mixture])}: is that what the network believes?`, {prompt: mixture}, 20],
+    tuned > 0 && [`${labelOf(weights[tuned])}: which dots move?`, {weights: tuned}, 20],
   ].filter(Boolean);
   $('experiments').replaceChildren(...every.map(([text, choice, tosses]) => {
     const button = element('button', {type: 'button'}, text);
@@ -310,7 +315,7 @@ function drawSequence() {
       tuned: (prompt.rows || [0]).map(() => element('span', {class: 'prompt soft'}, '∿')),
     }[prompt.kind];
     chips.replaceChildren(...before, ...(before.length ? [element('span', {class: 'bar'})] : []),
-      ...(chosen.tokens.length ? [] : [element('span', {class: 'empty'}, 'No tosses yet. Press a button below, or a key.')]));
+      ...(chosen.tokens.length ? [] : [element('span', {class: 'empty'}, 'No tosses yet. Press a button below.')]));
   }
   chips.append(...chosen.tokens.slice(isLonger ? drawn.length : 0).map(token => chip(token, '')));
   now.drawn = [...chosen.tokens];
@@ -343,10 +348,10 @@ function beliefOf(here, fit, token) {
       const all = row.reduce((x, y) => x + y) + here.counts.reduce((x, y) => x + y);
       return {weight: after[m], a, b: all - a};
     })};
-  const a = fit.alpha[token], ours = fit.strength > 2000
+  const a = fit.alpha[token], ours = fit.strength > 2000  // Narrower than the grid.
     ? {points: [{weight: 1, at: a / fit.strength}]}
-    : {betas: [{weight: 1, a, b: fit.strength - a}], dashed: fit.misfit > 0.05};
-  return [{who: 'bayes', ...theirs}, {who: 'network', ...ours}];
+    : {betas: [{weight: 1, a, b: fit.strength - a}]};
+  return [{who: 'bayes', ...theirs}, {who: 'network', ...ours, dashed: !fit.fits}];
 }
 
 function drawBelief(here) {
@@ -354,11 +359,9 @@ function drawBelief(here) {
   now.fit = fit;
   const tokens = V === 2 ? [1] : range(V);
   $('belief').innerHTML = tokens.map(v => densityChart(beliefOf(here, fit, v), `chance of a ${v}`, V === 2 ? HEIGHT : 126)).join('');
-  const name = fitText(fit.alpha);
-  const note = fit.isFixed ? 'The network predicts as one who is sure of the source.'
-    : fit.misfit > 0.05
-      ? `Nothing fits the network well: its best, ${name} (dashed), is ${shown(fit.misfit)} nats off in ${PROBE_LENGTH} tosses.`
-      : `The network’s next predictions are those of ${name}.`;
+  const name = fit.isSource ? 'one who is sure of the source' : fitText(fit.alpha);
+  const note = fit.fits ? `The network’s next predictions are those of ${name}.`
+    : `Nothing fits the network well: its best, ${name} (dashed), is ${shown(fit.misfit)} nats off in ${PROBE_LENGTH} tosses.`;
   $('belief-note').textContent = note;
   $('belief').setAttribute('aria-label', `Density of the belief of exact Bayes and of the network. ${note}`);
 }
@@ -432,6 +435,12 @@ function drawCloud() {
     network.torso.note || '');
 }
 
+// Where a slider is: beside it, and for who does not see it.
+function showAt(id, text, unit = '') {
+  $(`${id}-text`).textContent = text;
+  $(id).setAttribute('aria-valuetext', text + unit);
+}
+
 function drawPath() {
   const {place, history, prefix} = now;
   const tosses = history.slice(0, chosen.at + 1).map(h => place(h.at));
@@ -442,13 +451,18 @@ function drawPath() {
   $('at').max = chosen.tokens.length;
   $('at').value = chosen.at;
   $('at').disabled = !chosen.tokens.length;
-  $('at-text').textContent = `after ${chosen.at} of ${chosen.tokens.length} tosses`;
+  showAt('at', `after ${chosen.at} of ${chosen.tokens.length} tosses`);
   $('x').value = chosen.hand[0];
   $('y').value = chosen.hand[1];
-  $('x-text').textContent = `${shown(chosen.hand[0])}`;
-  $('y-text').textContent = `${shown(chosen.hand[1])}`;
+  ['x', 'y'].forEach((id, i) => showAt(id, shown(chosen.hand[i]), ' standard deviations'));
   $('plane').setAttribute('aria-label',
     `The plane of the network’s states, with the path of ${chosen.at} tosses.`);
+}
+
+// The focus must not be lost with a button that no longer works: keys need it.
+function enable(buttons, isOn) {
+  if (!isOn && buttons.includes(document.activeElement)) $('stage').focus();
+  for (const button of buttons) button.disabled = !isOn;
 }
 
 function drawSaid(here) {
@@ -457,9 +471,8 @@ function drawSaid(here) {
   const last = count && chosen.at === count ? `Toss ${count} was a ${chosen.tokens.at(-1)}. ` : count ? `After toss ${chosen.at}. ` : '';
   const end = Number.isFinite(now.losses.regret) && count ? ` Regret ${shown(now.losses.regret, 3)} nats.` : '';
   $('said').textContent = `${last}Chance of a ${token} next: the network ${network}, exact Bayes ${bayes}.${end}`;
-  $('back').disabled = $('reset').disabled = !count;
-  const isFull = count >= MOST_TOSSES;
-  for (const button of [...$('toss').children, $('once'), $('ten')]) button.disabled = isFull;
+  enable([$('back'), $('reset')], count > 0);
+  enable([...$('toss').children, $('once'), $('ten')], count < MOST_TOSSES);
 }
 
 // After a toss.
@@ -501,7 +514,7 @@ function chooseNetwork(index) {
 }
 
 function chooseTask(name) {
-  if (!current().spec.tasks[name]) return;
+  if (!taskOf(name)) return;
   chosen.task = name;
   chosen.source = null;
   $('task').value = name;
@@ -555,10 +568,10 @@ $('at').addEventListener('input', event => { chosen.at = +event.target.value; dr
   change();
 }));
 $('release').addEventListener('click', () => { chosen.hand = [0, 0]; change(); });
-document.addEventListener('keydown', event => {
-  const isTyping = event.target.matches('input:not([type=radio]):not([type=checkbox]), select');
-  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
-  const {V} = current(), isButton = event.target.matches('button, input');
+// Only with the focus there: elsewhere keys are the browser's.
+$('stage').addEventListener('keydown', event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const {V} = current(), isButton = event.target.matches('button');
   if (/^\d$/.test(event.key) && +event.key < V) toss(+event.key);
   else if (event.key === 'Backspace') back();
   else if (event.key === 'r' || event.key === 'R') reset();

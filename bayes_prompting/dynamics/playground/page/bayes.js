@@ -44,30 +44,28 @@ function makeBayes({kind, weights, rows}) {
     },
     // Draws a source, as probabilities of tokens.
     draw() {
-      let left = Math.random(), m = 0;
-      while (m < rows.length - 1 && (left -= weights[m]) > 0) m++;
-      if (isPoints) return rows[m];
-      const parts = rows[m].map(drawGamma);
-      const total = parts.reduce((a, b) => a + b);
-      return parts.map(x => x / total);
+      const row = rows[drawToken(weights)];
+      return isPoints ? row : logSoftmax(row.map(drawLogGamma)).map(Math.exp);
     },
   };
 }
 
-// Marsaglia and Tsang (2000).
-function drawGamma(shape) {
-  if (shape === 0) return 0;
-  if (shape < 1) return drawGamma(shape + 1) * Math.random() ** (1 / shape);
+// The logarithm of a draw: of a small shape, draws themselves are mostly too small
+// for a number. Marsaglia and Tsang (2000).
+function drawLogGamma(shape) {
+  if (shape === 0) return -Infinity;
+  if (shape < 1) return drawLogGamma(shape + 1) + Math.log(1 - Math.random()) / shape;
   const d = shape - 1 / 3, c = 1 / Math.sqrt(9 * d);
   for (;;) {
     const x = Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
     const v = (1 + c * x) ** 3;
-    if (v > 0 && Math.log(1 - Math.random()) < x * x / 2 + d - d * v + d * Math.log(v)) return d * v;
+    if (v > 0 && Math.log(1 - Math.random()) < x * x / 2 + d - d * v + d * Math.log(v)) return Math.log(d * v);
   }
 }
 
+// Only of those that are possible, however the probabilities were rounded.
 function drawToken(probs) {
-  let left = Math.random(), token = 0;
-  while (token < probs.length - 1 && (left -= probs[token]) > 0) token++;
-  return token;
+  const possible = range(probs.length).filter(v => probs[v] > 0);
+  let left = Math.random() * probs.reduce((a, b) => a + b);
+  return possible.find(v => (left -= probs[v]) < 0) ?? possible.at(-1);
 }

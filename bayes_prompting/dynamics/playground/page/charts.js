@@ -5,6 +5,14 @@ const WIDTH = 440, HEIGHT = 210, LEFT = 40, RIGHT = 12, TOP = 12, BOTTOM = 30;
 const shown = (x, digits = 2) =>
   (Math.abs(x) < 0.5 * 10 ** -digits ? 0 : x).toFixed(digits).replace('-', '−');
 
+// Of a chance: one that is neither 0 nor 1 never looks like it.
+function percent(x) {
+  if (x > 0.0995 && x < 0.9005) return `${(100 * x).toFixed(0)}%`;
+  if (x === 0 || x === 1) return `${100 * x}%`;
+  const text = (100 * x).toFixed(1);
+  return {'0.0': '<0.1%', '100.0': '>99.9%'}[text] || `${text}%`;
+}
+
 function svg(inside, width = WIDTH, height = HEIGHT) {
   return `<svg viewBox="0 0 ${width} ${height}" aria-hidden="true">${inside}</svg>`;
 }
@@ -65,17 +73,18 @@ function densityChart(beliefs, xName, height = HEIGHT) {
     axes(x, y, [0, 0.2, 0.4, 0.6, 0.8, 1], ticks(0, most, height < HEIGHT ? 2 : 3), xName, t => +t.toFixed(1), height)
     + drawn.map(({who, values, points, dashed}) => {
       let inside = '';
+      const dash = dashed ? ' dashed' : '';
       if (values) {
         const line = values.map((v, i) => [x(GRID[i]), y(Math.min(v, most * 1.06))]);
         const area = [[x(0), y(0)], ...line, [x(1), y(0)]];
         inside = `<path class="area" d="${path(area, 'Z')}"/>`
-          + `<path class="line${dashed ? ' dashed' : ''}" d="${path(line)}"/>`;
+          + `<path class="line${dash}" d="${path(line)}"/>`;
       }
       for (const {weight, at} of points || []) {
         const top = y(weight * most);
-        inside += `<path class="stem" d="M${x(at)} ${y(0)}V${top}"/>`
+        inside += `<path class="stem${dash}" d="M${x(at)} ${y(0)}V${top}"/>`
           + `<circle class="dot" cx="${x(at)}" cy="${top}" r="5"/>`
-          + (weight > 0.995 ? '' : `<text class="of" x="${x(at) + (at > 0.8 ? -9 : 9)}" y="${top + 4}" text-anchor="${at > 0.8 ? 'end' : 'start'}">${Math.round(100 * weight)}%</text>`);
+          + (weight > 0.995 ? '' : `<text class="of" x="${x(at) + (at > 0.8 ? -9 : 9)}" y="${top + 4}" text-anchor="${at > 0.8 ? 'end' : 'start'}">${percent(weight)}</text>`);
       }
       return `<g class="${who}">${inside}</g>`;
     }).join(''), WIDTH, height);

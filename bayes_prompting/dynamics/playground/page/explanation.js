@@ -4,6 +4,9 @@
 
 const MOST_ALPHA = 1e6, LEAST_ALPHA = 1e-4;
 const PROBE_LENGTH = 8;
+// Nats: with more, predictions are not those of the best Dirichlet. A strength
+// above this one is no belief that could still change, but one source.
+const MOST_MISFIT = 0.05, MOST_STRENGTH = 1e4;
 
 // Continuations that predictions are asked for: each token again and again, and
 // all in turn.
@@ -101,6 +104,8 @@ function descend(start, asked, V) {
   return {alpha: x.map(Math.exp), misfit: Math.max(value, 0)};
 }
 
+// The best Dirichlet, its misfit and its strength; `fits` says whether it explains
+// the predictions at all, `isSource` whether it is a single source.
 function explain(asked, V) {
   const mean = Array(V).fill(0);
   for (const {probs} of asked) probs.forEach((p, v) => { mean[v] += p / asked.length; });
@@ -108,5 +113,5 @@ function explain(asked, V) {
     .map(strength => descend(mean.map(m => Math.log(Math.max(m, 1e-9) * strength)), asked, V))
     .reduce((a, b) => (b.misfit < a.misfit ? b : a));
   const strength = best.alpha.reduce((a, b) => a + b);
-  return {...best, strength, isFixed: strength > 1e4};
+  return {...best, strength, fits: best.misfit <= MOST_MISFIT, isSource: strength > MOST_STRENGTH};
 }
