@@ -11,7 +11,6 @@ A model that was fetched is in the user's cache folder. To tune prompts for it:
 from absl import flags
 
 from bayes_prompting import checks
-from bayes_prompting import errors
 
 from . import flags as launch_flags
 
@@ -39,13 +38,10 @@ def main(argv):
 
   if not _GET.value and not _TEXT.value:
     launch_flags.fail('--get or --text: one of them is needed')
-  try:
-    if _GET.value:
-      cache.get(checks.one_of('--get', _GET.value, cache.PACKAGES))
-    if _TEXT.value:
-      _show(_MODEL.value, _TEXT.value, _TOP.value)
-  except errors.UserError as error:
-    launch_flags.fail(error)
+  if _GET.value:
+    cache.get(checks.one_of('--get', _GET.value, cache.PACKAGES))
+  if _TEXT.value:
+    _show(_MODEL.value, _TEXT.value, _TOP.value)
 
 
 def _show(name, text, top):

@@ -26,7 +26,7 @@ from bayes_prompting.language import llama
 # Raise it when numbers change: results depend on it.
 NUMERICS = 1
 
-_BLOCK = 4096
+_BLOCK = 4096  # Tokens that are computed at once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,8 +227,7 @@ def predictor(
     model.prefill,
     model.prepare,
     model.read,
-    # Tokens that are computed at once: 4096 times a layer's activations fit
-    # where the weights do, and more are no faster.
+    # Of so many tokens a layer's activations take less than the weights.
     lambda length: max(1, _BLOCK // (length * model.per_symbol)),
     begin=model.begin,
     step=model.step,

@@ -56,20 +56,15 @@ def entries(section: str) -> list[tuple[str, str]]:
   ]
 
 
-def of(
-  text: str | None, call: Callable[..., Any] | None = None, skip: bool = False
-) -> str:
+def of(text: str | None, call: Callable[..., Any] | None = None) -> str:
   """Returns the Markdown of a docstring.
 
   Args:
     text: The docstring.
     call: What it is of, which says the defaults of arguments.
-    skip: Whether to leave out the first paragraph.
   """
   parts = sections(text or '')
   body = parts.pop('')
-  if skip:
-    body = body.partition('\n\n')[2]
   defaults = _defaults(call) if call else {}
   lines = [prose(body)] if body.strip() else []
   for name, section in parts.items():

@@ -226,7 +226,7 @@ def paper_networks() -> tuple[str, pathlib.Path]:
     'Networks with rows in `networks.csv`, of each kind: '
     f'{table.pretrain_seed.nunique()}. A number is the mean over them.'
   ]
-  table = table[(table.step == 50) & (table.estimator == 'exact')]
+  table = evidence.at(table, step=50, reference='bayes', estimator='exact')
   for target in _TARGETS:
     rows = table[
       (table.task == target) & table.experiment.str.endswith(f'-{target}')
