@@ -122,11 +122,13 @@ def gallery() -> tuple[str, pathlib.Path]:
   Its page is `docs/experiments/NAME.md`, or `results/NAME/README.md`. The
   question is the title there, the answer the paragraph that begins with
   `**Answer.**`, the thumbnail the first picture, and the commands the first
-  block of them.
+  block of them. Studies with a picture come first: the others are still to run.
   """
   parts = []
-  for page in studies().values():
-    study = read_study(page)
+  pages = {page: read_study(page) for page in studies().values()}
+  for page, study in sorted(
+    pages.items(), key=lambda item: item[1]['picture'] is None
+  ):
     shown = links.SHOWN.get(page.relative_to(links.ROOT).as_posix())
     target = shown or page.relative_to(links.DOCS).as_posix()
     parts.append(
