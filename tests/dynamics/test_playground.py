@@ -114,6 +114,7 @@ def random_network(name, number, example, tied=False):
   }
   rows = rng.normal(size=(4, WIDTH)).astype(np.float32)
   adapted = [export.Adapted('SoftPT', 'point', rows, {}, {})]
+  adapted += [dataclasses.replace(adapted[0], rows=-rows)] * tied
   if number == 0:
     params = trees.replace(shapes, weights)
     state = trees.by_path(jax.jit(predictor.prefill)(params, rows))
@@ -371,7 +372,7 @@ def test_a_chance_never_looks_certain(opened):
   )
 
 
-def test_experiments_ask_and_name_what_they_choose(opened):
+def test_experiments_ask_and_name_what_they_choose(opened, networks):
   asked = opened.execute_script(
     """
     chooseNetwork(0);
@@ -387,6 +388,18 @@ def test_experiments_ask_and_name_what_they_choose(opened):
   assert len(asked) == 3
   for text, label in asked:
     assert text.startswith(f'{label}: ') and text.endswith('?')
+  # Of two that are alike, as runs with two seeds leave them, one is told.
+  labels = opened.execute_script(
+    """
+    chooseNetwork(arguments[0]);
+    const labels = document.querySelectorAll('#prompts label');
+    const texts = [...labels].map(label => label.textContent);
+    chooseNetwork(0);
+    return texts;
+    """,
+    len(networks) - 1,
+  )
+  assert labels[3] == labels[2].replace('2', '3', 1) + ' (2)'
   # A name may be that of what every object has.
   label = opened.execute_script(
     "return labelOf({method: 'toString', target: 'constructor'})"

@@ -33,7 +33,9 @@ function decoded(adapted) {
 }
 
 const NETWORKS = DATA.networks.map(spec => {
-  const adapted = spec.adapted.map(decoded);
+  const isAlike = (a, b) => a.method === b.method && a.target === b.target;
+  const adapted = spec.adapted.map((a, i, all) => ({  // `number` among those alike.
+    ...decoded(a), number: all.slice(0, i + 1).filter(b => isAlike(a, b)).length}));
   const sets = a => !a.rows || a.rows.length > 0;
   return {
     spec,
@@ -210,7 +212,8 @@ function losses() {
 const ownOf = (object, name) => (Object.hasOwn(object, name) ? object[name] : undefined);
 const taskOf = name => ownOf(current().spec.tasks, name);
 const titleOf = name => taskOf(name)?.title || name;
-const labelOf = a => `${ownOf(METHODS, a.method) || a.method} for ${titleOf(a.target)}`;
+const labelOf = a =>
+  `${ownOf(METHODS, a.method) || a.method} for ${titleOf(a.target)}${a.number > 1 ? ` (${a.number})` : ''}`;
 const plural = (n, what) => `${shown(n, n < 9.95 ? 1 : 0)} ${what}`;
 
 function meaning() {
