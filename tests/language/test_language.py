@@ -306,9 +306,15 @@ def lacking(path, tensors):
   tiny.write(path, tensors)
 
 
+def of_integers(path, tensors):
+  name = 'blk.1.ffn_up.weight'
+  tiny.write(path, tensors | {name: tensors[name].astype(np.int32)})
+
+
 @pytest.mark.parametrize(
   ('make', 'message'),
   [
+    (of_integers, "'blk.1.ffn_up.weight' is of the kind I32, which cannot be"),
     (lambda path, x: path.write_bytes(b'hello'), 'is no GGUF file'),
     (lambda path, x: path.write_bytes(b''), 'is no GGUF file'),
     (cut, 'is no GGUF file, or is cut off'),

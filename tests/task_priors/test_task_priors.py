@@ -655,16 +655,18 @@ def test_every_module_has_examples():
 def test_what_priors_of_the_package_may_leave_out():
   # What is optional is skipped above: it must not go missing unnoticed.
   without = {'statistic': set(), 'support': set(), 'sample_table': set()}
-  exchangeable = set()
+  exchangeable, recorded = set(), set()
   for name in registry.names('task_priors'):
     for example in registry.module('task_priors', name).EXAMPLES:
       prior = testing.task_prior(name, **example)
       exchangeable |= {name} if prior.exchangeable else set()
+      recorded |= {name} if prior.recorded is not None else set()
       for part, names in without.items():
         names |= {name} if getattr(prior, part) is None else set()
   hidden = {'hmm_mixture', 'switching', 'union'}  # Unions: with such a part.
   hidden |= {'demonstrations', 'imitation', 'sequences'}
   assert without == dict.fromkeys(without, hidden)
+  assert recorded == {'sequences'}
   assert exchangeable == {
     'categorical',
     'categorical_mixture',
