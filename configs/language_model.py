@@ -115,10 +115,12 @@ def get_config(arguments: str = 'coin'):
       f'language_model.py:TARGET,...: {said[0]!r} tells of the coin, got '
       f'{target!r}'
     )
-  chosen = {name: group[name] for group in _GROUPS for name in group}
-  chosen = {name: chosen[name] for name in options if name in chosen}
+
+  def chosen(group, otherwise):
+    return next((group[x] for x in options if x in group), otherwise)
+
   symbols, prior, source = TARGETS[target]
-  shown = next((chosen[x] for x in options if x in _SHOWN), 0)
+  shown = chosen(_SHOWN, 0)
   if shown:
     source = {
       'name': 'demonstrations',
@@ -137,7 +139,7 @@ def get_config(arguments: str = 'coin'):
     'smollm2',
     symbols=symbols,
     separator='',
-    context=next((chosen[x] for x in options if x in _SAID), ''),
+    context=chosen(_SAID, ''),
   )
   pretraining, tuning, evaluation = (
     config.pretraining,
@@ -149,8 +151,8 @@ def get_config(arguments: str = 'coin'):
   tuning.target = target
   tuning.methods = METHODS
   tuning.prefix_init = ('random_token',)
-  tuning.prefix_length = next((chosen[x] for x in options if x in _ROWS), 6)
-  tuning.num_sequences = next((chosen[x] for x in options if x in _SIZES), 0)
+  tuning.prefix_length = chosen(_ROWS, 6)
+  tuning.num_sequences = chosen(_SIZES, 0)
   tuning.num_repetitions = 1
   tuning.batch_size = 8
   tuning.num_steps = 128

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import registry
+from bayes_prompting.claims import intervals
 from bayes_prompting.reporting import style
 from bayes_prompting.results import runs as run_folders
 from bayes_prompting.results import selection
@@ -23,6 +24,7 @@ from bayes_prompting.settings import plain
 # The torsos that studies compare, and their titles.
 TITLES = {'lstm': 'LSTM', 'transformer': 'Transformer'}
 LEAST = 1e-4  # Nats. Smaller losses are drawn here.
+LEAST_OF_NETWORKS = 1e-3  # The same of `curve_of_networks`.
 EXACT = '#8a4f80'  # The colour of what is exact, without a network.
 OUTSIDE = '#f3e7f0'  # The shade where no posterior of the prior comes.
 _LABELS = {
@@ -225,3 +227,27 @@ def tall_legend_below(figure, handles):
   figure.set_figheight(figure.get_figheight() + 0.16 * rows)
   place = {'loc': 'outside lower center', 'ncols': columns}
   return figure.legend(handles=[*handles.values()], **place)
+
+
+def curve_of_networks(
+  ax, points: Mapping[float, np.ndarray], look: Mapping[str, Any], label: str
+) -> None:
+  """Draws the typical network over x as a line, and each network as a dot.
+
+  Args:
+    ax: A panel.
+    points: {x: [networks]}, in nats; an x without networks is left out.
+    look: Of the line, see `style.looks`.
+    label: Of the line.
+  """
+  points = {
+    x: np.maximum(y, LEAST_OF_NETWORKS) for x, y in points.items() if len(y)
+  }
+  if not points:
+    return
+  typical = [intervals.over_networks(y, 'log').value for y in points.values()]
+  ax.plot([*points], typical, label=label, ms=4, **look)
+  for x, values in points.items():
+    ax.plot(
+      [x] * len(values), values, '.', color=look['color'], ms=3, alpha=0.5
+    )

@@ -17,6 +17,7 @@ from bayes_prompting.claims import judge as judging
 from bayes_prompting.claims import page
 from bayes_prompting.claims import tables
 from bayes_prompting.results import evidence
+from bayes_prompting.system import console
 from bayes_prompting.system import files
 
 Configs = Mapping[str, ml_collections.ConfigDict]
@@ -45,6 +46,19 @@ class Study:
   judge: Callable[[pd.DataFrame], list[judging.Judged]]
   draw: Draw
   titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def of_rows(
+  draw: Callable[[pd.DataFrame, pathlib.Path], None],
+) -> Draw:
+  """Returns a study's `draw` for figures that need the evidence alone."""
+
+  def drawn(folder, table, judged, configs):
+    del judged, configs
+    with console.optional('figures'):
+      draw(table, folder)
+
+  return drawn
 
 
 def write(

@@ -20,7 +20,6 @@ _TARGETS = {
   'chain': 'one chain',
 }
 _TUNERS = ('HardPT', 'SoftPT', 'DeepPT', 'LoRAWT', 'SoftPT+LoRAWT')
-_LEAST = 1e-3  # Nats. Smaller ones are drawn here.
 # Beside methods: what is shown or said to the untuned model.
 _SHOWN = {'16 tosses shown': '-shown16', '64 tosses shown': '-shown64'}
 _SAID = {
@@ -99,7 +98,7 @@ def regret(rows: pd.DataFrame) -> mpl_figure.Figure:
       values = losses(rows, method, experiment)
       if not len(values):
         continue
-      values = np.maximum(values, _LEAST)
+      values = np.maximum(values, common.LEAST_OF_NETWORKS)
       color = common.EXACT
       if method in looks:
         color = looks[method]['color']
@@ -141,25 +140,8 @@ def size(rows: pd.DataFrame) -> mpl_figure.Figure:
     (axes[1], in_sequences, ('SoftPT', 'LoRAWT'), 'sequences of the coin'),
   ):
     for tuner in tuners:
-      points = {
-        x: np.maximum(losses(rows, tuner, name), _LEAST)
-        for x, name in places.items()
-      }
-      points = {x: values for x, values in points.items() if len(values)}
-      typical = [
-        intervals.over_networks(values, 'log').value
-        for values in points.values()
-      ]
-      ax.plot([*points], typical, label=tuner, ms=4, **looks[tuner])
-      for x, values in points.items():
-        ax.plot(
-          [x] * len(values),
-          values,
-          '.',
-          color=looks[tuner]['color'],
-          ms=3,
-          alpha=0.6,
-        )
+      points = {x: losses(rows, tuner, name) for x, name in places.items()}
+      common.curve_of_networks(ax, points, looks[tuner], tuner)
     for name, text in (('PreBayes', 'Laplace’s rule'), ('NoTuning', 'untuned')):
       for value in losses(rows, name, 'coin')[:1]:
         color = common.EXACT if name == 'PreBayes' else '#777777'

@@ -1,6 +1,6 @@
 """Learned starts and made tasks, in two pictures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 import functools
 import os
 import re
@@ -27,7 +27,6 @@ _LOOKS = {
 }
 _NAME = re.compile(r'(\w+)-(\w+)-(near|far)(?:-n(\d+))?')
 _MADE = re.compile(r'(\w+)-(\w+)-pseudo(\d+)')
-_LEAST = 1e-3  # Nats. Smaller ones are drawn here.
 _WIDTH, _NARROW = 5.0, 6.0  # Inches: at least, and of two columns of legend.
 
 
@@ -55,19 +54,6 @@ def _values(rows, tuner, experiment, task, step) -> pd.Series:
     rows, tuner=tuner, experiment=experiment, task=task, step=step
   )
   return chosen.set_index('pretrain_seed')['mean'].astype(np.float64)
-
-
-def _curve(ax, points: Mapping[float, np.ndarray], look, label):
-  """Draws the typical network over x, and each network as a dot."""
-  points = {x: np.maximum(y, _LEAST) for x, y in points.items() if len(y)}
-  if not points:
-    return
-  typical = [intervals.over_networks(y, 'log').value for y in points.values()]
-  ax.plot([*points], typical, label=label, ms=4, **look)
-  for x, values in points.items():
-    ax.plot(
-      [x] * len(values), values, '.', color=look['color'], ms=3, alpha=0.5
-    )
 
 
 def _legend(figure, ax):
@@ -116,8 +102,8 @@ def starts(rows: pd.DataFrame) -> mpl_figure.Figure:
         ).to_numpy()
         lost = _values(rows, tuner, *world) - _values(rows, BASE, *world)
         forgotten[size] = lost.dropna().to_numpy()
-      _curve(above, regrets, look, tuner)
-      _curve(below, forgotten, look, tuner)
+      common.curve_of_networks(above, regrets, look, tuner)
+      common.curve_of_networks(below, forgotten, look, tuner)
     title = frontier_figures.TITLES.get(torso, torso)
     above.set_title(f'{title}\n{_TARGETS[target]}')
     for ax in (above, below):
@@ -131,7 +117,8 @@ def starts(rows: pd.DataFrame) -> mpl_figure.Figure:
     figure,
     'Lines: the typical of networks; dots: each. Forgotten is what is lost on '
     'the pretraining task, beyond the untuned network. Dotted: '
-    f'{study_claims.WITHIN:g} nats. Nats below {_LEAST:g} are drawn there.',
+    f'{study_claims.WITHIN:g} nats. Nats below {common.LEAST_OF_NETWORKS:g} '
+    'are drawn there.',
     legend=legend,
   )
   return figure
@@ -160,7 +147,7 @@ def made(rows: pd.DataFrame) -> mpl_figure.Figure:
         size: _values(rows, tuner, name, **on_world).to_numpy()
         for size, name in sizes
       }
-      _curve(ax, values, its_look, label)
+      common.curve_of_networks(ax, values, its_look, label)
     true = _values(rows, BASE, f'{torso}-{world}-true', **on_world)
     if len(true):
       level = intervals.over_networks(true.to_numpy(), 'log').value
