@@ -46,7 +46,7 @@ def _read_long_description() -> str:
   return readme.read_text('utf-8') if readme.exists() else ''
 
 
-_LANGUAGE_MODEL = ('gguf>=0.17,<1', 'tokenizers>=0.21,<1')
+_LANGUAGE_MODEL = ('gguf>=0.17,<1', 'h5py>=3.11,<4', 'tokenizers>=0.21,<1')
 
 
 setuptools.setup(

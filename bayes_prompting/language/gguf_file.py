@@ -1,24 +1,20 @@
 """Reads a GGUF file of Llama's kind, and keeps it as models are published.
 
 The format is ggml's (github.com/ggml-org/ggml, docs/gguf.md); the library
-`gguf` reads and dequantises it. What is kept is a folder with `config.json`,
-`model.safetensors` and `tokenizer.json`, which `model.load` reads.
+`gguf` reads and dequantises it. What is kept is a folder, see `kept`, which
+`model.load` reads.
 """
 
 from collections.abc import Iterator
-import json
-import os
 import pathlib
-import shutil
 from typing import Any
-import uuid
 
 import numpy as np
-from safetensors import numpy as safetensors_numpy
 
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting.language import extra
+from bayes_prompting.language import kept
 from bayes_prompting.language import llama
 from bayes_prompting.language import tokens
 from bayes_prompting.system import files
@@ -26,8 +22,7 @@ from bayes_prompting.system import files
 # Of what is kept of a file: raise it when other weights, or another tokenizer,
 # are made of the same file. Results depend on it.
 VERSION = 1
-# Ours in a config.json: what a folder was made from, see `origin`.
-MADE_FROM = 'made_from'
+MAGIC = b'GGUF'
 
 # Published names of a block's weights, by those of GGUF behind `blk.N.`.
 _OF_BLOCK = {
@@ -56,9 +51,9 @@ _TABLE, _LAST_NORM = 'token_embd.weight', 'output_norm.weight'
 _UNEMBEDDING = 'output.weight'
 
 
-def origin(digest: str) -> str:
-  """Returns what a folder remembers of a file with a SHA-256."""
-  return f'{digest}-{VERSION}'
+def beside(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
+  """Returns the files that a file is read with: itself."""
+  return (path,)
 
 
 def convert(path: pathlib.Path, folder: pathlib.Path, digest: str) -> None:
@@ -67,7 +62,7 @@ def convert(path: pathlib.Path, folder: pathlib.Path, digest: str) -> None:
   Args:
     path: The file.
     folder: It is made, and replaced if it is there.
-    digest: The file's SHA-256, which the folder remembers.
+    digest: Of the file, which the folder remembers.
 
   Raises:
     UserError: If it is no whole GGUF file of Llama's kind, or if the folder
@@ -79,22 +74,7 @@ def convert(path: pathlib.Path, folder: pathlib.Path, digest: str) -> None:
   config = _config(fields, stored, path)
   architecture = llama.read_config(config, repr(str(path)))
   weights = dict(_weights(stored, path, architecture))
-  vocabulary = tokens.from_gguf(fields)
-  files.make_folder(folder.parent, 'model')
-  draft = folder.with_name(f'.{folder.name}.{uuid.uuid4().hex[:8]}')
-  try:
-    draft.mkdir()
-    safetensors_numpy.save_file(weights, draft / 'model.safetensors')
-    (draft / 'tokenizer.json').write_text(vocabulary, 'utf-8')
-    text = json.dumps({**config, MADE_FROM: origin(digest)}, indent=2) + '\n'
-    (draft / 'config.json').write_text(text, 'utf-8')
-    if folder.exists():
-      shutil.rmtree(folder)
-    os.replace(draft, folder)
-  except OSError as error:
-    raise files.refusal(folder, error, 'model') from None
-  finally:
-    shutil.rmtree(draft, ignore_errors=True)
+  kept.write(folder, config, weights, tokens.from_gguf(fields), digest)
 
 
 def _open(path):
@@ -175,7 +155,7 @@ def _weights(stored, path, architecture) -> Iterator[tuple[str, np.ndarray]]:
     for theirs, published in _OF_BLOCK.items():
       name = f'model.layers.{layer}.{published}.weight'
       names[name] = f'blk.{layer}.{theirs}.weight'
-  wanted = {names[name] for name in llama.shapes(architecture)}
+  wanted = {names[name] for name in architecture.shapes()}
   others = [name for name in stored if name not in wanted]
   if others:
     raise errors.UserError(
@@ -186,7 +166,7 @@ def _weights(stored, path, architecture) -> Iterator[tuple[str, np.ndarray]]:
     'q_proj': architecture.num_heads,
     'k_proj': architecture.num_kv_heads,
   }
-  for name, shape in llama.shapes(architecture).items():
+  for name, shape in architecture.shapes().items():
     tensor = stored.get(names[name])
     if tensor is None:
       raise errors.UserError(

@@ -64,6 +64,8 @@ class Architecture:
   norm_epsilon: float
   tied_unembedding: bool
 
+  padding = ()
+
   def torso(self) -> nn.Module:
     """Returns the blocks, whose activations are computed twice.
 
@@ -84,6 +86,57 @@ class Architecture:
       mlp_dim=self.mlp_dim,
       recompute=True,
     )
+
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each published weight, by its name."""
+    kv_width = self.width // self.num_heads * self.num_kv_heads
+    of_block = {
+      'self_attn.q_proj': (self.width, self.width),
+      'self_attn.k_proj': (kv_width, self.width),
+      'self_attn.v_proj': (kv_width, self.width),
+      'self_attn.o_proj': (self.width, self.width),
+      'mlp.gate_proj': (self.mlp_dim, self.width),
+      'mlp.up_proj': (self.mlp_dim, self.width),
+      'mlp.down_proj': (self.width, self.mlp_dim),
+      **dict.fromkeys(_NORMS, (self.width,)),
+    }
+    table = self.vocab_size, self.width
+    every = {EMBEDDING: table, OUTPUT_NORM: (self.width,)}
+    if not self.tied_unembedding:
+      every[UNEMBEDDING] = table
+    for layer in range(self.num_layers):
+      for name, shape in of_block.items():
+        every[f'model.layers.{layer}.{name}.weight'] = shape
+    return every
+
+  def params(self, weight: Callable[[str], np.ndarray]) -> types.Params:
+    """Returns weights by the names that they have here.
+
+    Args:
+      weight: (published name) -> float32 array.
+
+    Returns:
+      `embedding`, `torso` and, unless it is tied, `unembedding`.
+    """
+    torso = {}
+    for layer in range(self.num_layers):
+      prefix = f'model.layers.{layer}'
+      torso[f'layer_{layer}'] = {
+        **{
+          ours: {'kernel': weight(f'{prefix}.{theirs}.weight').T}
+          for theirs, ours in _MATRICES.items()
+        },
+        **{
+          ours: {'scale': weight(f'{prefix}.{theirs}.weight')}
+          for theirs, ours in _NORMS.items()
+        },
+      }
+    last = torso[f'layer_{self.num_layers - 1}']
+    last['output_norm'] = {'scale': weight(OUTPUT_NORM)}
+    every = {'embedding': {'kernel': weight(EMBEDDING)}, 'torso': torso}
+    if not self.tied_unembedding:
+      every['unembedding'] = {'kernel': weight(UNEMBEDDING).T}
+    return every
 
 
 # Its fields, by their names in a published config.json.
@@ -173,60 +226,3 @@ def to_config(architecture: Architecture) -> dict[str, Any]:
     name: getattr(architecture, field) for name, (field, _) in _FIELDS.items()
   }
   return {'model_type': 'llama', 'hidden_act': 'silu', **values}
-
-
-def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-  """Returns the shape of each published weight, by its name."""
-  width, mlp_dim = architecture.width, architecture.mlp_dim
-  kv_width = width // architecture.num_heads * architecture.num_kv_heads
-  of_block = {
-    'self_attn.q_proj': (width, width),
-    'self_attn.k_proj': (kv_width, width),
-    'self_attn.v_proj': (kv_width, width),
-    'self_attn.o_proj': (width, width),
-    'mlp.gate_proj': (mlp_dim, width),
-    'mlp.up_proj': (mlp_dim, width),
-    'mlp.down_proj': (width, mlp_dim),
-    **dict.fromkeys(_NORMS, (width,)),
-  }
-  table = architecture.vocab_size, width
-  every = {EMBEDDING: table, OUTPUT_NORM: (width,)}
-  if not architecture.tied_unembedding:
-    every[UNEMBEDDING] = table
-  for layer in range(architecture.num_layers):
-    for name, shape in of_block.items():
-      every[f'model.layers.{layer}.{name}.weight'] = shape
-  return every
-
-
-def params(
-  architecture: Architecture, weight: Callable[[str], np.ndarray]
-) -> types.Params:
-  """Returns weights by the names that they have here.
-
-  Args:
-    architecture: Of the model.
-    weight: (published name) -> float32 array.
-
-  Returns:
-    `embedding`, `torso` and, unless it is tied, `unembedding`.
-  """
-  torso = {}
-  for layer in range(architecture.num_layers):
-    prefix = f'model.layers.{layer}'
-    torso[f'layer_{layer}'] = {
-      **{
-        ours: {'kernel': weight(f'{prefix}.{theirs}.weight').T}
-        for theirs, ours in _MATRICES.items()
-      },
-      **{
-        ours: {'scale': weight(f'{prefix}.{theirs}.weight')}
-        for theirs, ours in _NORMS.items()
-      },
-    }
-  last = torso[f'layer_{architecture.num_layers - 1}']
-  last['output_norm'] = {'scale': weight(OUTPUT_NORM)}
-  every = {'embedding': {'kernel': weight(EMBEDDING)}, 'torso': torso}
-  if not architecture.tied_unembedding:
-    every['unembedding'] = {'kernel': weight(UNEMBEDDING).T}
-  return every

@@ -1,8 +1,13 @@
-"""A language model: weights, tokens, and what it predicts of symbols."""
+"""A language model: weights, tokens, and what it predicts of symbols.
+
+A kind of model is a module with `VERSION` and `MAGIC` of its files, `beside`
+and `convert`, if files are converted, and `read_config` for what is kept.
+"""
 
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
 
@@ -16,18 +21,23 @@ from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.language import cache
 from bayes_prompting.language import gguf_file
+from bayes_prompting.language import kept
 from bayes_prompting.language import llama
 from bayes_prompting.language import symbols as symbols_lib
+from bayes_prompting.language import textgenrnn
 from bayes_prompting.language import tokens
 from bayes_prompting.system import files
 from bayes_prompting.system import locks
 
+# By what a file is called in the cache, and what its config.json says.
+_FORMATS = {'gguf': gguf_file, 'textgenrnn': textgenrnn}
+_CONFIGS = {'textgenrnn': textgenrnn.read_config}
 _DTYPES = 'F64', 'F32', 'F16', 'BF16'  # In safetensors' words.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LanguageModel:
-  """A model of Llama's kind, from a folder of files.
+  """A language model, from a folder of files.
 
   Attributes:
     folder: With `config.json`, `*.safetensors` and `tokenizer.json`.
@@ -38,7 +48,7 @@ class LanguageModel:
   """
 
   folder: pathlib.Path
-  architecture: llama.Architecture
+  architecture: symbols_lib.Architecture
   tokenizer: tokens.Tokenizer
   beginning: int | None
 
@@ -122,7 +132,9 @@ class LanguageModel:
     if not context and self.beginning is not None:
       before = (self.beginning,)
     return symbols_lib.Written(
-      numbers, self.tokenizer.encode(separator), before
+      numbers,
+      self.tokenizer.encode(separator),
+      self.architecture.padding + before,
     )
 
 
@@ -132,7 +144,8 @@ def _model(folder, digest):
   del digest
   path = folder / 'config.json'
   config = files.read_json(path, 'model')
-  architecture = llama.read_config(config, repr(str(path)))
+  read_config = _CONFIGS.get(config.get('model_type'), llama.read_config)
+  architecture = read_config(config, repr(str(path)))
   tokenizer = tokens.Tokenizer(folder / 'tokenizer.json')
   if tokenizer.vocab_size > architecture.vocab_size:
     raise errors.UserError(
@@ -147,13 +160,15 @@ def _model(folder, digest):
 
 
 def load(path: str | os.PathLike[str]) -> LanguageModel:
-  """Loads a language model of Llama's kind.
+  """Loads a language model.
 
   Args:
-    path: `smollm2`, which must have been fetched (`bayes-prompting
-      language-model --get`); a GGUF file, which is converted once and kept in
-      the user's cache folder; or a folder as models are published, with
-      `config.json`, `*.safetensors` and `tokenizer.json`.
+    path: `smollm2` or `textgenrnn`, which must have been fetched
+      (`bayes-prompting language-model --get`); a GGUF file of Llama's kind, or
+      textgenrnn's `NAME_weights.hdf5` with `NAME_vocab.json` beside it, which
+      is converted once and kept in the user's cache folder; or a folder as
+      models of Llama's kind are published, with `config.json`,
+      `*.safetensors` and `tokenizer.json`.
 
   Raises:
     UserError: If it is not there, not whole, or of another kind.
@@ -164,39 +179,61 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
   if path.is_dir():
     folder = path
   elif path.is_file():
-    folder = _converted(path, files.digest(path))
+    folder = _converted(path)
   else:
     raise errors.UserError(
-      f'model: {str(path)!r} is not there; it must be a GGUF file, a folder '
-      f'with config.json, or one of {", ".join(cache.PACKAGES)}'
+      f'model: {str(path)!r} is not there; it must be a GGUF file, '
+      "textgenrnn's NAME_weights.hdf5, a folder with config.json, or one of "
+      f'{", ".join(cache.PACKAGES)}'
     )
   return _model(folder, digest_of(folder))
 
 
-def _converted(path, digest):
-  """Returns the folder of a GGUF file, which is made of it once."""
-  folder = cache.folder() / f'gguf-{digest[:16]}-{gguf_file.VERSION}'
+def _converted(path):
+  """Returns the folder of a file, which is made of it once."""
+  name = _format(path)
+  form = _FORMATS[name]
+  digests = [files.digest(x) for x in form.beside(path)]
+  digest = digests[0]
+  if len(digests) > 1:
+    digest = hashlib.sha256(' '.join(digests).encode()).hexdigest()
+  folder = cache.folder() / f'{name}-{digest[:16]}-{form.VERSION}'
   made = folder / 'config.json'
   if made.is_file():
     return folder
   files.make_folder(cache.folder(), 'model')
   with locks.lock(cache.folder(), wait=True):
     if not made.is_file():  # Another process was faster.
-      gguf_file.convert(path, folder, digest)
+      form.convert(path, folder, f'{digest}-{form.VERSION}')
   return folder
+
+
+def _format(path):
+  """Returns the format that a file's first bytes tell of."""
+  try:
+    with open(path, 'rb') as file:
+      start = file.read(8)
+  except OSError as error:
+    raise files.refusal(path, error, 'model', 'read') from None
+  for name, form in _FORMATS.items():
+    if start.startswith(form.MAGIC):
+      return name
+  raise errors.UserError(
+    f'model: {str(path)!r} is no GGUF file, and no HDF5 file of textgenrnn'
+  )
 
 
 def digest_of(folder: pathlib.Path) -> str:
   """Returns a digest of a model's files.
 
-  Of a folder that was made of a GGUF file, and is kept, it is the file's.
+  Of a folder that was made of a file, and is kept, it is the file's.
 
   Raises:
     UserError: If there is no config.json.
   """
   config = files.read_json(folder / 'config.json', 'model')
-  if gguf_file.MADE_FROM in config and folder.parent == cache.folder():
-    return str(config[gguf_file.MADE_FROM])
+  if kept.MADE_FROM in config and folder.parent == cache.folder():
+    return str(config[kept.MADE_FROM])
   return _combined(
     tuple((str(x), x.stat().st_mtime_ns) for x in _files(folder))
   )
@@ -234,7 +271,7 @@ def _params(folder, architecture):
       raise errors.UserError(
         f'model: cannot read {str(path)!r} ({files.why(error)})'
       ) from None
-  shapes = llama.shapes(architecture)
+  shapes = architecture.shapes()
   for name, shape in shapes.items():
     if name not in arrays:
       raise errors.UserError(
@@ -245,6 +282,4 @@ def _params(folder, architecture):
         f'model: {str(folder)!r}: weight {name!r} must have shape '
         f'{list(shape)}, got {list(arrays[name].shape)}'
       )
-  return jax.tree.map(
-    jnp.asarray, llama.params(architecture, arrays.__getitem__)
-  )
+  return jax.tree.map(jnp.asarray, architecture.params(arrays.__getitem__))

@@ -13,7 +13,9 @@ model's width.
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+from typing import Protocol
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,6 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import types
-from bayes_prompting.language import llama
 
 # Raise it when numbers change: results depend on it.
 NUMERICS = 1
@@ -52,6 +53,41 @@ class Written:
       )
 
 
+class Architecture(Protocol):
+  """What a language model is like: a hashable dataclass of its sizes.
+
+  Attributes:
+    vocab_size: Tokens.
+    width: E, of embeddings.
+    tied_unembedding: Whether the unembedding is the embedding, transposed.
+    padding: Tokens that stand before every context.
+  """
+
+  vocab_size: int
+  width: int
+  tied_unembedding: bool
+  padding: tuple[int, ...]
+
+  def torso(self) -> nn.Module:
+    """Returns what is between the embeddings."""
+
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight that is kept, by its name there."""
+
+  def params(self, weight: Callable[[str], np.ndarray]) -> types.Params:
+    """Returns weights from those that are kept, (name) -> float32 array.
+
+    They are `embedding`, `torso` and, unless it is tied, `unembedding`.
+    """
+
+
+def _affine(y, layer):
+  product = y @ layer['kernel']
+  if 'bias' not in layer:
+    return product
+  return product + jnp.broadcast_to(layer['bias'], product.shape)
+
+
 class _Model:
   """The parts of a language model, as pure functions of its weights."""
 
@@ -76,7 +112,7 @@ class _Model:
     """Maps activations [..., E] to all of the model's tokens."""
     if self.architecture.tied_unembedding:
       return y @ params['embedding']['kernel'].T
-    return y @ params['unembedding']['kernel']
+    return _affine(y, params['unembedding'])
 
   def logits_of_symbols(self, params, y):
     """The same for the V symbols alone."""
@@ -85,7 +121,10 @@ class _Model:
       return self.logits(params, y)
     if self.architecture.tied_unembedding:
       return y @ self.of_symbols(params).T
-    return y @ params['unembedding']['kernel'][:, jnp.asarray(symbols)]
+    chosen = jnp.asarray(symbols)
+    return _affine(
+      y, jax.tree.map(lambda x: x[..., chosen], params['unembedding'])
+    )
 
   def run(self, params, *args, method):
     return self.torso.apply({'params': params['torso']}, *args, method=method)
@@ -171,7 +210,9 @@ class _Model:
     y, carry = self.run(
       params, self.rows(params)[steps], state['torso'], method='__call__'
     )
-    carry = self.run(params, carry, length * self.per_symbol, method='reserve')
+    if hasattr(self.torso, 'reserve'):
+      room = length * self.per_symbol
+      carry = self.run(params, carry, room, method='reserve')
     output = jnp.concatenate([state['output'][None], y])[-1]
     return carry, jax.nn.log_softmax(self.logits_of_symbols(params, output))
 
@@ -179,15 +220,19 @@ class _Model:
     rows = self.rows(params)
 
     def run(carry, number):
-      y, carry = self.run(params, rows[number], carry, method='step')
-      return carry, y
+      x = rows[number]
+      if hasattr(self.torso, 'reserve'):
+        y, carry = self.run(params, x, carry, method='step')
+        return carry, y
+      y, carry = self.run(params, x[None], carry, method='__call__')
+      return carry, y[0]
 
     carry, y = jax.lax.scan(run, carry, self.spelt(token[None]))
     return carry, jax.nn.log_softmax(self.logits_of_symbols(params, y[-1]))
 
   def init(self, key):
     """Draws weights of no meaning; their shapes are those of the file's."""
-    shapes = llama.shapes(self.architecture)
+    shapes = self.architecture.shapes()
 
     def weight(name):
       shape = shapes[name]
@@ -197,12 +242,12 @@ class _Model:
       size = shape[-1] ** -0.5
       return size * jax.random.normal(own, shape, jnp.float32)
 
-    return llama.params(self.architecture, weight)
+    return self.architecture.params(weight)
 
 
 @functools.lru_cache(maxsize=16)
 def predictor(
-  architecture: llama.Architecture,
+  architecture: Architecture,
   written: Written,
   load: Callable[[], types.Params] | None = None,
 ) -> types.Predictor:
@@ -236,7 +281,7 @@ def predictor(
 
 
 def outside(
-  architecture: llama.Architecture,
+  architecture: Architecture,
   written: Written,
   params: types.Params,
   state: types.State,

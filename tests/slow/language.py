@@ -1,12 +1,13 @@
-"""Holds a whole language model to an independent NumPy forward pass.
+"""Holds whole language models to independent NumPy forward passes.
 
     python -m tests.slow.language --gguf=SmolLM2-135M-Instruct.Q4_1.gguf
+    python -m tests.slow.language --hdf5=textgenrnn_weights.hdf5
 
 The model is read by the package; weights and sizes, and what NumPy makes of
 them in float64, come from the file by the library `gguf` alone. Compared are
 the log probabilities of all tokens, after every token of some texts. Also asks
-for the capital of France, and has the tokenizer round-trip random unicode.
-Prints a line of JSON for docs/language_models.md.
+the first for the capital of France, and has its tokenizer round-trip random
+unicode. Prints a line of JSON for docs/language_models.md.
 """
 
 import json
@@ -15,13 +16,17 @@ import time
 from absl import app
 from absl import flags
 import gguf
+import h5py
 import jax
 import numpy as np
 
 from bayes_prompting.language import model
+from tests.language import test_textgenrnn
 from tests.language import tiny
 
-_GGUF = flags.DEFINE_string('gguf', None, 'The file.', required=True)
+_GGUF = flags.DEFINE_string('gguf', None, 'A file of Llama.')
+_HDF5 = flags.DEFINE_string('hdf5', None, "textgenrnn's weights.")
+flags.mark_flags_as_mutual_exclusive(['gguf', 'hdf5'], required=True)
 _STRINGS = flags.DEFINE_integer('strings', 1000, 'That are round-tripped.')
 _TEXTS = (
   'The capital of France is Paris, and the capital of Italy is',
@@ -63,8 +68,39 @@ def _random_strings(count):
     yield ''.join(chr(x) for x in numbers if not 0xD800 <= x < 0xE000)
 
 
+def _of_textgenrnn(path):
+  """Returns the largest difference within two windows of text, in nats."""
+  weights = {}
+  with h5py.File(path) as file:
+    file.visititems(
+      lambda name, x: weights.update({name: x[:]} if hasattr(x, 'size') else {})
+    )
+  loaded = model.load(path)
+  text = (
+    'How do I get rid of a coin that shows heads with probability 0.2? ' * 2
+  )
+  numbers = loaded.tokenizer.encode(text)
+  predictor = loaded.predictor()
+  actual = jax.jit(
+    lambda params: predictor.predict(
+      params, predictor.start(params), np.array([numbers])
+    )[0]
+  )(loaded.params)
+  window = loaded.architecture.window
+  wanted = [
+    test_textgenrnn.expected(
+      weights, (loaded.beginning, *numbers[:n]), True, window
+    )
+    for n in range(len(numbers))
+  ]
+  return float(np.abs(actual - np.array(wanted)).max())
+
+
 def main(argv):
   del argv
+  if _HDF5.value:
+    print(json.dumps({'largest_difference_nats': _of_textgenrnn(_HDF5.value)}))
+    return
   reader = gguf.GGUFReader(_GGUF.value)
   tensors, sizes = _Weights(reader), _sizes(reader)
   loaded = model.load(_GGUF.value)

@@ -23,10 +23,12 @@ LOSSES = {
   'DeepPT': 0.2,
   'LoRAWT': 0.3,
   'SoftPT+LoRAWT': 0.2,
+  'FullWT': 0.1,
 }
 OTHERWISE = {
   ('two_coins', 'SoftPT'): 3.0,
   ('coin-k1', 'SoftPT'): 1.5,
+  ('coin-textgenrnn', 'SoftPT'): 9.0,
   ('coin-n16', 'SoftPT'): 0.5,
   ('coin-n16', 'LoRAWT'): 4.0,
 }
@@ -109,6 +111,7 @@ def test_what_may_follow_a_target_is_what_it_says():
   [
     ('coin,k1,k20', 'at most one of k1, k20, got k1 and k20'),
     ('die,said1', "'said1' tells of the coin, got 'die'"),
+    ('coin,said1,textgenrnn', "'textgenrnn' knows no token"),
     ('cone', 'cone'),
   ],
 )

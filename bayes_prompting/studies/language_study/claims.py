@@ -4,8 +4,9 @@ Half a nat is the bound of most claims: a hundredth of a nat a token, within the
 50 tokens of a sequence of tuning. It is ten times the paper's own bound
 (`studies.paper.claims`), since few updates are affordable.
 
-There is one model. What a claim calls networks are tunings of it, with other
-random numbers; untuned it is the same for all of them.
+There is one model of each kind. What a claim calls networks are tunings of it,
+with other random numbers; untuned it is the same for all of them. Claims of the
+small model were set after a look at one tuning.
 """
 
 import functools
@@ -14,7 +15,7 @@ import numpy as np
 
 from bayes_prompting.claims import judge as judging
 
-MODEL = 'smollm2'
+MODEL, SMALL = 'smollm2', 'textgenrnn'
 FAR = 0.5  # Nats.
 TUNING, LAST = 50, 100  # Steps.
 FEW, MOST = 16, 1024  # Sequences of the target.
@@ -195,9 +196,43 @@ def _of_prompts():
   ]
 
 
+def _of_small():
+  """Returns claims of a network whose state is a window of 40 characters."""
+  one, two = f'coin-{SMALL}', f'two_coins-{SMALL}'
+  return [
+    {
+      'name': 'small_is_no_bayesian',
+      'text': 'Tosses of a coin: it is worse than Laplace’s rule',
+      'bound': judging.Bound('>', FAR),
+      **_minus(
+        _at('NoTuning', one), _at('PreBayes', one), 'NoTuning minus PreBayes'
+      ),
+    },
+    {
+      'name': 'small_forgets_its_prompt',
+      'text': f'One coin: SoftPT does not come within {FAR} nats',
+      'bound': judging.Bound('>', FAR),
+      **_reaches('SoftPT', one),
+    },
+    *(
+      {
+        'name': f'small_weights_reach_{title.split()[1]}',
+        'text': f'{title}: FullWT comes within {FAR} nats',
+        'bound': judging.Bound('<', FAR),
+        **_reaches('FullWT', experiment),
+      }
+      for title, experiment in (('One coin', one), ('Two coins', two))
+    ),
+  ]
+
+
 def claims() -> tuple[judging.Claim, ...]:
   """Returns the claims."""
   return tuple(
-    judging.Claim(networks=(MODEL,), **claim)
-    for claim in _as_it_is() + _of_prompts()
+    judging.Claim(networks=(network,), **claim)
+    for network, made in (
+      (MODEL, _as_it_is() + _of_prompts()),
+      (SMALL, _of_small()),
+    )
+    for claim in made
   )

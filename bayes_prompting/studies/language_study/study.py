@@ -15,8 +15,11 @@ def _judge(table: pd.DataFrame) -> list[judging.Judged]:
 STUDY = study.Study(
   command='bayes-prompting language-study',
   title='A real language model beside a known optimum',
-  about='SmolLM2-135M, one model; seeds are tunings of it',
+  about='SmolLM2-135M and textgenrnn, one model each; seeds are tunings',
   judge=_judge,
   draw=study.of_rows(figures.draw),
-  titles={study_claims.MODEL: 'SmolLM2-135M'},
+  titles={
+    study_claims.MODEL: 'SmolLM2-135M',
+    study_claims.SMALL: 'textgenrnn',
+  },
 )
