@@ -9,7 +9,8 @@
 
 Experiments: `base_config` and `spec` make a configuration, `run` meta-trains,
 tunes and evaluates, `load_results` reads what a run left. `table`, `compare`,
-`select` and `best_settings` say what it found.
+`select` and `best_settings` say what it found; `loss_curves`, `regret_curves`
+and `regret_bars` draw it.
 
 Parts: `task_prior`, `torso` and `tuner` build an extension by its name,
 `network` a predictor around a torso, `bayesian` the exact one of a task prior,
@@ -19,7 +20,8 @@ Tuned prompts and weights: `load_predictor` loads one as it ran, `save_adapter`
 and `load_adapter` share it as a file. `next_token` says what a predictor
 expects after a history, and `generate` samples on from it.
 
-Is it Bayesian? `audit` asks of any predictor, also one of your own.
+Is it Bayesian? `audit` asks of any predictor, also one of your own, and
+`audit_figure` draws the answers.
 
 Answers without a network: `promptability`, `optimal_hard_prefix` and
 `expected_regret`.
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
   from bayes_prompting.adapters.sharing import load as load_adapter
   from bayes_prompting.adapters.sharing import save as save_adapter
+  from bayes_prompting.dynamics.audit.figures import figure as audit_figure
   from bayes_prompting.dynamics.audit.question import audit
   from bayes_prompting.errors import UserError
   from bayes_prompting.experiment.loading import load_predictor
@@ -48,6 +51,9 @@ if TYPE_CHECKING:
   from bayes_prompting.predictors import generate
   from bayes_prompting.predictors import network
   from bayes_prompting.predictors import next_token
+  from bayes_prompting.reporting.figures import losses as loss_curves
+  from bayes_prompting.reporting.figures import regret_bars
+  from bayes_prompting.reporting.figures import regret_curves
   from bayes_prompting.results.dataset import load as load_results
   from bayes_prompting.results.dataset import select
   from bayes_prompting.results.difference import compare
@@ -73,6 +79,7 @@ _PLACES = {
   'Tuner': 'types.Tuner',
   'UserError': 'errors.UserError',
   'audit': 'dynamics.audit.question.audit',
+  'audit_figure': 'dynamics.audit.figures.figure',
   'base_config': 'settings.base.base_config',
   'bayesian': 'predictors.bayesian',
   'best_settings': 'results.selection.choose',
@@ -83,10 +90,13 @@ _PLACES = {
   'load_adapter': 'adapters.sharing.load',
   'load_predictor': 'experiment.loading.load_predictor',
   'load_results': 'results.dataset.load',
+  'loss_curves': 'reporting.figures.losses',
   'network': 'predictors.network',
   'next_token': 'predictors.next_token',
   'optimal_hard_prefix': 'theory.hard_prefixes.optimal_hard_prefix',
   'promptability': 'theory.promptability.promptability',
+  'regret_bars': 'reporting.figures.regret_bars',
+  'regret_curves': 'reporting.figures.regret_curves',
   'run': 'experiment.run.run',
   'save_adapter': 'adapters.sharing.save',
   'select': 'results.dataset.select',
@@ -101,6 +111,7 @@ __all__ = [
   'Tuner',
   'UserError',
   'audit',
+  'audit_figure',
   'base_config',
   'bayesian',
   'best_settings',
@@ -111,10 +122,13 @@ __all__ = [
   'load_adapter',
   'load_predictor',
   'load_results',
+  'loss_curves',
   'network',
   'next_token',
   'optimal_hard_prefix',
   'promptability',
+  'regret_bars',
+  'regret_curves',
   'run',
   'save_adapter',
   'select',

@@ -45,6 +45,9 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
   out of medians and quartiles. A cross on the axis marks the update at which it
   was stopped.
 
+  Args:
+    dataset: As loaded.
+
   Raises:
     UserError: If the Dataset has no losses, because nothing was trained.
   """
@@ -174,7 +177,9 @@ def _held(runs):
 
 
 @style.styled
-def regret_curves(dataset: xr.Dataset, quantity: str) -> mpl_figure.Figure:
+def regret_curves(
+  dataset: xr.Dataset, quantity: str = 'cumulative_regret'
+) -> mpl_figure.Figure:
   """Draws regret over the steps, task by task.
 
   Args:
@@ -255,17 +260,22 @@ def _lengths(ax, dataset):
 
 
 @style.styled
-def regret_bars(dataset: xr.Dataset, step: int) -> mpl_figure.Figure:
+def regret_bars(
+  dataset: xr.Dataset, step: int | None = None
+) -> mpl_figure.Figure:
   """Draws cumulative regret after some steps, task by task.
 
   Args:
     dataset: As loaded.
-    step: After how many steps, counted from 1.
+    step: After how many steps, counted from 1; by default the first report
+      step, the tuning length, as in a table.
 
   Raises:
     UserError: If the Dataset has no such step.
   """
   steps = dataset.step.values
+  if step is None:
+    step = int(dataset.report_step.values[0])
   if step not in steps:
     raise errors.UserError(
       f'step: must be from {steps[0]} to {steps[-1]}, got {step!r}'

@@ -371,6 +371,14 @@ def test_lengths_and_target_may_be_missing(dataset):
   assert not any('length' in text for text in _texts(figure))
 
 
+def test_without_a_step_bars_are_at_the_length_of_tuning(dataset):
+  drawn, wanted = figures.regret_bars(dataset), figures.regret_bars(dataset, 50)
+  for ax, same in zip(drawn.axes, wanted.axes, strict=True):
+    assert 'after 50 steps' in ax.get_xlabel()
+    values = [[text.get_text() for text in x.texts] for x in (ax, same)]
+    assert values[0] == values[1] != []
+
+
 @pytest.mark.parametrize('step', (50, 123))
 def test_bars_are_medians(dataset, step):
   figure = figures.regret_bars(dataset, step)

@@ -12,6 +12,7 @@ from bayes_prompting.claims import judge
 from bayes_prompting.experiment import by_network
 from bayes_prompting.results import evidence
 from bayes_prompting.studies import study
+from bayes_prompting.studies.paper import promptability
 from bayes_prompting.studies.paper import reproduce
 from configs import paper
 
@@ -69,6 +70,19 @@ def test_rows_alone_give_all_of_it_again(made, tmp_path):
   study.write(reproduce.STUDY, tmp_path, CONFIGS)
   for name in ('claims.csv', 'claims.md', 'report.html'):
     assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_notebook_draws_from_the_rows(made):
+  folder, _ = made
+  rows, _ = evidence.current(evidence.read(folder))
+  unknown = {'transformer-single_coin': CONFIGS['lstm-single_coin']}
+  runs = reproduce.runs_of(rows, CONFIGS | unknown)
+  assert set(runs) == set(NAMES)
+  assert runs[NAMES[0]].config is CONFIGS[NAMES[0]]
+  assert set(runs[NAMES[0]].lost.tuning) >= set(METHODS)
+  panels = promptability.panels(runs)
+  assert set(panels) == {'single coin', 'two-coin mixture'}
+  assert set(panels['single coin'].networks) == {'LSTM SoftPT'}
 
 
 def test_one_more_network_changes_intervals_and_nothing_else(made, tmp_path):

@@ -249,23 +249,17 @@ def _levels(ax, panel):
   return handles
 
 
-def draw(
-  runs: Mapping[str, Run], into: str | os.PathLike[str]
-) -> list[pathlib.Path]:
-  """Draws `promptability` of the paper's experiments, as PNG and PDF.
+def panels(runs: Mapping[str, Run]) -> dict[str, Panel]:
+  """Returns the panels of the paper's experiments, by the title of the target.
 
   A target has a panel. It shows the pretrained networks of the paper's size and
   their sweeps of the prefix length, as far as they were run. If a panel cannot
-  be drawn, a printed line says why.
+  be made, a printed line says why.
 
   Args:
     runs: By the name of the experiment.
-    into: A folder.
-
-  Returns:
-    The paths that were written.
   """
-  panels = {}
+  by_title = {}
   for target, title in paper_figures.TARGETS.items():
     by_network = {
       network: [
@@ -278,11 +272,25 @@ def draw(
     if not any(by_network.values()):
       continue
     try:
-      panels[title] = panel(by_network)
+      by_title[title] = panel(by_network)
     except errors.UserError as error:
       console.say(f'promptability: no panel of {title!r}: {error}')
-  if not panels:
+  return by_title
+
+
+def draw(
+  runs: Mapping[str, Run], into: str | os.PathLike[str]
+) -> list[pathlib.Path]:
+  """Draws `promptability` of the paper's experiments, as PNG and PDF.
+
+  Args:
+    runs: By the name of the experiment, see `panels`.
+    into: A folder.
+
+  Returns:
+    The paths that were written.
+  """
+  drawn = panels(runs)
+  if not drawn:
     return []
-  return style.write_all(
-    {'promptability': functools.partial(gap, panels)}, into
-  )
+  return style.write_all({'promptability': functools.partial(gap, drawn)}, into)

@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+import pandas as pd
+
 from bayes_prompting.dynamics import study as dynamics_study
 from bayes_prompting.experiment import run as experiment
 from bayes_prompting.results import losses
@@ -21,11 +23,7 @@ def _draw(folder, table, judged, configs):
   ablations = fidelity.table(table)
   if ablations:
     files.write_text(folder.parent / 'fidelity.md', ablations, 'results')
-  runs = {
-    name: paper_promptability.Run(config, lost)
-    for name, config in configs.items()
-    if (lost := _lost(table, name, config)).tuning
-  }
+  runs = runs_of(table, configs)
   with console.optional('the figure of claims'):
     paper_figures.draw_claims(judged, folder)
   with console.optional('figures'):
@@ -34,10 +32,22 @@ def _draw(folder, table, judged, configs):
     paper_promptability.draw(runs, folder)
 
 
-def _lost(table, name, config):
-  """Returns what the tuners of an experiment lose."""
-  steps = config.tuning.length, config.evaluation.length
-  return losses.of_evidence(table, name, config.tuning.target, steps)
+def runs_of(
+  table: pd.DataFrame, configs: study.Configs
+) -> dict[str, paper_promptability.Run]:
+  """Returns the experiments that have rows, as the paper's figures take them.
+
+  Args:
+    table: Rows of one version of everything, see `evidence.current`.
+    configs: The configuration of each experiment, by name.
+  """
+  runs = {}
+  for name, config in configs.items():
+    steps = config.tuning.length, config.evaluation.length
+    lost = losses.of_evidence(table, name, config.tuning.target, steps)
+    if lost.tuning:
+      runs[name] = paper_promptability.Run(config, lost)
+  return runs
 
 
 STUDY = study.Study(
