@@ -12,7 +12,7 @@ import nbclient
 import nbformat
 
 FOLDER = pathlib.Path(__file__).absolute().parent
-NAMES = ('demo', 'paper')
+NAMES = ('demo', 'paper', 'your_own')
 
 
 def read(name: str) -> nbformat.NotebookNode:
