@@ -145,3 +145,13 @@ def test_every_study_tells_the_gallery_its_question_and_answer(site):
     study = generated.read_study(page)
     assert study['question'] and study['answer'].endswith('.')
     assert study['command'].startswith('bayes-prompting ')
+
+
+def test_a_figure_that_a_page_draws_has_a_caption_for_screen_readers():
+  drawn = 0
+  for page in (*DOCS.glob('*.md'), *DOCS.glob('[!_]*/*.md')):
+    text = page.read_text('utf-8')
+    for match in re.finditer(r'plt\.show\(\)\n```\n+(.)', text):
+      assert match[1] == '*', page
+      drawn += 1
+  assert drawn >= 5

@@ -8,9 +8,11 @@ there.
 import pathlib
 import re
 
+from docutils import nodes
 import generated
 import jupyter_cache
 import links
+from sphinx.util import logging
 
 from bayes_prompting.dynamics.playground import page as playground
 from bayes_prompting.dynamics.playground import shipped
@@ -32,6 +34,29 @@ def _read(app, docname, content):
     app.env.note_reread()
 
 
+def _describe_figures(app, doctree, docname):
+  """Gives a figure that code drew the caption behind it as its description.
+
+  Screen readers say it. A figure without one is a warning.
+  """
+  del app
+  for image in doctree.findall(nodes.image):
+    if image.get('alt'):
+      continue
+    at = image
+    while at.parent is not None and not isinstance(at.parent, nodes.section):
+      at = at.parent
+    behind = at.next_node(siblings=True, descend=False)
+    if isinstance(behind, nodes.paragraph) and isinstance(
+      behind.next_node(), nodes.emphasis
+    ):
+      image['alt'] = behind.astext().replace('\n', ' ')
+    else:
+      logging.getLogger(__name__).warning(
+        'a figure has no caption behind it', location=(docname, None)
+      )
+
+
 def _make_cache(app):
   """Makes the cache of executed pages: readers at once would each try to."""
   # One that exists is opened, and one that does not is made with its tables.
@@ -47,10 +72,13 @@ def _write_playground(app, exception):
 def setup(app):
   """Has Sphinx hand every page to `_read` before it is parsed.
 
+  What is drawn in a page is described once it is there.
+
   The playground is a page of its own, beside those of the site.
   """
   # Behind myst-nb, which says where the cache is.
   app.connect('builder-inited', _make_cache, priority=900)
   app.connect('source-read', _read)
+  app.connect('doctree-resolved', _describe_figures)
   app.connect('build-finished', _write_playground)
   return {'parallel_read_safe': True, 'parallel_write_safe': True}
