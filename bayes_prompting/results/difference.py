@@ -116,46 +116,99 @@ def compare(
       counts.
   """
   checks.one_of('over', over, ('runs', 'sequences'))
+  args = eval_task, step, reference, estimator
+  mine, others = (regrets(dataset, name, *args) for name in (tuner, other))
+  return between(mine, others, over)
+
+
+class Regrets(NamedTuple):
+  """The regrets of a tuner on a task at a step, as far as they are its own.
+
+  P is 1 for a tuner without a network, R is 1 for one without randomness.
+
+  Attributes:
+    tuner: Its name.
+    sequences: float64 [P, R, S], of every sequence, in nats.
+    exact: float64 [P, R], the closed sums; None where there are none.
+    counted: bool [P, R], the runs that count.
+    has_network: Whether P is an axis of networks.
+  """
+
+  tuner: str
+  sequences: np.ndarray
+  exact: np.ndarray | None
+  counted: np.ndarray
+  has_network: bool
+
+
+def regrets(
+  dataset: xr.Dataset,
+  tuner: str,
+  eval_task: str,
+  step: int,
+  reference: str | None = None,
+  estimator: str | None = None,
+) -> Regrets:
+  """Returns the regrets of a tuner at its best settings; as `compare` takes it.
+
+  Raises:
+    UserError: As `sequence_regret`.
+  """
   dataset = selection.whole(dataset)
   checks.one_of('eval_task', eval_task, dataset.eval_task.values.tolist())
   usual = measures.headline(dataset, eval_task)
-  reference, estimator = reference or usual[0], estimator or usual[1]
-  args = eval_task, step, reference, estimator
+  args = eval_task, step, reference or usual[0], estimator or usual[1]
+  values, judged, counted = dataset_lib.regret_by_run(dataset, tuner, *args)
+  has_network = bool(stopped.uses_network(dataset).sel(tuner=tuner))
   # A tuner without networks or repetitions has an axis of length 1 here.
-  names = tuner, other
-  values, counted, has_network = zip(
-    *(_own_runs(dataset, name, *args) for name in names), strict=True
-  )
-  exact = dataset_lib.exact(dataset).sel(
-    eval_task=eval_task, reference=reference
-  )
-  exact = all(bool(exact.sel(tuner=name)) for name in names)
-  if exact:
-    values = [
-      _exact_runs(dataset, name, *args)[: len(x), : x.shape[1]]
-      for name, x in zip(names, values, strict=True)
-    ]
-  both = counted[0] & counted[1]
+  networks = slice(None) if has_network else slice(0, 1)
+  repetitions = slice(None) if judged[:, 1:].any() else slice(0, 1)
+  at = networks, repetitions
+  where = {'tuner': tuner, 'eval_task': eval_task, 'reference': args[2]}
+  exact = None
+  if bool(dataset_lib.exact(dataset).sel(where)):
+    exact = _exact_runs(dataset, tuner, *args)[at]
+  return Regrets(tuner, values[at], exact, counted[at], has_network)
+
+
+def between(
+  mine: Regrets, others: Regrets | None = None, over: str = 'runs'
+) -> Difference:
+  """Returns the mean difference of regrets; of `mine` alone without others.
+
+  Args:
+    mine: See `regrets`.
+    others: What they are compared with, of the same task and step.
+    over: As of `compare`.
+
+  Raises:
+    UserError: If the two have no run in common that counts.
+  """
+  both, has_network = mine.counted, mine.has_network
+  if others is not None:
+    both = both & others.counted
+    has_network |= others.has_network
   on_network = both.any(1)
   if not on_network.any():
     raise errors.UserError(
-      f'other: {tuner} and {other} have no run in common that was not stopped: '
-      f'{stopped.WHY}'
+      f'other: {mine.tuner} and {others.tuner if others else "it"} have no run '
+      f'in common that was not stopped: {stopped.WHY}'
     )
-  with np.errstate(invalid='ignore'):  # Two infinities differ by NaN.
-    runs = np.where(both[..., None], values[0] - values[1], 0.0)[on_network]
-    sizes = both[on_network].sum(1)
-    by_network = runs.sum(1) / sizes[:, None]  # [P, S]
-  networks = len(sizes) if any(has_network) else 0
+  exact = mine.exact is not None and (
+    others is None or others.exact is not None
+  )
+  values = mine.exact[..., None] if exact else mine.sequences
+  if others is not None:
+    with np.errstate(invalid='ignore'):  # Two infinities differ by NaN.
+      values = values - (others.exact[..., None] if exact else others.sequences)
+  runs = np.where(both[..., None], values, 0.0)[on_network]
+  sizes = both[on_network].sum(1)
+  by_network = runs.sum(1) / sizes[:, None]  # [P, S]
+  networks = len(sizes) if has_network else 0
+  counts = networks, int(sizes.min()), mine.sequences.shape[-1]
   if exact and (over == 'sequences' or sizes[0] == 1):
     mean = float(by_network.mean())
-    return Difference(
-      *(mean, 0.0, mean, mean),
-      'nothing',
-      networks,
-      int(sizes.min()),
-      dataset.sizes['sequence'],
-    )
+    return Difference(mean, 0.0, mean, mean, 'nothing', *counts)
   if over == 'sequences':
     over, independent = 'sequences', by_network.mean(0)
   elif networks > 1:
@@ -164,34 +217,11 @@ def compare(
     over, independent = 'repetitions', runs[0, both[on_network][0]].mean(1)
   else:
     over, independent = 'sequences', by_network[0]
-  return Difference(
-    *_student(independent),
-    over,
-    networks,
-    int(sizes.min()),
-    dataset.sizes['sequence'],
-  )
-
-
-def _own_runs(dataset, tuner, *args):
-  """Returns the regrets [P, R, S] of a tuner, as far as they are its own.
-
-  P is 1 for a tuner without a network, R is 1 for one without randomness.
-
-  Returns:
-    The regrets; which runs count, bool [P, R]; and whether it has a network.
-  """
-  values, judged, counted = dataset_lib.regret_by_run(dataset, tuner, *args)
-  has_network = bool(stopped.uses_network(dataset).sel(tuner=tuner))
-  networks = slice(None) if has_network else slice(0, 1)
-  repeats = judged[:, 1:].any()
-  repetitions = slice(None) if repeats else slice(0, 1)
-  at = networks, repetitions
-  return values[at], counted[at], has_network
+  return Difference(*_student(independent), over, *counts)
 
 
 def _exact_runs(dataset, tuner, eval_task, step, reference, estimator):
-  """Returns the exact regrets [P, R, 1] of a tuner at its best settings."""
+  """Returns the exact regrets [P, R] of a tuner at its best settings."""
   sums = dataset_lib.exact_sums(selection.choose(dataset)).sel(
     tuner=tuner,
     eval_task=eval_task,
@@ -200,7 +230,7 @@ def _exact_runs(dataset, tuner, eval_task, step, reference, estimator):
     estimator=estimator,
   )
   sums = sums.transpose('pretrain_seed', 'repetition').values
-  return sums.astype(np.float64)[..., None]
+  return sums.astype(np.float64)
 
 
 def _student(values):

@@ -285,8 +285,8 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
   target = dataset.attrs.get('target')
   if target not in gaps.index:
     return []
-  tuned = [name for name in _tuned(chosen) if name in gaps]
-  on_target = gaps.loc[target, tuned].dropna()
+  known = [name for name in tuned(chosen) if name in gaps]
+  on_target = gaps.loc[target, known].dropna()
   if not len(on_target):
     return []
   best = on_target.idxmin()
@@ -302,7 +302,7 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
 
   def losses(task):
     text = f'loses {_gap(gaps.loc[task, best])} nats a sequence more'
-    untuned = gaps.get(_UNTUNED, pd.Series(np.nan, gaps.index))[task]
+    untuned = gaps.get(UNTUNED, pd.Series(np.nan, gaps.index))[task]
     if np.isfinite(untuned):
       text += f', where the untuned network loses {_gap(untuned)} more'
     return text
@@ -321,7 +321,7 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
   return sentences
 
 
-_UNTUNED = 'NoTuning'
+UNTUNED = 'NoTuning'
 
 
 def _searches(dataset):
@@ -329,7 +329,7 @@ def _searches(dataset):
   return json.loads(dataset.attrs.get('searches', '{}'))
 
 
-def _tuned(dataset):
+def tuned(dataset: xr.Dataset) -> list[str]:
   """Returns the tuners that changed a network, by training or by a search."""
   trained = np.zeros(dataset.sizes['tuner'], bool)
   for name in ('tuning_loss', 'candidate_loss'):
