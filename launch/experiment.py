@@ -21,7 +21,10 @@ def main(argv):
   from bayes_prompting.experiment import run
 
   dataset = run.run(
-    launch_flags.CONFIG.value, launch_flags.WORKDIR.value, _OVERWRITE.value
+    launch_flags.CONFIG.value,
+    launch_flags.WORKDIR.value,
+    _OVERWRITE.value,
+    launch_flags.started_from(),
   )
   launch_flags.show(dataset, launch_flags.WORKDIR.value)
 

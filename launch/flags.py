@@ -9,6 +9,7 @@ A script may be started many times, as the processes of one run: see
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import copy
 import functools
 import os
 import pathlib
@@ -69,10 +70,38 @@ def preset(text: str) -> str:
 
 
 class _PresetParser(_Parser):
-  """Reads a configuration file by its path, or by the name of a preset."""
+  """Reads a configuration file by its path, or by the name of a preset.
+
+  Attributes:
+    read: The title and the configuration that was read last, without what is
+      overridden then; None before, and where there was no configuration.
+  """
+
+  read = None
 
   def parse(self, path):
-    return super().parse(preset(path))
+    path = preset(path)
+    config, self.read = super().parse(path), None
+    if isinstance(config, ml_collections.ConfigDict):
+      self.read = _title(path), copy.deepcopy(config)
+    return config
+
+
+def _title(path):
+  """Returns the name of a preset, or of a file; no other folder is told of."""
+  text, colon, argument = path.partition(':')
+  file = pathlib.Path(text)
+  own = file.resolve().parent == _PRESETS
+  return (file.stem if own else file.name) + colon + argument
+
+
+def started_from() -> Any:
+  """Returns the `experiment.run.Preset` that `--config` named, or None."""
+  # Imported late, so that --help and mistakes in flags need no JAX.
+  from bayes_prompting.experiment import run
+
+  read = flags.FLAGS['config'].parser.read
+  return read and run.Preset(*read)
 
 
 def define_config(**kwargs: Any) -> flags.FlagHolder:

@@ -18,7 +18,10 @@ def main(argv):
   from bayes_prompting.experiment import run
 
   lab, folder = run.open_run(
-    launch_flags.CONFIG.value, launch_flags.WORKDIR.value, _OVERWRITE.value
+    launch_flags.CONFIG.value,
+    launch_flags.WORKDIR.value,
+    _OVERWRITE.value,
+    preset=launch_flags.started_from(),
   )
   for seed, network in enumerate(run.meta_train(lab, folder)):
     losses = network.get('losses', ())

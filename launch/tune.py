@@ -18,7 +18,10 @@ def main(argv):
   from bayes_prompting.experiment import run
 
   lab, folder = run.open_run(
-    launch_flags.CONFIG.value, launch_flags.WORKDIR.value, pretrained=True
+    launch_flags.CONFIG.value,
+    launch_flags.WORKDIR.value,
+    pretrained=True,
+    preset=launch_flags.started_from(),
   )
   networks = run.meta_train(lab, folder, require=True)
   tuned = run.tune(lab, networks, folder)

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -37,6 +37,18 @@ from bayes_prompting.system import locks
 
 Lab = build.Lab
 Workdir = workdir_lib.Workdir
+
+
+class Preset(NamedTuple):
+  """What a configuration was before any field of it was changed.
+
+  Attributes:
+    name: Of the preset, such as `quick`, or of a user's file.
+    config: Its configuration.
+  """
+
+  name: str
+  config: ml_collections.ConfigDict
 
 
 def as_configured(function):
@@ -76,6 +88,7 @@ def run(
   config: ml_collections.ConfigDict,
   workdir: str | os.PathLike[str] | None = None,
   overwrite: bool = False,
+  preset: Preset | None = None,
 ) -> xr.Dataset:
   """Runs a whole experiment; what is finished in the workdir is not run again.
 
@@ -85,6 +98,8 @@ def run(
     config: See `settings.base_config`.
     workdir: Where everything is kept; with None nothing is written.
     overwrite: Move an older run in the workdir aside, under a dated name.
+    preset: What the configuration was before any field of it was changed, for
+      the workdir to tell; it does not matter for the run.
 
   Returns:
     The results, see `bayes_prompting.results`.
@@ -94,7 +109,7 @@ def run(
       is written.
   """
   compilation.use_cache()
-  lab, folder = open_run(config, workdir, overwrite)
+  lab, folder = open_run(config, workdir, overwrite, preset=preset)
   return finish(lab, folder)
 
 
@@ -178,11 +193,12 @@ def open_run(
   workdir: str | os.PathLike[str] | None,
   overwrite: bool = False,
   pretrained: bool = False,
+  preset: Preset | None = None,
 ) -> tuple[Lab, Workdir | None]:
   """Builds what a configuration describes, then claims its workdir.
 
   With `pretrained` it raises UserError, before anything is written, where a
-  network would have to be trained.
+  network would have to be trained. A new workdir tells the `preset`.
   """
   finished = distributed.on_first(lambda: _is_finished(workdir, overwrite))
   lab = distributed.together(lambda: _build(config, finished))
@@ -190,7 +206,7 @@ def open_run(
   if workdir is None:
     return lab, None
   return lab, distributed.on_first(
-    lambda: _open_workdir(lab, workdir, overwrite, pretrained)
+    lambda: _open_workdir(lab, workdir, overwrite, pretrained, preset)
   )
 
 
@@ -214,11 +230,17 @@ def _build(config, finished):
   return lab
 
 
-def _open_workdir(lab, workdir, overwrite, pretrained):
+def _open_workdir(lab, workdir, overwrite, pretrained, preset):
   path = checks.path('workdir', workdir)
   if pretrained and not (path / 'config.json').exists():
     _check_pretrained(lab, Workdir(path))
   record = fingerprint.record(lab.config) | {'config': lab.written}
+  if preset is not None:
+    # A preset that is no configuration by itself may be one once overridden.
+    with contextlib.suppress(errors.UserError):
+      before = plain.of(preset.config)
+      told = workdir_lib.preset(preset.name, lab.written, before)
+      record |= {'preset': told}
   return workdir_lib.claim(path, record, overwrite)
 
 

@@ -159,6 +159,20 @@ def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
+def fields(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the values of fields, by names as `tuning.num_steps`.
+
+  A spec is one value.
+  """
+  flat = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      flat |= {f'{name}.{field}': item for field, item in value.items()}
+    else:
+      flat[name] = value
+  return flat
+
+
 def fingerprint(values: Mapping[str, Any]) -> str:
   """Returns a short hash of plain values, whatever their order."""
   text = json.dumps(values, sort_keys=True, allow_nan=False)

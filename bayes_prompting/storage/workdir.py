@@ -19,7 +19,7 @@ from bayes_prompting.system import provenance
 def record(
   config: Mapping[str, Any], numerics: Mapping[str, int | str]
 ) -> dict[str, Any]:
-  """Returns what `config.json` says of a run.
+  """Returns what `config.json` says of a run; `preset` may stand beside it.
 
   Args:
     config: Plain values.
@@ -30,6 +30,34 @@ def record(
     'seed': config['seed'],
     'numerics': dict(numerics),
     **provenance.provenance(),
+  }
+
+
+def preset(
+  name: str, config: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns what `config.json` says of the preset that a run started from.
+
+  It is told to readers. No run is another one because of it.
+
+  Args:
+    name: Of the preset.
+    config: The run's configuration, plain values.
+    values: Those of the preset, before anything was overridden.
+
+  Returns:
+    `name`; `changed`, the values in the preset of fields that the run changed
+    or lacks; and `added`, the fields that the preset lacks.
+  """
+  now, before = map(plain.fields, (config, values))
+  return {
+    'name': name,
+    'changed': {
+      field: value
+      for field, value in before.items()
+      if field not in now or now[field] != value
+    },
+    'added': [field for field in now if field not in before],
   }
 
 
@@ -256,7 +284,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
   record = files.read_json(path, 'workdir')
   if 'config' not in record:
     raise errors.UserError(f'workdir: {str(path)!r} is not one of a run')
-  for part in ('config', 'numerics', 'numerical', 'other'):
+  for part in ('config', 'numerics', 'numerical', 'other', 'preset'):
     if not isinstance(record.get(part, {}), dict):
       raise errors.UserError(
         f'workdir: {str(path)!r} is not one of a run ({part} must be an '

@@ -114,6 +114,30 @@ def test_a_finished_workdir_holds_everything(finished):
   )
 
 
+def test_a_workdir_tells_the_preset(tmp_path):
+  config, before = tiny(), tiny(**{'tuning.num_repetitions': 9})
+  before.methods.SoftPT.init = 'zeros'
+  preset = run_lib.Preset('mine.py', before)
+  run_lib.open_run(config, tmp_path / 'run', preset=preset)
+  record = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert record['config'] == plain.of(config)
+  assert record['preset'] == {
+    'name': 'mine.py',
+    'changed': {
+      'tuning.num_repetitions': 9,
+      'methods.SoftPT': plain.of(before)['methods']['SoftPT'],
+    },
+    'added': [],
+  }
+  # It goes on whatever it is started from, and a preset that holds what no
+  # record can does not keep it from starting.
+  run_lib.open_run(config, tmp_path / 'run')
+  before.methods.SoftPT.length = object()
+  run_lib.open_run(config, tmp_path / 'other', preset=preset)
+  record = json.loads((tmp_path / 'other' / 'config.json').read_text())
+  assert 'preset' not in record
+
+
 def test_bayes_has_two_names(finished):
   _, _, dataset = finished
   ran = dataset.cumulative_regret.notnull().any(

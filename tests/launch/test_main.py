@@ -79,6 +79,35 @@ def test_a_preset_is_its_configuration(text, expected):
   assert plain.of(sweep_grid.load(run)) == plain.of(expected())
 
 
+@pytest.mark.parametrize(
+  'text, title',
+  [
+    ('quick', 'quick'),
+    ('lstm,single_coin', 'paper:lstm,single_coin'),
+    (str(CONFIGS / 'quick.py'), 'quick'),
+    ('mine', 'mine.py:a,b'),
+  ],
+)
+def test_what_a_run_started_from_is_kept(text, title, tmp_path):
+  if text == 'mine':
+    file = tmp_path / 'mine.py'
+    file.write_text(
+      'from configs import quick\n\n\ndef get_config(arguments):\n'
+      '  return quick.get_config()\n'
+    )
+    text = f'{file}:a,b'
+  argv = ['run', f'--config={text}', '--config.tuning.num_steps=7']
+  argv += ['--config.methods.SoftPT.init=zeros']
+  values = launch_flags.flags.FlagValues()
+  config = launch_flags.define_config(flag_values=values, sys_argv=argv)
+  values(argv)
+  name, before = values['config'].parser.read
+  assert name == title  # No folder of the user's.
+  assert config.value.tuning.num_steps == 7
+  wanted = paper if 'paper' in title else quick
+  assert plain.of(before) == plain.of(wanted.get_config())
+
+
 def test_a_run_of_a_sweep_is_called_alike_by_name_and_by_path():
   texts = ['lstm,single_coin', 'paper:lstm,single_coin']
   texts += ['configs/paper.py:lstm,single_coin']

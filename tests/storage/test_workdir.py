@@ -131,6 +131,27 @@ def test_another_configuration_is_refused_with_both_sides(
   assert '--overwrite' in message
 
 
+def test_a_preset_is_told_by_what_differs():
+  config = {'seed': 1, 'tuning': {'steps': 3, 'rate': 0.1, 'own': {'a': 1}}}
+  preset = {'seed': 0, 'tuning': {'steps': 3, 'rate': 0.2, 'old': [1]}}
+  assert workdir.preset('quick', config, preset) == {
+    'name': 'quick',
+    'changed': {'seed': 0, 'tuning.rate': 0.2, 'tuning.old': [1]},
+    'added': ['tuning.own'],
+  }
+  same = {'name': 'quick', 'changed': {}, 'added': []}
+  assert workdir.preset('quick', preset, preset) == same
+
+
+def test_a_preset_makes_no_run_another_one(run):
+  before = contents(run)
+  workdir.claim(run, RECORD | {'preset': {'name': 'quick'}}, overwrite=False)
+  assert contents(run) == before  # The first record stays.
+  workdir.claim(run, RECORD | {'preset': {'name': 'a'}}, overwrite=True)
+  workdir.claim(run, RECORD, overwrite=False)
+  assert workdir.read_record(run)['preset'] == {'name': 'a'}
+
+
 @pytest.mark.parametrize('record', [RECORD, changed('config', seed=1)])
 def test_overwrite_moves_a_run_aside_whole(run, record, capsys):
   before = contents(run)
