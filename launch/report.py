@@ -4,7 +4,8 @@
 
 In a checkout also `python -m launch.report`. The workdir is a run's folder
 (config.json, results.nc), or one that holds several. The page, report.html in
-it, needs no network and no other file. From Python:
+it, needs no network and no other file. It opens with the answer: which method
+lost least on each task, by how much, and how sure that is. From Python:
 `bayes_prompting.reporting.page.write(workdir)`.
 
     bayes-prompting report --study=diversity --workdir=runs/diversity

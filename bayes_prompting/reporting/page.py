@@ -2,6 +2,8 @@
 
 The report reads the results, figures and records of runs; it never trains or
 evaluates. The page holds everything: plotly's library, all numbers, all images.
+It opens with the answer, see `page_answer`; curves, tables, figures and
+settings come after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ import xarray as xr
 import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import results
+from bayes_prompting.reporting import page_answer
 from bayes_prompting.reporting import page_audit
 from bayes_prompting.reporting import page_claims
 from bayes_prompting.reporting import page_curves
@@ -206,17 +209,20 @@ def _parts(
   return {
     'name': path.resolve().name,
     'target': curves['target'],
+    'answers': page_answer.answers(dataset),
     'about': _about(config),
     'curves': curves,
     'looks': methods,
     'marks': {mark['step']: mark['name'] for mark in curves['marks']},
     'notes': page_parts.notes(dataset),
+    'stopped': page_parts.any_stopped(dataset),
     'recorded': measures.note(dataset),
     'tables': page_parts.tables(dataset, list(methods)),
     'summary': _summary(path, dataset),
     'figures': page_parts.figures(path / 'figures'),
     'audit': page_audit.read(path / 'audit'),
     'settings': page_parts.settings(record),
+    'preset': page_parts.preset(record),
     'record': files.read_text(path / 'config.json', 'workdir'),
     'own': config.get('methods', {}),
   }

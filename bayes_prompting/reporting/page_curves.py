@@ -47,14 +47,17 @@ def plotly_look(look: Mapping[str, Any]) -> dict[str, Any]:
       lengths) and `marker`.
 
   Returns:
-    `color`, `dash` (lengths in pixels, or `solid`), `symbol` ('' for none).
+    `color`, `dark` (the colour on a dark page), `dash` (lengths in pixels, or
+    `solid`), `symbol` ('' for none).
   """
   line = look['linestyle']
   dash = 'solid'
   if line != style.SOLID:
     dash = ','.join(f'{_LINE_WIDTH * length}px' for length in line[1])
   symbol = _SYMBOLS.get(look['marker'], '')
-  return {'color': look['color'], 'dash': dash, 'symbol': symbol}
+  color = look['color']
+  dark = style.on_dark(color)
+  return {'color': color, 'dark': dark, 'dash': dash, 'symbol': symbol}
 
 
 def numbers(

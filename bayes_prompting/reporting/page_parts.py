@@ -19,9 +19,12 @@ import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting import results
+from bayes_prompting import settings as config_lib
 from bayes_prompting.results import measures
 from bayes_prompting.results import selection
+from bayes_prompting.results import stopped
 from bayes_prompting.results import summary
+from bayes_prompting.settings import plain
 
 _CAPTIONS = (  # Pattern of a file's name, title, caption.
   (
@@ -99,6 +102,7 @@ _CAPTIONS = (  # Pattern of a file's name, title, caption.
     'predictions, and what a change of the source costs.',
   ),
 )
+_NOTHING = '–'  # In place of the value of a field that is not there.
 # Limits of a figure in the page. With so many colours a hundredth of the pixels
 # is off by more than 14 of 255, and none by more than 40.
 _COLORS = 64
@@ -167,6 +171,11 @@ def tables(dataset: xr.Dataset, methods: Sequence[str]) -> list[dict[str, Any]]:
 def notes(dataset: xr.Dataset) -> list[str]:
   """Returns the caveats about a run's numbers, see `summary.notes`."""
   return summary.notes(dataset, selection.choose(dataset))
+
+
+def any_stopped(dataset: xr.Dataset) -> bool:
+  """Returns whether statistics, at the settings shown, leave out runs."""
+  return bool(stopped.notes(selection.choose(dataset)))
 
 
 def _setting(value: Any) -> str:
@@ -270,6 +279,39 @@ def settings(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     if isinstance(record.get(field), Mapping):
       sections[title] = {k: shown(item) for k, item in record[field].items()}
   return {title: fields for title, fields in sections.items() if fields}
+
+
+def preset(record: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns in what a run differs from its preset, and from the defaults.
+
+  Args:
+    record: What a run recorded.
+
+  Returns:
+    `name` of the preset, '' where none was recorded; `changed`, in what the run
+    differs from it; and `defaults`, in what it differs from `base_config` of
+    this version. Both are rows of field, value there, and value of the run.
+  """
+  now, told = plain.fields(record['config']), record.get('preset', {})
+  usual = plain.fields(plain.of(config_lib.base_config()))
+  # The preset had what the run has, but for what was changed and added.
+  before = {x: v for x, v in now.items() if x not in told.get('added', ())}
+  before |= told.get('changed', {})
+  return {
+    'name': str(told.get('name', '')),
+    'changed': _changed(before, now),
+    'defaults': _changed(usual, now),
+  }
+
+
+def _changed(before, now):
+  """Returns a row for each field: its name, its value before, and now."""
+  rows = []
+  for field in dict.fromkeys([*before, *now]):
+    values = [x.get(field, _NOTHING) for x in (before, now)]
+    if values[0] != values[1]:
+      rows.append((field, *map(shown, values)))
+  return rows
 
 
 def differences(

@@ -28,6 +28,7 @@ from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import page_parts
 from bayes_prompting.reporting import style
 from bayes_prompting.results import evidence
+from bayes_prompting.results import ranking as ranking_lib
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
@@ -299,7 +300,7 @@ def test_headings_are_in_order_and_images_described(page):
 
 
 def test_a_name_is_only_a_name(page):
-  assert len(page.scripts) == 3
+  assert len(page.scripts) == 4
   assert NASTY in page.text
   assert 'started' in page.text
   assert 'a "paper" & <more>' in page.text
@@ -307,7 +308,7 @@ def test_a_name_is_only_a_name(page):
 
 
 def test_curves_are_those_of_the_results(collection, page):
-  data = json.loads(page.scripts[0])
+  data = json.loads(page.scripts[1])
   assert [one['name'] for one in data] == ['first', 'second <b>']
   for one in data:
     whole = results.load(collection / one['name'])
@@ -354,7 +355,12 @@ def test_looks_in_the_terms_of_plotly():
     x['symbol'] or not look['marker']
     for x, look in zip(found, every.values(), strict=True)
   )
-  assert found[0] == {'color': '#000000', 'dash': '2px,2px', 'symbol': ''}
+  assert found[0] == {
+    'color': '#000000',
+    'dark': style.on_dark('#000000'),
+    'dash': '2px,2px',
+    'symbol': '',
+  }
   assert page_curves.plotly_look(every['SoftPT'])['dash'] == 'solid'
   assert page_curves.plotly_look(every['TargetBayes'])['dash'] == '10px,4px'
 
@@ -531,9 +537,9 @@ def test_code_that_is_shown_works(collection, run, monkeypatch, alone):
 
 
 def test_settings_and_what_differs(page):
-  (table,) = page.table('run')
+  (table,) = page.table('run', 'seed')
   assert table == [['run', 'seed'], ['first', '0'], ['second <b>', '1']]
-  first, _ = page.table('field')
+  first, _ = page.table('field', 'value')
   assert ['single_coin', 'categorical(probabilities=(0.2, 0.8))'] in first
   assert ['device', '<cpu>'] in first
   (legend,) = page.table('tuner', 'what is tuned, or what it is')
@@ -777,11 +783,11 @@ def test_in_a_browser(browser, collection):
   assert legend[-1].text.startswith('</script><img')  # As text.
 
   _click_legend(browser, 2)
-  assert _lines(browser)['SoftPT'][0] == 'legendonly'
+  assert _lines(browser)['SoftPT'][0] is False
   bands = browser.execute_script(
     "return plot.data.filter(t => t.meta === 'SoftPT').map(t => t.visible)"
   )
-  assert bands == ['legendonly', 'legendonly']  # The band goes with its line.
+  assert bands == [False, False]  # The band goes with its line.
 
   width = 'return plot._fullLayout.width'
   before = browser.execute_script(width)
@@ -794,7 +800,7 @@ def test_in_a_browser(browser, collection):
   second = _lines(browser)
   assert list(second) == ['Oracle', 'EvalBayes', 'SoftPT', 'FullWT', NASTY]
   assert second['FullWT'][1] != first['FullWT'][1]
-  assert second['SoftPT'][0] == 'legendonly'
+  assert second['SoftPT'][0] is False
   assert second[NASTY][1][10:] == [None] * 10
   note = browser.find_element('id', 'note')
   assert 'from step 11' in note.text
@@ -802,7 +808,7 @@ def test_in_a_browser(browser, collection):
   # Another run, quantity and axis.
   _pick(browser, 'run', 'second <b>')
   third = _lines(browser)
-  assert third['SoftPT'][0] == 'legendonly'
+  assert third['SoftPT'][0] is False
   assert third['FullWT'][1] != second['FullWT'][1]
   _pick(browser, 'quantity', 'instantaneous regret')
   assert _lines(browser)['FullWT'][1] != third['FullWT'][1]
@@ -814,27 +820,250 @@ def test_in_a_browser(browser, collection):
   _pick(browser, 'axis', 'logarithmic')
   assert browser.execute_script(scale) == 'log'
   assert 'Oracle' in note.text
-  assert _lines(browser)['SoftPT'][0] == 'legendonly'
+  assert _lines(browser)['SoftPT'][0] is False
   browser.find_element('id', 'show-all').click()
   assert _lines(browser)['SoftPT'][0] is True
   browser.find_element('id', 'show-none').click()
-  assert {visible for visible, _ in _lines(browser).values()} == {'legendonly'}
+  assert {visible for visible, _ in _lines(browser).values()} == {False}
   browser.set_window_size(600, 900)  # Drawn anew, with nothing to draw.
   narrow = 'return plot.classList.contains("narrow")'
   _wait(browser, lambda b: b.execute_script(narrow))
   assert browsing.complaints(browser) == []
 
 
-def test_a_phone_need_not_scroll_sideways(browser, run):
-  path = page_lib.write(run)
-  size = {'width': 390, 'height': 844, 'deviceScaleFactor': 1, 'mobile': True}
-  browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
+PHONE = {'width': 390, 'height': 844, 'deviceScaleFactor': 1, 'mobile': True}
+# What is wider than the page, but for what has a box to scroll in.
+WIDER = """
+const inside = (x) => x.closest('.scroll, pre, .js-plotly-plot, title');
+return [...document.body.querySelectorAll('*')].filter((x) => !inside(x) &&
+  x.getBoundingClientRect().right > innerWidth + 1).map((x) => x.outerHTML)
+"""
+
+
+@pytest.mark.parametrize('alone', [True, False])
+def test_a_phone_need_not_scroll_sideways(browser, run, collection, alone):
+  path = page_lib.write(run) if alone else collection / 'report.html'
+  browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', PHONE)
   try:
     _open(browser, path)
+    unfold = "document.querySelectorAll('details').forEach(x => x.open = true)"
+    browser.execute_script(unfold)
     width = 'return document.documentElement.scrollWidth'
     assert browser.execute_script(width) == 390
+    assert browser.execute_script(WIDER) == []
     hidden = 'return document.getElementById("pick-run").offsetParent === null'
-    assert browser.execute_script(hidden)  # There is one run only.
+    assert browser.execute_script(hidden) == alone  # There is one run only.
     assert browsing.complaints(browser) == []
   finally:
     browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
+
+
+def _shown(browser):
+  """Returns the methods that are drawn."""
+  return {name for name, (visible, _) in _lines(browser).items() if visible}
+
+
+def _box(browser, name):
+  boxes = browser.find_elements('css selector', '#filter [data-method]')
+  return next(x for x in boxes if x.get_attribute('data-method') == name)
+
+
+def test_the_filter(browser, collection):
+  browser.set_window_size(1280, 1000)
+  _open(browser, collection / 'report.html')
+  browser.execute_script("location.hash = ''")
+  every = _shown(browser)
+  assert len(every) == 5
+  status = browser.find_element('id', 'shown')
+  assert status.text == '6 of 6 shown'
+  # By the keyboard alone, and in the tables too.
+  _box(browser, NASTY).send_keys(' ')
+  assert _shown(browser) == every - {NASTY}
+  rows = browser.find_elements('css selector', '[data-row]')
+  hidden = [x for x in rows if x.get_attribute('hidden')]
+  assert {x.get_attribute('data-row') for x in hidden} == {NASTY}
+  assert len(hidden) == len(rows) / 6
+  banner = browser.find_element('id', 'filtered')
+  assert 'hides 1 of 6 methods' in banner.text
+  # A kind at once, of which some are hidden already.
+  _box(browser, 'Oracle').send_keys(' ')
+  kinds = browser.find_elements('css selector', '[data-kind]')
+  assert kinds[0].get_property('indeterminate') is True
+  assert kinds[1].is_selected() and not kinds[-1].is_selected()
+  kinds[0].send_keys(' ')
+  assert _shown(browser) == every - {NASTY}
+  kinds[0].send_keys(' ')
+  assert _shown(browser) == {'SoftPT', 'FullWT'}
+  # A search narrows what the buttons do, by name or by kind.
+  search = browser.find_element('id', 'search')
+  search.send_keys('WT')
+  assert status.text == '2 of 6 shown, 1 found'
+  assert not _box(browser, 'SoftPT').is_displayed()
+  browser.find_element('id', 'show-none').click()
+  assert _shown(browser) == {'SoftPT'}
+  search.clear()
+  search.send_keys('references')
+  browser.find_element('id', 'show-all').click()
+  assert _shown(browser) == {'SoftPT', 'Oracle', 'TargetBayes'}
+  # A section's link leaves the choice as it is; a reload, and a link, too.
+  _pick(browser, 'task', 'random_coins')
+  link = browser.current_url
+  browser.find_element('css selector', 'a[href="#tables"]').click()
+  assert _shown(browser) == {'SoftPT', 'Oracle', 'EvalBayes'}
+  browser.get('about:blank')
+  browser.get(link)
+  _wait(browser, lambda b: b.execute_script('return plot.dataset.ready'))
+  assert _shown(browser) == {'SoftPT', 'Oracle', 'EvalBayes'}
+  assert browser.find_element('id', 'pick-task').get_property('value') == (
+    'random_coins'
+  )
+  # Back to what is usual there is nothing to tell.
+  browser.find_element('css selector', '#filtered button').click()
+  _pick(browser, 'task', 'single_coin (target)')
+  assert _shown(browser) == every
+  assert not browser.find_element('id', 'filtered').is_displayed()
+  assert '=' not in browser.current_url
+  assert browsing.complaints(browser) == []
+
+
+# Contrast of a text with what it stands on, by the formula of WCAG 2.
+CONTRAST = """
+const light = (color) => color.match(/[0-9.]+/g).slice(0, 3).map((x) => x / 255)
+  .map((x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+const clear = (color) => /, 0\\)$/.test(color) || color === 'transparent';
+function ground(x) {
+  const color = getComputedStyle(x).backgroundColor;
+  return clear(color) && x.parentElement ? ground(x.parentElement) : color;
+}
+const own = (x) =>
+  [...x.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+return [...document.body.querySelectorAll('*')].filter((x) =>
+  own(x) && x.checkVisibility() && !x.closest('svg, script, style, noscript'))
+  .map((x) => {
+    const both = [getComputedStyle(x).color, ground(x)].map(light);
+    const contrast = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    return [contrast, x.outerHTML];
+  }).filter(([contrast]) => contrast < 4.5)
+"""
+
+
+def _prefer(browser, scheme, media=''):
+  features = [{'name': 'prefers-color-scheme', 'value': scheme}]
+  browser.execute_cdp_cmd(
+    'Emulation.setEmulatedMedia', {'features': features, 'media': media}
+  )
+
+
+def _papers(browser):
+  """Returns the colours behind the page and behind the curves."""
+  page = 'return getComputedStyle(document.body).backgroundColor'
+  plot = 'return plot.layout.paper_bgcolor'
+  return browser.execute_script(page), browser.execute_script(plot)
+
+
+def test_a_dark_page(browser, collection):
+  dark, light = ('rgb(21, 24, 28)', '#15181c'), ('rgb(255, 255, 255)', '#fff')
+  color = "return plot.data.find(t => t.meta === 'SoftPT').line.color"
+  try:
+    for scheme, papers in (('light', light), ('dark', dark)):
+      _prefer(browser, scheme)
+      _open(browser, collection / 'report.html')
+      unfold = (
+        "document.querySelectorAll('details').forEach(x => x.open = true)"
+      )
+      browser.execute_script(unfold)
+      assert _papers(browser) == papers
+      assert browser.execute_script(CONTRAST) == []
+    soft = style.looks(METHODS)['SoftPT']['color']
+    assert browser.execute_script(color) == style.on_dark(soft)
+    # Paper is light.
+    _prefer(browser, 'dark', 'print')
+    browser.execute_script('window.dispatchEvent(new Event("beforeprint"))')
+    _wait(browser, lambda b: _papers(b) == light)
+    assert browser.execute_script(color) == soft
+    _prefer(browser, 'dark')
+    browser.execute_script('window.dispatchEvent(new Event("afterprint"))')
+    _wait(browser, lambda b: _papers(b) == dark)
+    # The system turns light, and the page with it; then its reader chooses.
+    _prefer(browser, 'light')
+    _wait(browser, lambda b: _papers(b) == light)
+    theme = browser.find_element('id', 'theme')
+    assert theme.text == 'Dark'
+    theme.click()
+    _wait(browser, lambda b: _papers(b) == dark)
+    _open(browser, collection / 'report.html')
+    assert _papers(browser) == dark  # It is remembered.
+    assert browsing.complaints(browser) == []
+  finally:
+    browser.execute_script('localStorage.clear()')
+    _prefer(browser, '')
+
+
+def test_it_opens_with_the_answer(page, collection):
+  text = page.text
+  assert text.index('The answer') < text.index('Claims') < text.index('Curves')
+  (overview,) = page.table('run', 'task', 'best')
+  chosen = selection.choose(results.load(collection / 'first'))
+  ranking = ranking_lib.rank(chosen, TASKS[0], REPORT_STEPS[0])
+  first, second = ranking.ranked[:2]
+  assert overview[1][:3] == ['first', 'single_coin (target)', first.tuner]
+  assert overview[1][3].startswith(f'{first.regret.difference:.3f}')
+  assert overview[1][4] == second.tuner
+  tables = page.table('#', 'tuner')
+  assert len(tables) == 4  # Two runs, two tasks.
+  assert [cells[1] for cells in tables[0][1:]] == [
+    x.tuner for x in ranking.standings
+  ]
+
+
+PRESETS = {
+  'none': (None, 'No preset was recorded', []),
+  'the same': (
+    {'name': 'quick', 'changed': {}, 'added': []},
+    'Exactly its preset, quick',
+    [],
+  ),
+  'changed': (
+    {
+      'name': 'mine.py:<b>',
+      'changed': {
+        'tuning.num_steps': 7,
+        'network.language_model': {'name': 'gone', 'context': 3},
+        'methods.Old': {'name': 'none'},
+      },
+      'added': [f'methods.{NASTY}'],
+    },
+    'What this run changes of its preset, mine.py:<b>',
+    [
+      ['field', 'mine.py:<b>', 'this run'],
+      ['network.language_model', 'gone(context=3)', 'None'],
+      ['tuning.num_steps', '7', '1000'],
+      ['methods.Old', 'none()', '–'],
+      [f'methods.{NASTY}', '–', 'biases()'],
+    ],
+  ),
+}
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_settings_stand_beside_those_of_the_preset(run, name):
+  told, said, rows = PRESETS[name]
+  path = run / 'config.json'
+  record = json.loads(path.read_text())
+  record['config']['seed'] = 3
+  if told is not None:
+    record['preset'] = told
+  path.write_text(json.dumps(record))
+  page = Page(page_lib.render(run))
+  assert said in page.text
+  assert (page.table('field', 'mine.py:<b>') or [[]])[0] == rows
+  # Against the package's defaults in any case.
+  assert page.table('field', 'defaults') == [
+    [
+      ['field', 'defaults', 'this run'],
+      ['seed', '0', '3'],
+      [f'methods.{NASTY}', '–', 'biases()'],
+    ]
+  ]
+  assert ['num_steps', '1000'] in page.table('field', 'value')[0]

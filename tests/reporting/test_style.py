@@ -4,6 +4,7 @@ No test of the package may have its text read as mathematics, see `conftest`.
 """
 
 import io
+import itertools
 
 import matplotlib
 import numpy as np
@@ -130,3 +131,32 @@ def test_names_along_an_axis_in_x_stand_apart():
     boxes = [x.get_window_extent() for x in names]
     for one, other in zip(boxes, boxes[1:], strict=False):
       assert one.x1 < other.x0
+
+
+def _luminance(color):
+  srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+  linear = np.where(
+    srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4
+  )
+  return linear @ (0.2126, 0.7152, 0.0722)
+
+
+def test_on_a_dark_page_every_colour_is_seen():
+  colors = {look[0] for look in (*style._LOOKS.values(), *style._FURTHER)}
+  dark = {color: style.on_dark(color) for color in colors}
+  # Two colours are two colours, and what was darker is lighter.
+  assert len({*dark.values()}) == len(colors)
+  paper = _luminance('#15181c') + 0.05
+  for color in dark.values():
+    assert (_luminance(color) + 0.05) / paper > 4.5, color
+  for darker, lighter in itertools.permutations(colors, 2):
+    if _luminance(darker) + 0.2 < _luminance(lighter):
+      assert _luminance(dark[darker]) > _luminance(dark[lighter])
+  # Lightness 0 and 1 of OKLab become 0.95 and 0.55; of a grey it is the cube
+  # root of its linear value.
+  assert _luminance(style.on_dark('#000000')) == pytest.approx(
+    0.95**3, abs=0.01
+  )
+  assert _luminance(style.on_dark('#ffffff')) == pytest.approx(
+    0.55**3, abs=0.01
+  )
