@@ -74,7 +74,7 @@ class _PresetParser(_Parser):
 
   Attributes:
     read: The title and the configuration that was read last, without what is
-      overridden then; None before, and where there was no configuration.
+      overridden then; None before, and where there is none to copy.
   """
 
   read = None
@@ -83,7 +83,10 @@ class _PresetParser(_Parser):
     path = preset(path)
     config, self.read = super().parse(path), None
     if isinstance(config, ml_collections.ConfigDict):
-      self.read = _title(path), copy.deepcopy(config)
+      # A value that cannot be copied, whatever that raises, is for the checks
+      # to refuse.
+      with contextlib.suppress(Exception):
+        self.read = _title(path), copy.deepcopy(config)
     return config
 
 

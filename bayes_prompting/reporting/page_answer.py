@@ -17,6 +17,7 @@ from bayes_prompting.results import summary
 _BAYES = ('TargetBayes', 'EvalBayes')
 _NAMED = 3  # A sentence names so many methods, and counts the rest.
 _MOST_DIGITS = 6  # After the point.
+_ROUNDING = 1e-9  # Nats; what is smaller needs no digits.
 _TIED = 'cannot be told apart'
 # By what an interval decides: the class of the badge, a sign, and words.
 _BADGES = {
@@ -125,7 +126,7 @@ class _Scale:
     needed = [
       digit - math.floor(math.log10(size / self._divisor))
       for digit, size in ((1, max(finite, default=0)), (0, ends[1] - mean))
-      if 0 < size < math.inf
+      if _ROUNDING < size < math.inf
     ]
     digits = min(max(self._least, *needed, 0), _MOST_DIGITS)
     interval = ''
