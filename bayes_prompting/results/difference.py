@@ -199,8 +199,9 @@ def between(
   )
   values = mine.exact[..., None] if exact else mine.sequences
   if others is not None:
+    taken = others.exact[..., None] if exact else others.sequences
     with np.errstate(invalid='ignore'):  # Two infinities differ by NaN.
-      values = values - (others.exact[..., None] if exact else others.sequences)
+      values = values - taken
   runs = np.where(both[..., None], values, 0.0)[on_network]
   sizes = both[on_network].sum(1)
   by_network = runs.sum(1) / sizes[:, None]  # [P, S]

@@ -84,15 +84,16 @@ def test_the_best_is_told_from_others_over_networks():
       'Near': (True, constant(0.4, 1.6, 2.3)),
       'NoTuning': (True, constant(4.0, 4.1, 4.2)),
       'TargetBayes': (False, constant(1.0)),
+      'Oracle': (False, constant(-9.0)),
     },
     tuned=('Soft', 'Full', 'Near'),
   )
   ranking = ranked(dataset)
   assert [x.tuner for x in ranking.standings] == [
-    *('TargetBayes', 'Full', 'Near', 'Soft', 'NoTuning'),
+    *('Oracle', 'TargetBayes', 'Full', 'Near', 'Soft', 'NoTuning'),
   ]
-  assert [x.rank for x in ranking.standings] == [None, 1, 2, 3, None]
-  assert [x.networks for x in ranking.standings] == [0, 3, 3, 3, 3]
+  assert [x.rank for x in ranking.standings] == [None, None, 1, 2, 3, None]
+  assert [x.networks for x in ranking.standings] == [0, 0, 3, 3, 3, 3]
   by_name = {x.tuner: x for x in ranking.standings}
   # Variance of 0.5, 1.5, 2.2: (0.81 + 0.01 + 0.64) / 2.
   half = T[2] * np.sqrt(0.73 / 3)
@@ -106,6 +107,8 @@ def test_the_best_is_told_from_others_over_networks():
   assert by_name['Full'].behind is None
   # Of -0.5, 0.5, 1.2 with the other sign: exact Bayes is no better for sure.
   check(by_name['TargetBayes'].behind, -0.4, half, 'networks')
+  assert ranking_lib.apart(by_name['TargetBayes'].behind) is False
+  assert ranking_lib.apart(by_name['Oracle'].behind) is True
   assert ranking.of('EvalBayes', 'TargetBayes').tuner == 'TargetBayes'
   assert ranking.above == ''
 

@@ -518,11 +518,11 @@ BUGS = tuple(
     _of(
       'results.difference',
       'tests/results/test_difference.py -k "not table"',
-      ('sign', 'values[0] - values[1], 0.0)', 'values[1] - values[0], 0.0)'),
+      ('sign', 'values = values - taken', 'values = taken - values'),
       (
         'wrong mask',
-        'both = counted[0] & counted[1]',
-        'both = counted[0] | counted[1]',
+        'both = both & others.counted',
+        'both = both | others.counted',
       ),
       (
         'wrong mean',
@@ -541,24 +541,50 @@ BUGS = tuple(
       ),
       (
         'min for max',
-        '    over,\n    networks,\n    int(sizes.min()),',
-        '    over,\n    networks,\n    int(sizes.max()),',
+        'counts = networks, int(sizes.min()),',
+        'counts = networks, int(sizes.max()),',
       ),
       (
         'any for all',
-        'if any(has_network) else 0',
-        'if all(has_network) else 0',
+        'has_network |= others.has_network',
+        'has_network &= others.has_network',
       ),
       (
         'wrong mask',
-        'repeats = judged[:, 1:].any()',
-        'repeats = judged.any()',
+        'if judged[:, 1:].any() else',
+        'if judged.any() else',
       ),
       (
         'wrong condition',
         "if exact and (over == 'sequences' or sizes[0] == 1):",
         "if exact and over == 'sequences':",
         f'{_EXACTLY} difference',
+      ),
+    ),
+    _of(
+      'results.ranking',
+      'tests/results/test_ranking.py',
+      (
+        'wrong interval',
+        'return by_sequences if width >',
+        'return by_sequences if width <',
+      ),
+      ('wrong order', '(True, 0.0) if np.isnan', '(False, 0.0) if np.isnan'),
+      (
+        'wrong condition',
+        'return difference.low > 0 or difference.high < 0',
+        'return difference.low > 0',
+      ),
+      (
+        'wrong names',
+        'competing = [name for name in order if name in tuned]',
+        'competing = order',
+      ),
+      ('wrong sign', '_widest(mine, best)', '_widest(best, mine)'),
+      (
+        'wrong runs',
+        'counts = len(on_network) * mine.has_network,',
+        'counts = len(mine.counted) * mine.has_network,',
       ),
     ),
     _of(
