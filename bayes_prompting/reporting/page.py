@@ -237,8 +237,11 @@ def _about(config: Mapping[str, Any]) -> str:
   trained = f'pretrained on {value("pretraining", "task")}'
   if value('pretraining', 'num_steps') == '0':
     trained = 'not pretrained'
+  network = value('network', 'torso')
+  if model := config.get('network', {}).get('language_model'):
+    network = page_parts.shown(model)  # In its place.
   return (
-    f'{value("network", "torso")}, {trained}, tuned to '
+    f'{network}, {trained}, tuned to '
     f'{value("tuning", "target")} in {value("tuning", "num_steps")} updates; '
     f'{value("evaluation", "num_sequences")} sequences of length '
     f'{value("evaluation", "length")} on each task'

@@ -20,6 +20,7 @@ from bayes_prompting.language import cache
 from bayes_prompting.language import llama
 from bayes_prompting.language import model as model_lib
 from bayes_prompting.language import symbols as symbols_lib
+from bayes_prompting.reporting import page
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
 from benchmarks import suites
@@ -467,6 +468,9 @@ def test_an_experiment_with_a_language_model(model, tmp_path):
     predictor.predict(params, x, tokens) for x in (state, untuned)
   )
   assert np.abs(first - second).max() > 0.1
+  report = page.render(tmp_path / 'run')
+  about = re.search('One run: (.*?), not pretrained', report)[1]
+  assert 'symbols=' in about and 'lstm' not in about
 
 
 @pytest.mark.parametrize(
