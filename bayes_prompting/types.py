@@ -517,7 +517,8 @@ def _checked_tokens(tokens, vocab_size, ndim, field='tokens'):
   if not _has_values(tokens):
     is_integer = jnp.issubdtype(tokens.dtype, jnp.integer)
     if tokens.ndim == ndim and is_integer:
-      return tokens
+      # As below: a narrow type may not count all that a predictor counts.
+      return tokens.astype(jnp.int32)
     raise errors.UserError(
       f'{field}: must be whole numbers of shape {_TOKEN_SHAPES[ndim]}, got '
       f'{tokens.dtype} of shape {list(tokens.shape)}'

@@ -241,6 +241,18 @@ def test_a_batch_is_no_sequence_for_a_prior():
     entries()['prior']([[0, 1, 1]])
 
 
+def test_tokens_of_a_narrow_type_are_counted_in_a_wide_one():
+  # Behind 120 tokens are the rows of the window, which int8 cannot count.
+  predictor, params = testing.network(
+    'windowed_lstm', vocab_size=120, width=2, window=10
+  )
+  state = predictor.start(params)
+  tokens = np.array([[119, 0, 7, 119]])
+  expected = predictor.predict(params, state, tokens)
+  found = jax.jit(predictor.predict)(params, state, tokens.astype(np.int8))
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize('entry', ENTRIES)
 def test_what_is_traced_passes_and_costs_nothing(entry):
   predict = entries()[entry]

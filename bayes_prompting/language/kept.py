@@ -13,6 +13,7 @@ from typing import Any
 import uuid
 
 import numpy as np
+import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from bayes_prompting.system import files
@@ -52,7 +53,8 @@ def write(
     if folder.exists():
       shutil.rmtree(folder)
     os.replace(draft, folder)
-  except OSError as error:
+  # A full disk is the library's own error.
+  except (OSError, safetensors.SafetensorError) as error:
     raise files.refusal(folder, error, 'model') from None
   finally:
     shutil.rmtree(draft, ignore_errors=True)

@@ -128,6 +128,16 @@ class LanguageModel:
     if symbols is not None:
       symbols = checks.strings('symbols', symbols)
       numbers = tuple(self.tokenizer.one('symbols', x) for x in symbols)
+      if len(set(numbers)) != len(numbers):  # As where case does not count.
+        raise errors.UserError(
+          f'symbols: must be different tokens, got {checks.show(symbols)}, which '
+          f'are {checks.show(numbers)}'
+        )
+    for field, text in (('separator', separator), ('context', context)):
+      if not isinstance(text, str):
+        raise errors.UserError(
+          f'{field}: must be text, got {checks.show(text)}'
+        )
     before = self.tokenizer.encode(context)
     if not context and self.beginning is not None:
       before = (self.beginning,)
@@ -144,7 +154,7 @@ def _model(folder, digest):
   del digest
   path = folder / 'config.json'
   config = files.read_json(path, 'model')
-  read_config = _CONFIGS.get(config.get('model_type'), llama.read_config)
+  read_config = _CONFIGS.get(str(config.get('model_type')), llama.read_config)
   architecture = read_config(config, repr(str(path)))
   tokenizer = tokens.Tokenizer(folder / 'tokenizer.json')
   if tokenizer.vocab_size > architecture.vocab_size:
@@ -173,7 +183,7 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
   Raises:
     UserError: If it is not there, not whole, or of another kind.
   """
-  if path in cache.PACKAGES:
+  if isinstance(path, str) and path in cache.PACKAGES:
     path = cache.fetched(path)
   path = checks.path('model', path)
   if path.is_dir():

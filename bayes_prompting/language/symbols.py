@@ -160,7 +160,9 @@ class _Model:
       separator, (*tokens.shape, self.per_symbol - 1)
     )
     every = jnp.concatenate([tokens[..., None], separator], axis=-1)
-    return every.reshape(*tokens.shape[:-1], -1)
+    # Of no sequences there is no size to infer.
+    *before, length = tokens.shape
+    return every.reshape(*before, length * self.per_symbol)
 
   def rows(self, params):
     """Returns the embeddings that `spelt` counts: symbols, then separator."""

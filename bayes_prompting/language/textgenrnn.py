@@ -206,13 +206,24 @@ def convert(path: pathlib.Path, folder: pathlib.Path, digest: str) -> None:
 def _characters(path):
   """Returns numbers from 1 on, by character; `<s>` among them."""
   read = files.read_json(path, 'model')
-  numbers = sorted(read.values()) if isinstance(read, dict) else None
-  if numbers != list(range(1, len(read) + 1)) or _META not in read:
+  others = [x for x in read if x != _META and not _is_character(x)]
+  if others:
+    raise errors.UserError(
+      f'model: {str(path)!r} has {checks.show(others[0])}, which is no '
+      'character; only networks of characters can be read'
+    )
+  numbers = [x for x in read.values() if type(x) is int]
+  if sorted(numbers) != [*range(1, len(read) + 1)] or _META not in read:
     raise errors.UserError(
       f'model: {str(path)!r} must give numbers 1, 2, ... to characters, and to '
       f'{_META!r}'
     )
   return read
+
+
+def _is_character(text):
+  # Half of a pair of surrogates is one for JSON, and stands in no text.
+  return len(text) == 1 and not '\ud800' <= text <= '\udfff'
 
 
 def _read(path):
@@ -222,15 +233,16 @@ def _read(path):
 
   def visit(name, item):
     if isinstance(item, h5py.Dataset):
-      layer, *_, weight = name.split('/')
-      arrays[layer, weight.partition(':')[0]] = np.asarray(item, np.float32)
+      at = name.split('/')
+      weight = at[-1].partition(':')[0]
+      arrays[at[0], weight] = np.asarray(item, np.float32)
 
   try:
     with h5py.File(path) as file:
       file.visititems(visit)
-  except (OSError, ValueError, KeyError, RuntimeError) as error:
+  except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
     raise errors.UserError(
-      f'model: {str(path)!r} is no HDF5 file, or is cut off '
+      f'model: {str(path)!r} is no HDF5 file of numbers, or is cut off '
       f'({files.why(error)})'
     ) from None
   return arrays
@@ -238,18 +250,24 @@ def _read(path):
 
 def _weights(stored, path, vocab_size):
   """Returns weights by the names of `Architecture.shapes`."""
+  others = dict(stored)
 
-  def weight(layer, name):
-    try:
-      return stored[layer, name]
-    except KeyError:
+  def weight(layer, name, ndim=1):
+    array = others.pop((layer, name), None)
+    if array is None:
       raise errors.UserError(
         f'model: {str(path)!r} lacks the weight {name!r} of {layer!r}, which a '
         'network of textgenrnn has'
-      ) from None
+      )
+    if array.ndim != ndim:
+      raise errors.UserError(
+        f'model: {str(path)!r}: weight {name!r} of {layer!r} must have {ndim} '
+        f'axes, got shape {list(array.shape)}'
+      )
+    return array
 
-  table = weight('embedding', 'embeddings')
-  if table.ndim != 2 or len(table) != vocab_size:
+  table = weight('embedding', 'embeddings', 2)
+  if len(table) != vocab_size:
     raise errors.UserError(
       f'model: {str(path)!r} has embeddings of shape {list(table.shape)}, and '
       f'its vocabulary {vocab_size - 1} characters'
@@ -257,24 +275,32 @@ def _weights(stored, path, vocab_size):
   weights = {'embedding': table}
   layers = max(1, sum(name == 'recurrent_kernel' for _, name in stored))
   for layer in (f'rnn_{i}' for i in range(1, layers + 1)):
-    kernel, recurrent, bias = (
-      weight(layer, name) for name in ('kernel', 'recurrent_kernel', 'bias')
-    )
-    if bias.size == 2 * kernel.shape[-1]:
+    kernel = weight(layer, 'kernel', 2)
+    recurrent = weight(layer, 'recurrent_kernel', 2)
+    bias = weight(layer, 'bias')
+    gates = 4 * len(recurrent)
+    # Of other shapes it is refused by whoever called.
+    if kernel.shape[1] == recurrent.shape[1] == gates == len(bias) / 2:
       # As cuDNN has them: two biases, and matrices of each gate transposed in
       # memory.
       kernel, recurrent = _of_cudnn(kernel), _of_cudnn(recurrent)
-      bias = bias.reshape(2, kernel.shape[-1]).sum(0)
+      bias = bias.reshape(2, gates).sum(0)
     weights |= {
       f'{layer}.kernel': kernel,
       f'{layer}.recurrent_kernel': recurrent,
       f'{layer}.bias': bias,
     }
-  return weights | {
-    'attention': weight('attention', 'attention_W').reshape(-1),
-    'output.kernel': weight('output', 'kernel'),
+  weights |= {
+    'attention': weight('attention', 'attention_W', 2).reshape(-1),
+    'output.kernel': weight('output', 'kernel', 2),
     'output.bias': weight('output', 'bias'),
   }
+  for layer, name in others:
+    raise errors.UserError(
+      f'model: {str(path)!r} has the weight {name!r} of {layer!r}, which no '
+      'network of textgenrnn has'
+    )
+  return weights
 
 
 def _of_cudnn(matrix):

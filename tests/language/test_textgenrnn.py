@@ -192,16 +192,43 @@ def _narrow(folder):
   return write(folder, weights)
 
 
+def _with(array, name='more/kernel:0', of_cudnn=False):
+  """Returns a function that writes a file with another array."""
+  return lambda folder: write(folder, draw(of_cudnn) | {name: array})
+
+
 @pytest.mark.parametrize(
   ('make', 'message'),
   [
     (_without_bias, "lacks the weight 'bias' of 'rnn_2'"),
-    (_cut, 'is no HDF5 file, or is cut off'),
+    (_cut, 'is no HDF5 file of numbers, or is cut off'),
+    (_with(h5py.Empty('f4')), 'is no HDF5 file of numbers'),
+    (_with(np.bytes_('text')), 'is no HDF5 file of numbers'),
+    (
+      _with(np.ones(3), 'context_output/kernel:0'),
+      "weight 'kernel' of 'context_output', which no network of textgenrnn",
+    ),
+    (_with(np.ones(3), 'alone'), "weight 'alone' of 'alone', which no network"),
+    (_with(np.ones(()), 'rnn_1/rnn_1/kernel:0'), r'2 axes, got shape \[\]'),
+    (
+      _with(np.ones((5, 18)), 'rnn_1/rnn_1/kernel:0'),
+      r"'rnn_1.kernel' must have shape \[5, 16\], got \[5, 18\]",
+    ),
+    (
+      _with(np.ones((4, 15)), 'rnn_2/rnn_2/recurrent_kernel:0', True),
+      r"'rnn_2.recurrent_kernel' must have shape \[4, 16\], got \[4, 15\]",
+    ),
     (_without_characters, 'there is no .*small_vocab.json'),
     (_another_name, 'must be called NAME_weights.hdf5'),
     (_narrow, r"'output.kernel' must have shape \[13, 6\], got \[12, 6\]"),
     (lambda x: write(x, draw(False), {'a': 1, '<s>': 3}), 'must give numbers'),
     (lambda x: write(x, draw(False), {'a': 1, 'b': 2}), "and to '<s>'"),
+    (lambda x: write(x, draw(False), {'a': '1', '<s>': 2}), 'must give numb'),
+    (lambda x: write(x, draw(False), {'a': True, '<s>': 2}), 'must give numb'),
+    (lambda x: write(x, draw(False), {'a': 1.0, '<s>': 2}), 'must give numb'),
+    (lambda x: write(x, draw(False), {'so': 1, '<s>': 2}), "'so', which is no"),
+    (lambda x: write(x, draw(False), {'': 1, '<s>': 2}), "'', which is no"),
+    (lambda x: write(x, draw(False), {'\ud83d': 1, '<s>': 2}), 'which is no'),
     (lambda x: write(x, draw(False), {'a': 1, '<s>': 2}), '2 characters'),
     (lambda x: write(x, draw(False), word_level=True), 'word_level=True'),
     (lambda x: write(x, draw(False), max_length=0), 'max_length'),
