@@ -200,6 +200,7 @@ def open_run(
   With `pretrained` it raises UserError, before anything is written, where a
   network would have to be trained. A new workdir tells the `preset`.
   """
+  compilation.make_room()  # One process may open hundreds of runs.
   finished = distributed.on_first(lambda: _is_finished(workdir, overwrite))
   lab = distributed.together(lambda: _build(config, finished))
   distributed.agree('configuration', plain.fingerprint(lab.config))

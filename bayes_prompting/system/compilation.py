@@ -19,6 +19,7 @@ _FROM_CACHE = '/jax/compilation_cache/cache_hits'
 _MIN_SECONDS = 0.1
 _JAX_MIN_SECONDS = 1.0
 _MIN_SECONDS_FLAG = 'jax_persistent_cache_min_compile_time_secs'
+_LIMIT = pathlib.Path('/proc/sys/vm/max_map_count')
 
 
 def use_cache() -> pathlib.Path | None:
@@ -75,6 +76,33 @@ def user_cache() -> pathlib.Path:
   """Returns the user's cache folder; a relative one is ignored, as XDG says."""
   told = pathlib.Path(os.environ.get('XDG_CACHE_HOME', ''))
   return told if told.is_absolute() else pathlib.Path.home() / '.cache'
+
+
+def make_room() -> bool:
+  """Lets go of all compiled programs where no more than as many could be kept.
+
+  Each takes some of the mappings that Linux grants a process, 65,530 unless
+  vm.max_map_count says otherwise. With none left XLA ends the process, as a
+  study of eighty experiments found out. What is needed again is taken from the
+  cache, or compiled again.
+
+  Returns:
+    Whether programs were let go of. Where nothing tells of mappings none are.
+  """
+  if _used_mappings() < 0.5:
+    return False
+  jax.clear_caches()
+  return True
+
+
+def _used_mappings():
+  """Returns the share of its mappings that the process has used, 0 to 1."""
+  try:
+    limit = int(_LIMIT.read_text())
+    with open('/proc/self/maps', 'rb') as maps:
+      return sum(1 for _ in maps) / limit
+  except (OSError, ValueError):
+    return 0.0
 
 
 @dataclasses.dataclass

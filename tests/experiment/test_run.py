@@ -27,6 +27,7 @@ from bayes_prompting.reporting import figures as figures_lib
 from bayes_prompting.results import selection
 from bayes_prompting.results import summary
 from bayes_prompting.settings import plain
+from bayes_prompting.system import compilation
 from bayes_prompting.torsos import linear
 from bayes_prompting.training import fit
 from bayes_prompting.training import search
@@ -136,6 +137,13 @@ def test_a_workdir_tells_the_preset(tmp_path):
   run_lib.open_run(config, tmp_path / 'other', preset=preset)
   record = json.loads((tmp_path / 'other' / 'config.json').read_text())
   assert 'preset' not in record
+
+
+def test_a_run_makes_room_for_its_programs(tmp_path, monkeypatch):
+  asked = []
+  monkeypatch.setattr(compilation, 'make_room', lambda: asked.append(1))
+  run_lib.open_run(tiny(), tmp_path / 'run')
+  assert asked
 
 
 def test_bayes_has_two_names(finished):

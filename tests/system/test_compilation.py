@@ -145,3 +145,21 @@ def test_the_count_is_a_sentence():
     'Compiled 5 programs and took 18 from the cache, in 41.0 s'
   )
   assert str(programs(1, 0, 0.5)) == 'Compiled 1 program, in 0.5 s'
+
+
+@pytest.mark.parametrize(
+  ('limit', 'forgets'), [('10', True), ('100000000', False), (None, False)]
+)
+def test_programs_are_let_go_of_before_a_process_can_map_no_more(
+  tmp_path, monkeypatch, limit, forgets
+):
+  if not pathlib.Path('/proc/self/maps').exists():
+    forgets = False
+  if limit is not None:
+    (tmp_path / 'limit').write_text(limit)
+  monkeypatch.setattr(compilation, '_LIMIT', tmp_path / 'limit')
+  double = jax.jit(lambda x: 2 * x)
+  double(jnp.float32(1))
+  assert compilation.make_room() == forgets
+  assert double._cache_size() == (not forgets)
+  assert double(jnp.float32(2)) == 4
