@@ -426,7 +426,9 @@ def _check_vocabulary(name, prior, config, pretraining_prior):
   if prior.vocab_size != pretraining_prior.vocab_size:
     raise errors.UserError(
       f'tasks.{name}: has a vocabulary of {prior.vocab_size}, pretraining on '
-      f'{config.pretraining.task!r} has {pretraining_prior.vocab_size}'
+      f'{config.pretraining.task!r} has {pretraining_prior.vocab_size}; '
+      'all tasks of a run have one vocabulary: change this one, or '
+      'pretraining.task (a context_tree takes any vocab_size)'
     )
 
 

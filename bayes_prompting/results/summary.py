@@ -443,10 +443,13 @@ def notes(dataset: xr.Dataset, chosen: xr.Dataset) -> list[str]:
   recorded = measures.note(chosen)
   if recorded:
     sentences.append(recorded)
-  for method in _wrong(chosen):
+  wrong = _wrong(chosen)
+  if wrong:
     sentences.append(
-      f'{method}: regrets are not numbers though its runs were not stopped. '
-      'This is a fault of the program, or of the task; nothing was left out.'
+      f'{", ".join(wrong)}: regrets are not numbers though runs were not '
+      'stopped. This is a fault of the program, or of a task; nothing was left '
+      'out. The contract tests check a task prior of your own '
+      '(docs/howto/own_prior.md).'
     )
   return sentences
 

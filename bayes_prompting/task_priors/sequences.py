@@ -200,6 +200,14 @@ def _split(sequences, shares, seed):
   }
 
 
+# The fields that say how long the windows of a part are.
+_LENGTHS = {
+  'tuning': 'tuning.length; pretraining.length, where it is pretrained on',
+  'validation': 'tuning.length',
+  'evaluation': 'evaluation.length',
+}
+
+
 class _Windows:
   """All windows of the sequences of one part."""
 
@@ -223,7 +231,7 @@ class _Windows:
       raise errors.UserError(
         f'path: none of the {len(self._sizes)} sequences for {self._name} has '
         f'{length} tokens, the longest has {self._sizes.max()}; ask for '
-        'shorter ones, or cut longer pieces'
+        f'shorter windows ({_LENGTHS[self._name]}), or cut longer pieces (cut)'
       )
     return total
 

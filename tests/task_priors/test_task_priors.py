@@ -170,8 +170,12 @@ def test_mass_over_all_sequences_is_one(prior):
 
 
 def test_predictive_is_normalised_or_empty_and_never_nan(prior):
-  _, log_probs = all_of(prior, LENGTH)
-  assert not np.isnan(log_probs).any()
+  tokens, log_probs = all_of(prior, LENGTH)
+  bad = np.argwhere(np.isnan(log_probs).any(-1))
+  if len(bad):  # The shortest history says most.
+    row, step = min(bad.tolist(), key=lambda at: at[::-1])
+    history = np.asarray(tokens)[row, :step].tolist()
+    pytest.fail(f'{log_probs[row, step]} after {history}; is it 0 * -inf?')
   sums = np.exp(log_probs.astype(np.float64)).sum(-1)
   impossible = np.isneginf(log_probs).all(-1)
   np.testing.assert_allclose(sums[~impossible], 1.0, atol=1e-5)
@@ -184,7 +188,13 @@ def assert_follow(prior, drawn):
   expected = mass_of_all(prior, length)
   counts = np.bincount(drawn @ codes, minlength=len(expected))
   error = np.sqrt(expected * (1 - expected) / len(drawn))
-  assert np.all(np.abs(counts / len(drawn) - expected) <= 5 * error)
+  beyond = np.abs(counts / len(drawn) - expected) - 5 * error
+  worst = int(np.argmax(beyond))  # The first NaN, if there is one.
+  tokens = np.unravel_index(worst, (prior.vocab_size,) * length)
+  assert beyond[worst] <= 0, (
+    f'`sample` draws {[int(x) for x in tokens]} with frequency '
+    f'{counts[worst] / len(drawn):.4f}, `predict` says {expected[worst]:.4f}'
+  )
 
 
 def test_agrees_with_a_sum_over_sampled_sources(prior):

@@ -232,7 +232,8 @@ def of_source(
     if count < num:
       raise errors.UserError(
         f'num_sequences: the task has {count} windows of {length} tokens for '
-        f'evaluation, got {num}'
+        f'evaluation, got {num}; ask for at most {count}, or for shorter ones '
+        '(length)'
       )
     chosen = np.random.default_rng(seed).permutation(count)[:num]
     window = task_prior.recorded.window

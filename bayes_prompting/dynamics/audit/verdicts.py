@@ -107,6 +107,9 @@ class Audit:
       # What does not count is told apart from what does.
       mark = check.status if check.counts else f'({check.status})'
       lines.append(f'{mark:<13}{check.title}: {check.sentence}')
+    lines += ['', f'A check may miss {self.tolerance:g} nats a token.']
+    if not all(check.counts for check in self.checks):
+      lines[-1] += ' What is in brackets does not count.'
     return '\n'.join(lines)
 
   def __getitem__(self, name: str) -> Check:
@@ -624,8 +627,8 @@ def _verdict(checks, passes, prior):
     )
   titles = [check.title for check in failing]
   names = ', '.join(
-    # The name of a prior is a name.
-    title if title.startswith('KL') else title.lower()
+    # Names keep their capitals.
+    title if title.startswith(('KL', 'Dirichlet')) else title.lower()
     for title in titles
   )
   more = ''
