@@ -200,6 +200,7 @@ def open_run(
   With `pretrained` it raises UserError, before anything is written, where a
   network would have to be trained. A new workdir tells the `preset`.
   """
+  _check_preset(preset)
   compilation.make_room()  # One process may open hundreds of runs.
   finished = distributed.on_first(lambda: _is_finished(workdir, overwrite))
   lab = distributed.together(lambda: _build(config, finished))
@@ -209,6 +210,25 @@ def open_run(
   return lab, distributed.on_first(
     lambda: _open_workdir(lab, workdir, overwrite, pretrained, preset)
   )
+
+
+def _check_preset(preset):
+  if preset is None:
+    return
+  if not isinstance(preset, Preset):
+    raise errors.UserError(
+      'preset: must be a Preset of a name and a configuration, got '
+      f'{checks.show(preset)}'
+    )
+  if not isinstance(preset.name, str):
+    raise errors.UserError(
+      f'preset: its name must be text, got {checks.show(preset.name)}'
+    )
+  if not isinstance(preset.config, ml_collections.ConfigDict):
+    raise errors.UserError(
+      'preset: its configuration must be a ConfigDict, got '
+      f'{checks.show(preset.config)}'
+    )
 
 
 def _is_finished(workdir, overwrite):

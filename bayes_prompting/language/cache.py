@@ -16,7 +16,6 @@ from bayes_prompting.system import compilation
 from bayes_prompting.system import console
 from bayes_prompting.system import files
 
-
 # What is raised where an archive lacks a file, or is cut off or damaged.
 _BROKEN = (
   *(zipfile.BadZipFile, tarfile.TarError, zlib.error),

@@ -130,8 +130,8 @@ class LanguageModel:
       numbers = tuple(self.tokenizer.one('symbols', x) for x in symbols)
       if len(set(numbers)) != len(numbers):  # As where case does not count.
         raise errors.UserError(
-          f'symbols: must be different tokens, got {checks.show(symbols)}, which '
-          f'are {checks.show(numbers)}'
+          f'symbols: must be different tokens, got {checks.show(symbols)}, '
+          f'which are {checks.show(numbers)}'
         )
     for field, text in (('separator', separator), ('context', context)):
       if not isinstance(text, str):

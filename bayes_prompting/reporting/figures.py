@@ -273,14 +273,14 @@ def regret_bars(
   Raises:
     UserError: If the Dataset has no such step.
   """
+  dataset = selection.choose(dataset)
   steps = dataset.step.values
   if step is None:
-    step = int(dataset.report_step.values[0])
+    step = int(dataset.report_step.values.flat[0])  # One may be selected.
   if step not in steps:
     raise errors.UserError(
       f'step: must be from {steps[0]} to {steps[-1]}, got {step!r}'
     )
-  dataset = selection.choose(dataset)
   index = steps.tolist().index(step)
   by_task = style.regret_by_task(dataset, 'cumulative_regret')
   left_out = stopped.left_out(dataset)

@@ -186,6 +186,17 @@ def _sentence(ranking, scale, is_target):
   own = f'its {what} over {ranking.step} steps is {shown} {scale.unit}'
   if not others:
     return f'alone was tuned. On {ranking.task} {own}.'
+  # Where runs were stopped, the means of two may be over other runs.
+  ahead = [
+    x.tuner
+    for x in others
+    if x.behind and x.behind.difference < 0 and _apart(x.behind)
+  ]
+  if ahead:
+    return (
+      f'has the least mean on {ranking.task}: {own}. But {_listed(ahead)} lost '
+      'less on the runs that both have.'
+    )
   tied = [x.tuner for x in others if x.behind is None or not _apart(x.behind)]
   if tied:
     return (

@@ -8,6 +8,7 @@ import os
 import pathlib
 from typing import Any
 
+from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import settings
 from bayes_prompting.settings import plain
@@ -289,6 +290,13 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
       raise errors.UserError(
         f'workdir: {str(path)!r} is not one of a run ({part} must be an '
         f'object, got {type(record[part]).__name__})'
+      )
+  preset = record.get('preset', {})
+  for part, kind in ('changed', dict), ('added', list):
+    if not isinstance(preset.get(part, kind()), kind):
+      raise errors.UserError(
+        f'workdir: {str(path)!r} is not one of a run (preset: {part} is '
+        f'{checks.show(preset[part])})'
       )
   return record
 

@@ -146,6 +146,20 @@ def test_a_run_makes_room_for_its_programs(tmp_path, monkeypatch):
   assert asked
 
 
+@pytest.mark.parametrize(
+  'preset, message',
+  [
+    ('quick', "must be a Preset of a name and a configuration, got 'quick'"),
+    (run_lib.Preset(None, None), 'its name must be text, got None'),
+    (run_lib.Preset('a', {'seed': 1}), 'its configuration must be a ConfigD'),
+  ],
+)
+def test_what_is_no_preset_is_refused(preset, message, tmp_path):
+  with pytest.raises(errors.UserError, match=f'preset: {message}'):
+    run_lib.run(tiny(), tmp_path / 'run', preset=preset)
+  assert not (tmp_path / 'run').exists()
+
+
 def test_bayes_has_two_names(finished):
   _, _, dataset = finished
   ran = dataset.cumulative_regret.notnull().any(

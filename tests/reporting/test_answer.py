@@ -89,6 +89,18 @@ def test_methods_that_cannot_be_told_apart(tied, listed):
   ]
 
 
+def test_a_least_mean_over_easier_runs_is_no_win():
+  other = standing('Soft', 2, measured(0.5), measured(-0.25, 0.125), networks=2)
+  found = answer(BEST, other)
+  assert found['sentence'] == (
+    'has the least mean on home: its regret over 50 steps is 0.250 [0.125, '
+    '0.375] nats. But Soft lost less on the runs that both have.'
+  )
+  assert texts(found) == [
+    'Soft the next loses 0.250 nats less [0.125, 0.375] | told apart'
+  ]
+
+
 def test_without_an_interval_nothing_is_told_apart():
   other = standing('Soft', 2, measured(0.5, NAN), measured(0.25, NAN))
   found = answer(standing('Full', 1, measured(0.25, NAN)), other)

@@ -568,6 +568,8 @@ def test_mistakes_are_named(dataset):
     figures.regret_curves(dataset, 'regret')
   with pytest.raises(errors.UserError, match='step: .* 1 to 200, got 201'):
     figures.regret_bars(dataset, 201)
+  with pytest.raises(errors.UserError, match='must be a whole results file'):
+    figures.regret_bars('runs')
 
 
 def test_looks_differ_and_do_not_depend_on_company():

@@ -193,6 +193,22 @@ def test_two_are_compared_on_the_networks_that_both_have():
   assert other.networks == 2
 
 
+def test_the_first_may_be_behind_on_the_networks_that_both_have():
+  dataset = made_up(
+    {
+      'Few': (True, constant(0.9, 3.0, 3.0)),
+      'All': (True, constant(0.5, 2.0, 2.1)),
+    },
+    tuned=('Few', 'All'),
+  )
+  few = {'tuner': 'Few', 'pretrain_seed': [1, 2]}
+  dataset.stopped.loc[few] = 1.0
+  first, second = ranked(dataset).standings
+  assert (first.tuner, first.networks) == ('Few', 1)
+  check(second.behind, -0.4, 0.0, 'sequences')
+  assert ranking_lib.apart(second.behind) is True
+
+
 def test_a_recorded_task_is_ranked_above_its_universal_predictor():
   dataset = made_up(
     {

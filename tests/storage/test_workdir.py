@@ -152,6 +152,20 @@ def test_a_preset_makes_no_run_another_one(run):
   assert workdir.read_record(run)['preset'] == {'name': 'a'}
 
 
+@pytest.mark.parametrize(
+  'preset, what',
+  [
+    (7, 'preset must be an object'),
+    ({'changed': [1]}, r'preset: changed is \[1\]'),
+    ({'added': 'seed'}, "preset: added is 'seed'"),
+  ],
+)
+def test_what_is_told_of_no_preset_is_refused(preset, what, run):
+  (run / 'config.json').write_text(json.dumps(RECORD | {'preset': preset}))
+  with pytest.raises(errors.UserError, match=f'config.json.*{what}'):
+    workdir.read_record(run)
+
+
 @pytest.mark.parametrize('record', [RECORD, changed('config', seed=1)])
 def test_overwrite_moves_a_run_aside_whole(run, record, capsys):
   before = contents(run)
