@@ -94,6 +94,7 @@ METHODS = (
   'SoftPT+LoRAWT',
 )
 _ALPHA = 1.2  # Over a rank of 4.
+_OF_ATTENTION = ('DeepPT',)  # The state of LSTM has no entries for positions.
 # Of the model, which is the same: tunings with other random numbers.
 TUNINGS = 3
 
@@ -159,6 +160,8 @@ def get_config(arguments: str = 'coin'):
   pretraining.num_steps = 0
   tuning.target = target
   tuning.methods = METHODS
+  if model in _SMALL:
+    tuning.methods = tuple(x for x in METHODS if x not in _OF_ATTENTION)
   tuning.prefix_init = ('random_token',)
   tuning.prefix_length = chosen(_ROWS, 6)
   tuning.num_sequences = chosen(_SIZES, 0)

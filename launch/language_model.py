@@ -19,8 +19,9 @@ _GET = flags.DEFINE_string(
 )
 _MODEL = flags.DEFINE_string(
   'model',
-  'smollm2',
-  'A known model, a GGUF file, or a folder with config.json.',
+  '',
+  "A known model, a GGUF file, textgenrnn's NAME_weights.hdf5, or a folder "
+  'with config.json; by default that of --get, or smollm2.',
 )
 _TEXT = flags.DEFINE_string(
   'text', '', 'What is read; the next token is asked.'
@@ -41,7 +42,8 @@ def main(argv):
   if _GET.value:
     cache.get(checks.one_of('--get', _GET.value, cache.PACKAGES))
   if _TEXT.value:
-    _show(_MODEL.value, _TEXT.value, _TOP.value)
+    model = _MODEL.value or _GET.value or 'smollm2'
+    _show(model, _TEXT.value, _TOP.value)
 
 
 def _show(name, text, top):

@@ -2,6 +2,8 @@
 
 import json
 
+from absl import flags
+from absl.testing import flagsaver
 import h5py
 import jax
 import numpy as np
@@ -9,12 +11,17 @@ import pytest
 
 import bayes_prompting as bp
 from bayes_prompting import errors
+from bayes_prompting.experiment import build
 from bayes_prompting.language import cache
 from bayes_prompting.language import model as model_lib
+from configs import language_model
+from launch import language_model as script
 
 WIDTH, CELLS, WINDOW = 5, 4, 6
 CHARACTERS = {'a': 1, 'b': 3, ' ': 2, 'é': 4, '<s>': 5}
 VOCAB = len(CHARACTERS) + 1
+# What the preset writes.
+SIDES = {x: i for i, x in enumerate((*'HTABCDEF', '<s>'), 1)}
 
 
 @pytest.fixture(autouse=True)
@@ -22,15 +29,15 @@ def _cache(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
-def draw(of_cudnn):
+def draw(of_cudnn, vocab_size=VOCAB):
   """Draws weights by their names in a file."""
   rng = np.random.default_rng(0)
   features = WIDTH + 2 * CELLS
   shapes = {
-    'embedding/embedding/embeddings:0': (VOCAB, WIDTH),
+    'embedding/embedding/embeddings:0': (vocab_size, WIDTH),
     'attention/attention/attention_W:0': (features, 1),
-    'output/output/kernel:0': (features, VOCAB),
-    'output/output/bias:0': (VOCAB,),
+    'output/output/kernel:0': (features, vocab_size),
+    'output/output/bias:0': (vocab_size,),
   }
   for i, width in (1, WIDTH), (2, CELLS):
     name = f'rnn_{i}/rnn_{i}'
@@ -162,6 +169,34 @@ def test_token_by_token_is_the_same(tmp_path):
   first, later = run(model.params)
   np.testing.assert_allclose(first, whole[2], atol=1e-6)
   np.testing.assert_allclose(later, whole[3:], atol=1e-6)
+
+
+@pytest.mark.parametrize('target', language_model.TARGETS)
+def test_its_preset_can_be_run(target, tmp_path):
+  path = write(tmp_path, draw(True, len(SIDES) + 1), SIDES)
+  config = language_model.get_config(f'{target},textgenrnn')
+  config.network.language_model.name = str(path)
+  build.build(config)
+
+
+@pytest.mark.parametrize(
+  ('options', 'asked'),
+  [
+    (['--get=textgenrnn'], 'textgenrnn'),
+    (['--get=textgenrnn', '--model=mine.gguf'], 'mine.gguf'),
+    ([], 'smollm2'),
+  ],
+)
+def test_a_text_is_put_to_the_model_that_was_fetched(
+  options, asked, monkeypatch
+):
+  said = []
+  monkeypatch.setattr(cache, 'get', lambda unused_name: None)
+  monkeypatch.setattr(script, '_show', lambda *args: said.append(args))
+  with flagsaver.flagsaver():
+    flags.FLAGS(['language-model', '--text=ab', *options])
+    script.main([])
+  assert said == [(asked, 'ab', 5)]
 
 
 def _without_bias(folder):
