@@ -396,13 +396,19 @@ def next_token(
     prior rules out leaves -inf everywhere.
 
   Raises:
-    UserError: If the history is no tokens of the predictor's.
+    UserError: If it is no predictor, or the history no tokens of it.
   """
   history = _history(predictor, history)
   return _next_token(predictor, params, state, history)
 
 
 def _history(predictor, history):
+  if not isinstance(predictor, types.Predictor):
+    raise errors.UserError(
+      'predictor: must be a predictor, as bp.load_predictor returns first and '
+      'bp.bayesian makes of a task prior, got '
+      f'{checks.show(predictor)}'
+    )
   if isinstance(history, jax.core.Tracer):
     return history
   return checks.tokens('history', history, predictor.vocab_size)
@@ -458,9 +464,9 @@ def generate(
     int32 [T]. Inside `jit`, -1 where no token is possible.
 
   Raises:
-    UserError: If the history is no tokens of the predictor's, if `num_tokens`
-      is no number above 0, if the key is none, or if no token is possible: the
-      prior rules the history out, or the weights are not finite.
+    UserError: If it is no predictor, if the history is no tokens of it, if
+      `num_tokens` is no number above 0, if the key is none, or if no token is
+      possible: the prior rules the history out, or the weights are not finite.
   """
   num_tokens = checks.integer('num_tokens', num_tokens, 1)
   _check_key(key)

@@ -376,6 +376,18 @@ def test_next_token_of_what_is_no_history_is_one_line(history):
   assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('what', ['a prior', 'all three of load_predictor'])
+def test_what_is_no_predictor_is_one_line(what):
+  prior = testing.random_coins()
+  given = prior if what == 'a prior' else bayes(prior)
+  for ask in (
+    lambda: bp.next_token(given, {}, (), [1]),
+    lambda: bp.generate(given, {}, (), [1], 2, jax.random.key(0)),
+  ):
+    with pytest.raises(bp.UserError, match='^predictor: must .*bp.bayesian'):
+      ask()
+
+
 def test_a_step_takes_a_token():
   predictor, params, state = bayes(testing.random_coins())
   carry, log_probs = predictor.begin(params, state, [1], 1)

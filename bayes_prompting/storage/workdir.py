@@ -253,7 +253,7 @@ def _check_same(path, held, record):
       raise errors.UserError(
         f'workdir: {str(path)!r} holds a run of another {kind} '
         f'(there and here, {found}); choose another folder, or let '
-        '--overwrite move the old one aside'
+        '--overwrite (overwrite=True) move the old one aside'
       )
 
 

@@ -134,7 +134,7 @@ def make(
   else:
     path = checks.path('path', path)
     records = _reading.read(path, format, columns, by, lines, encoding)
-    if vocabulary is None and _is_fasta(path, format):
+    if vocabulary is None and _is('fasta', path, format):
       vocabulary = _reading.NUCLEOTIDES
   symbols = _reading.symbols_of(records, vocabulary)
   sequences = _reading.tokens(records, symbols, outside)
@@ -149,14 +149,17 @@ def make(
     raise errors.UserError(
       f'path: has {total} tokens, more than {_reading.MOST_TOKENS}'
     )
-  parts = _split(sequences, shares, seed)
+  remedy = ''
+  if by is None and path is not None and _is('csv', path, format):
+    remedy = 'say by which column sequences are told apart (by), or '
+  parts = _split(sequences, shares, seed, remedy)
   return _prior(parts, len(symbols), stride, depth, alpha)
 
 
-def _is_fasta(path, file_format):
-  return file_format == 'fasta' or (
-    file_format is None and _reading.ending(path) == 'fasta'
-  )
+def _is(name, path, file_format):
+  if file_format is None:
+    file_format = _reading.ending(path)
+  return file_format == name
 
 
 def _given(sequences) -> Iterable[tuple[str, np.ndarray]]:
@@ -178,14 +181,21 @@ def _given(sequences) -> Iterable[tuple[str, np.ndarray]]:
       ) from None
 
 
-def _split(sequences, shares, seed):
-  """Returns the sequences of each part, drawn by a seed; none is empty."""
+def _split(sequences, shares, seed, remedy):
+  """Returns the sequences of each part, drawn by a seed; none is empty.
+
+  Args:
+    sequences: All of them.
+    shares: Of each part.
+    seed: A number.
+    remedy: What else an error advises, if there are too few.
+  """
   count, parts = len(sequences), len(shares)
   if count < parts:
     raise errors.UserError(
       f'path: has {count} sequence{"s" * (count != 1)}, too few to split into '
-      f'{parts} parts; give cut, tokens of the pieces that a sequence is cut '
-      'into'
+      f'{parts} parts; {remedy}give cut, tokens of the pieces that a sequence '
+      'is cut into'
     )
   ends, start = [], 0
   for number, end in enumerate(np.round(np.cumsum(shares) * count).tolist()):

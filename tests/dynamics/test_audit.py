@@ -129,6 +129,9 @@ def test_sequences_of_ones_own():
   assert audit['calibration'].status == F
   assert not audit['calibration'].counts
   assert audit.passes
+  text = str(audit)
+  assert '(fails)' in text and 'What is in brackets does not count.' in text
+  assert f'A check may miss {audit.tolerance:g} nats a token.' in text
 
 
 def test_recorded_sequences_are_those_for_evaluation():

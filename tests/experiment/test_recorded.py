@@ -11,6 +11,7 @@ from bayes_prompting import errors
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import fingerprint
 from bayes_prompting.reporting import figures
+from bayes_prompting.reporting import page
 from bayes_prompting.reporting import page_parts
 from bayes_prompting.results import summary
 
@@ -77,11 +78,11 @@ def test_another_file_is_another_identity(path, tmp_path):
 @pytest.mark.parametrize(
   'field, value, said',
   [
-    ('tuning.length', 25, 'tasks.mine.path: none of the 48 .*tuning .* 25 tok'),
-    ('evaluation.length', 21, 'tasks.mine.path: none of the 6 .*evaluation'),
+    ('tuning.length', 25, 'path: none of the 48 .* 25 tok.*tuning.length;'),
+    ('evaluation.length', 21, 'path: none of the 6 .*evaluation.length'),
     ('evaluation.num_sequences', 7, 'tasks.mine.path: .* has 6 windows of 12'),
     ('tasks.mine.path', '/no/file.npy', 'tasks.mine.path: cannot read'),
-    ('tasks.mine.vocabulary', 3, 'tasks.mine: has a vocabulary of 3'),
+    ('tasks.mine.vocabulary', 3, 'mine: has a vocabulary of 3.*pretraining'),
     ('methods.CTW', bp.spec('none'), 'tuning.methods: CTW is what tasks.mine'),
     ('methods.Own', bp.spec('none', predictor='bayes', task='mine'),
      'methods.Own: tasks.mine was recorded, so that there is no exact Bayes'),
@@ -155,6 +156,9 @@ def test_losses_are_above_ctw(path, tmp_path):
   assert (
     shown['above'] == [' above CTW'] and 'bits' in shown['rows'][0]['cells'][0]
   )
+  text = page.render(tmp_path / 'run')  # There is no oracle to speak of.
+  assert 'judged by' not in text and 'Paired regret' not in text
+  assert text.count('Loss above a universal predictor') == 1
   figure = figures.regret_curves(dataset, 'cumulative_regret')
   assert 'above CTW' in figure.axes[0].get_ylabel()
   titles = [ax.get_title() for ax in figures.losses(dataset).axes]

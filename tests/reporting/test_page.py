@@ -297,6 +297,7 @@ def test_headings_are_in_order_and_images_described(page):
   # As numbers, not as text: 5 before 20.
   assert page.text.index('after 5 steps.') < page.text.index('after 20 steps.')
   assert 'Paper figure 3.' in page.text
+  assert 'judged by regret' in page.text and 'Paired regret' in page.text
 
 
 def test_a_name_is_only_a_name(page):

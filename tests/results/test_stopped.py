@@ -323,6 +323,10 @@ def test_a_regret_that_is_nan_for_no_known_reason_is_not_hidden():
   assert set(wrong.tuner) == {'HardPT'} and (wrong.runs == SEEDS * RUNS).all()
   text = summary.table(dataset)
   assert 'HardPT: regrets are not numbers' in text and 'nan' in text
+  dataset.sequence_regret.loc[{**at, 'tuner': 'SoftPT'}] = np.nan
+  text = summary.table(dataset)  # Several are said in one sentence.
+  assert text.count('regrets are not numbers') == 1
+  assert 'HardPT' in text.split(': regrets are not numbers')[0].splitlines()[-1]
 
 
 def test_when_nothing_is_left_it_is_said_why():

@@ -115,6 +115,7 @@ BAD = [
   ('a.csv', TABLE, {'columns': 'skie'}, "columns: unknown 'skie'.*sky"),
   ('a.csv', TABLE, {'columns': 'sky', 'by': 'x'}, "by: unknown 'x'"),
   ('a.csv', TABLE + '3,sun\n', {'columns': 'sky'}, 'is ragged: row 5 has 2'),
+  ('a.csv', TABLE, {'columns': 'sky'}, r'has 1 seq.* \(by\), or give cut'),
   ('a.csv', 'a\n"b', {'columns': 'a'}, 'path: cannot read .* as a table'),
   ('a.fa', 'ACGT', {}, 'path: .* is no FASTA file'),
   ('a.fa', '>x\nACGN\n', {}, "path: holds 'N', outside the vocabulary of 4"),
