@@ -10,15 +10,11 @@
 
   // The page is dark if its reader said so, or else if the system is.
   const system = window.matchMedia('(prefers-color-scheme: dark)');
-  let printing = false;
-  const isDark = () => {
-    const chosen = document.documentElement.dataset.theme;
-    return !printing && (chosen ? chosen === 'dark' : system.matches);
-  };
+  const root = document.documentElement;
+  const isDark = () =>
+    root.dataset.theme ? root.dataset.theme === 'dark' : system.matches;
   const colour = (method) => isDark() ? method.dark : method.color;
-  const css = (name) => printing
-    ? { paper: '#fff', ink: '#1a1a1a', soft: '#57606a', edge: '#8b949e', mark: '#6b7280', grid: '#e8eaed' }[name]
-    : getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
+  const css = (name) => getComputedStyle(root).getPropertyValue('--' + name).trim();
 
   // plotly reads text as a little HTML of its own; a name is only a name.
   const plain = (text) =>
@@ -304,7 +300,7 @@
   theme.hidden = false;
   theme.addEventListener('click', () => {
     const next = isDark() ? 'light' : 'dark';
-    document.documentElement.dataset.theme = next;
+    root.dataset.theme = next;
     try { localStorage.setItem('bayes-prompting-theme', next); } catch { /* Forbidden. */ }
     label();
     draw();
@@ -318,13 +314,15 @@
   });
   // Paper is light, and narrower than most screens; plotly does not see it
   // coming.
+  let chosen = '';
   window.addEventListener('beforeprint', () => {
-    printing = true;
+    chosen = root.dataset.theme;
+    root.dataset.theme = 'light';
     draw();
     Plotly.relayout(plot, { autosize: false, width: 640 });
   });
   window.addEventListener('afterprint', () => {
-    printing = false;
+    root.dataset.theme = chosen;
     draw();
     Plotly.relayout(plot, { autosize: true, width: null });
   });
