@@ -177,10 +177,10 @@ def _sentence(ranking, scale, is_target):
   best, *others = ranked
   what = f'loss above {ranking.above}' if ranking.above else 'regret'
   mean, interval = scale.parts(best.regret)
-  if not math.isfinite(best.regret.difference):
+  if not any(math.isfinite(x.regret.difference) for x in ranked):
     return (
-      f'is first by name alone: on {ranking.task} the {what} of every tuned '
-      f'method is {mean} after {ranking.step} steps.'
+      f'is first by name alone: on {ranking.task} no tuned method has a finite '
+      f'{what} after {ranking.step} steps.'
     )
   shown = f'{mean} {interval}'.rstrip()
   own = f'its {what} over {ranking.step} steps is {shown} {scale.unit}'

@@ -117,10 +117,16 @@ def test_infinite_regrets_need_no_interval():
   assert found['rows'][1]['badge']['text'] == 'told apart'
   nothing = answer(infinite._replace(rank=1, behind=None), UNTUNED)
   assert nothing['sentence'] == (
-    'is first by name alone: on home the regret of every tuned method is ∞ '
-    'after 50 steps.'
+    'is first by name alone: on home no tuned method has a finite regret after '
+    '50 steps.'
   )
   assert nothing['comparisons'] == []
+  # What a reference holds impossible is below all that is finite.
+  below = standing('Full', 1, measured(-math.inf, NAN))
+  soft = standing('Soft', 2, measured(0.5), measured(math.inf, NAN))
+  assert answer(below, soft)['sentence'] == (
+    'wins on home: its regret over 50 steps is −∞ nats.'
+  )
 
 
 def test_above_a_universal_predictor_numbers_are_a_token():
