@@ -148,8 +148,9 @@ def whole(dataset: xr.Dataset) -> xr.Dataset:
   """
   if not isinstance(dataset, xr.Dataset):
     raise errors.UserError(
-      'dataset: must be a whole results file, whose losses say what is best, '
-      f'got a {type(dataset).__name__}; choose first, then select a variable'
+      'dataset: must be a whole results file, as bp.load_results(workdir) and '
+      f'bp.run return it, got a {type(dataset).__name__}; its losses say what '
+      'is best, so choose first, then select a variable'
     )
   for axis in _KEPT:
     if axis not in dataset.dims:

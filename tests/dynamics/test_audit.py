@@ -134,6 +134,11 @@ def test_sequences_of_ones_own():
   assert f'A check may miss {audit.tolerance:g} nats a token.' in text
 
 
+def test_what_is_no_audit_is_not_drawn():
+  with pytest.raises(bp.UserError, match="^audit: must be what bp.audit .*'x'"):
+    bp.audit_figure('x')
+
+
 def test_recorded_sequences_are_those_for_evaluation():
   rows = [[i % 2] * 9 for i in range(60)]
   task = testing.task_prior('sequences', tokens=rows, split=(0.2, 0.2, 0.6))

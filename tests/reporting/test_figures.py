@@ -568,7 +568,7 @@ def test_mistakes_are_named(dataset):
     figures.regret_curves(dataset, 'regret')
   with pytest.raises(errors.UserError, match='step: .* 1 to 200, got 201'):
     figures.regret_bars(dataset, 201)
-  with pytest.raises(errors.UserError, match='must be a whole results file'):
+  with pytest.raises(errors.UserError, match='whole results file, as bp.load'):
     figures.regret_bars('runs')
 
 

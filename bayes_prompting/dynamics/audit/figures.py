@@ -5,6 +5,8 @@ from matplotlib import lines as mpl_lines
 import numpy as np
 from scipy import stats
 
+from bayes_prompting import checks
+from bayes_prompting import errors
 from bayes_prompting.dynamics.audit import verdicts
 from bayes_prompting.reporting import style
 
@@ -33,7 +35,14 @@ def figure(audit: verdicts.Audit, title: str = '') -> mpl_figure.Figure:
   Args:
     audit: What was found.
     title: What stands above it: the predictor's name.
+
+  Raises:
+    UserError: If it is no audit.
   """
+  if not isinstance(audit, verdicts.Audit):
+    raise errors.UserError(
+      f'audit: must be what bp.audit returns, got {checks.show(audit)}'
+    )
   drawn, axes = style.panels(6, 2.2)
   drawn.set_figwidth(8.6)
   _checks(axes[0], audit)
