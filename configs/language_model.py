@@ -17,7 +17,8 @@ Options may follow, with commas between, at most one of each line:
 
 Another model is a GGUF file or a folder, as in
 `--config.network.language_model.name=models/llama.gguf`. SmolLM2-135M takes
-0.54 GB; what is tuned is small beside it, FullWT apart.
+0.54 GB; what is tuned is small beside it, FullWT apart. textgenrnn is fetched
+by `--get=textgenrnn`; it has no DeepPT, which needs attention.
 
 `bayes-prompting language-study` runs what `plan` says, and judges the claims.
 `docs/experiments/language_study.md` says more, and what it takes.

@@ -1,13 +1,14 @@
 r"""Runs the study of a real language model beside a known optimum.
 
     bayes-prompting language-model --get=smollm2
+    bayes-prompting language-model --get=textgenrnn
     bayes-prompting language-study          # what has no row yet
     bayes-prompting language-study --judge_only   # from the rows alone
     bayes-prompting language-study --experiments='coin*' --methods=SoftPT
 
 All else is as in the script `paper`: rows of evidence accumulate in
 `networks.csv` in the folder `--results`, several processes share the work, and
-what was computed is not computed again. `--seeds` are tunings of the one model.
+what was computed is not computed again. `--seeds` are tunings of one model.
 """
 
 from absl import flags
