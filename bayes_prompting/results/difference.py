@@ -182,7 +182,8 @@ def between(
     over: As of `compare`.
 
   Raises:
-    UserError: If the two have no run in common that counts.
+    UserError: If there is no run that counts, or none that the two have in
+      common.
   """
   both, has_network = mine.counted, mine.has_network
   if others is not None:
@@ -190,10 +191,10 @@ def between(
     has_network |= others.has_network
   on_network = both.any(1)
   if not on_network.any():
-    raise errors.UserError(
-      f'other: {mine.tuner} and {others.tuner if others else "it"} have no run '
-      f'in common that was not stopped: {stopped.WHY}'
-    )
+    which = f'tuner: {mine.tuner} has no run'
+    if others is not None:
+      which = f'other: {mine.tuner} and {others.tuner} have no run in common'
+    raise errors.UserError(f'{which} that was not stopped: {stopped.WHY}')
   exact = mine.exact is not None and (
     others is None or others.exact is not None
   )

@@ -1,15 +1,18 @@
 """The command `bayes-prompting`, the names of presets, and their wheel."""
 
+import importlib
 import os
 import pathlib
 import subprocess
 import sys
 import zipfile
 
+from absl.testing import flagsaver
 import pytest
 
 import bayes_prompting
 from bayes_prompting import errors
+from bayes_prompting.experiment import run as run_lib
 from bayes_prompting.settings import plain
 from configs import paper
 from configs import quick
@@ -106,6 +109,31 @@ def test_what_a_run_started_from_is_kept(text, title, tmp_path):
   assert config.value.tuning.num_steps == 7
   wanted = paper if 'paper' in title else quick
   assert plain.of(before) == plain.of(wanted.get_config())
+
+
+class _Opened(Exception):
+  pass
+
+
+@pytest.mark.parametrize('name', ['experiment', 'pretrain', 'tune', 'evaluate'])
+def test_what_starts_a_run_hands_its_preset_on(name, tmp_path, monkeypatch):
+  script = importlib.import_module(f'launch.{name}')
+  told = []
+
+  def open_run(*unused, preset=None, **others):
+    told.append(preset)
+    raise _Opened
+
+  monkeypatch.setattr(run_lib, 'open_run', open_run)
+  argv = [name, '--config=quick', '--config.seed=7', f'--workdir={tmp_path}']
+  monkeypatch.setattr(sys, 'argv', argv)
+  with flagsaver.flagsaver():
+    launch_flags.flags.FLAGS(argv)
+    with pytest.raises(_Opened):
+      script.main([])
+  (preset,) = told
+  assert preset.name == 'quick'
+  assert plain.of(preset.config) == plain.of(quick.get_config())
 
 
 def test_a_run_of_a_sweep_is_called_alike_by_name_and_by_path():

@@ -197,6 +197,10 @@ def test_runs_that_were_stopped_are_no_part_of_a_difference():
   pair = {'SoftPT': (True, SOFT[:1]), 'FullWT': (True, SOFT[:1])}
   with pytest.raises(errors.UserError, match='no run in common'):
     compared(made_up(pair, first), 'SoftPT', 'FullWT')
+  none = difference.regrets(dataset, 'SoftPT', 'home', 5)
+  none = none._replace(counted=np.zeros_like(none.counted))
+  with pytest.raises(errors.UserError, match='tuner: SoftPT has no run that'):
+    difference.between(none)
 
 
 def test_an_infinite_regret_has_no_interval():
