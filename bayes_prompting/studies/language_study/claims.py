@@ -32,7 +32,7 @@ def _at(tuner, experiment='coin', step=TUNING):
 
 def _reaches(tuner, target):
   return {
-    'quantity': f'{tuner} above the source, after {TUNING} steps',
+    'quantity': f'{tuner} above Bayes of the target, after {TUNING} steps',
     'means': {'it': _at(tuner, target)},
     'value': lambda means: means['it'],
     'reason': _WHY,

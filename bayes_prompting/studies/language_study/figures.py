@@ -116,9 +116,9 @@ def regret(rows: pd.DataFrame) -> mpl_figure.Figure:
   axes[0].set_yticks([*places.values()], [*places])
   style.footnote(
     figure,
-    f'Within {study_claims.TUNING} tokens, above the source that tokens are '
-    'drawn from. Dots: each tuning; bars: the typical. Dashed: exact Bayes of '
-    f'all such sources. Dotted: {study_claims.FAR:g} nats.',
+    f'Within {study_claims.TUNING} tokens, above exact Bayes of the target. '
+    'Dots: each tuning; bars: the typical. Dashed: exact Bayes of all such '
+    f'sources. Dotted: {study_claims.FAR:g} nats.',
   )
   return figure
 
