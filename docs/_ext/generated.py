@@ -102,16 +102,19 @@ def playground() -> tuple[str, pathlib.Path]:
 
 def notebooks() -> tuple[str, pathlib.Path]:
   """Returns a list of the notebooks, and how to open each."""
-  lines = ['| notebook | what it shows | |', '|---|---|---|']
+  lines = ['| notebook | what it shows |', '|---|---|']
   for file in sorted((links.ROOT / 'notebooks').glob('[!.]*.ipynb')):
     cells = json.loads(file.read_text('utf-8'))['cells']
     text = next(''.join(x['source']) for x in cells if x['cell_type'] != 'code')
     title, _, rest = text.strip().partition('\n')
+    title = title.lstrip('# ')
+    title += '' if title.endswith('?') else '.'
     about = ' '.join(rest.strip().partition('\n\n')[0].split())
+    # Its links lead on from its own folder.
+    about = re.sub(r'\]\((?!http)', '](../notebooks/', about)
     name = file.relative_to(links.ROOT).as_posix()
     lines.append(
-      f'| [{file.name}](../{name}) | **{title.lstrip("# ")}.** {about} | '
-      f'{links.colab(name)} |'
+      f'| [{file.name}](../{name}) | **{title}** {about} {links.colab(name)} |'
     )
   return '\n'.join(lines), links.DOCS
 
