@@ -16,6 +16,8 @@ import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
+from bayes_prompting import checks
+from bayes_prompting import errors
 from bayes_prompting.system import files
 
 # Ours in a config.json: what a folder was made from.
@@ -39,8 +41,12 @@ def write(
     digest: Of what the model was made from, which the folder remembers.
 
   Raises:
-    UserError: If it cannot be written.
+    UserError: If it cannot be written, if a weight is no number, or if the
+      token that texts begin with is none. Nothing is written then.
   """
+  for name, array in weights.items():
+    check_finite(name, array, 'the file')
+  beginning(config, config['vocab_size'])
   files.make_folder(folder.parent, 'model')
   draft = folder.with_name(f'.{folder.name}.{uuid.uuid4().hex[:8]}')
   arrays = {name: np.ascontiguousarray(x) for name, x in weights.items()}
@@ -58,3 +64,24 @@ def write(
     raise files.refusal(folder, error, 'model') from None
   finally:
     shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_finite(name: str, array: np.ndarray, where: str) -> None:
+  """Checks that a weight has numbers alone; raises UserError if not."""
+  if not np.isfinite(array).all():
+    raise errors.UserError(
+      f'model: weight {name!r} of {where} must be finite, and has NaN or '
+      'infinity'
+    )
+
+
+def beginning(config: Mapping[str, Any], vocab_size: int) -> int | None:
+  """Returns the token that texts begin with, if a config.json names one.
+
+  Raises:
+    UserError: If it is no token.
+  """
+  number = config.get('bos_token_id')
+  if number is None:
+    return None
+  return int(checks.tokens('bos_token_id', [number], vocab_size)[0])

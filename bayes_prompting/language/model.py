@@ -162,10 +162,7 @@ def _model(folder, digest):
       f'model: {str(folder)!r} has {tokenizer.vocab_size} tokens in '
       f'tokenizer.json, and {architecture.vocab_size} in config.json'
     )
-  beginning = config.get('bos_token_id')
-  if beginning is not None:
-    size = architecture.vocab_size
-    beginning = int(checks.tokens('bos_token_id', [beginning], size)[0])
+  beginning = kept.beginning(config, architecture.vocab_size)
   return LanguageModel(folder, architecture, tokenizer, beginning)
 
 
@@ -266,7 +263,7 @@ def _files(folder):
 def _params(folder, architecture):
   """Reads weights, of whatever float type, as float32."""
   arrays = {}
-  for path in folder.glob('*.safetensors'):
+  for path in sorted(folder.glob('*.safetensors')):
     try:
       with safetensors.safe_open(path, 'flax') as file:
         for name in file.keys():  # noqa: SIM118 (it is no dictionary)
@@ -275,6 +272,10 @@ def _params(folder, architecture):
             raise errors.UserError(
               f'model: {str(folder)!r}: weight {name!r} is of the kind {kind}; '
               f'it must be one of {", ".join(_DTYPES)}'
+            )
+          if name in arrays:
+            raise errors.UserError(
+              f'model: {str(folder)!r} has the weight {name!r} in two files'
             )
           arrays[name] = np.asarray(file.get_tensor(name), np.float32)
     except (OSError, safetensors.SafetensorError) as error:
@@ -292,4 +293,5 @@ def _params(folder, architecture):
         f'model: {str(folder)!r}: weight {name!r} must have shape '
         f'{list(shape)}, got {list(arrays[name].shape)}'
       )
+    kept.check_finite(name, arrays[name], repr(str(folder)))
   return jax.tree.map(jnp.asarray, architecture.params(arrays.__getitem__))

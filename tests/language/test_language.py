@@ -207,6 +207,17 @@ def test_a_published_folder_is_read_as_the_file_is(model, tmp_path):
   with pytest.raises(errors.UserError, match="weight 'x' is of the kind I8"):
     model_lib.load(tmp_path)._load()
   (tmp_path / 'more.safetensors').unlink()
+  first = {name: arrays[name] for name in names[::2]}
+  infinite = first | {names[0]: np.full_like(first[names[0]], np.inf)}
+  part = tmp_path / 'model-0.safetensors'
+  safetensors_numpy.save_file(infinite, part)
+  with pytest.raises(errors.UserError, match='must be finite'):
+    model_lib.load(tmp_path)._load()
+  safetensors_numpy.save_file(first, part)
+  safetensors_numpy.save_file(first, tmp_path / 'twice.safetensors')
+  with pytest.raises(errors.UserError, match='in two files'):
+    model_lib.load(tmp_path)._load()
+  (tmp_path / 'twice.safetensors').unlink()
   (tmp_path / 'model-1.safetensors').unlink()
   with pytest.raises(errors.UserError, match='lacks the weight'):
     model_lib.load(tmp_path)._load()
@@ -338,9 +349,21 @@ def of_integers(path, tensors):
   tiny.write(path, tensors | {name: tensors[name].astype(np.int32)})
 
 
+def without_number(path, tensors):
+  name = 'blk.0.ffn_up.weight'
+  array = tensors[name].copy()
+  array[1, 2] = np.nan
+  tiny.write(path, tensors | {name: array})
+
+
 @pytest.mark.parametrize(
   ('make', 'message'),
   [
+    (without_number, "'model.layers.0.mlp.up_proj.weight' of the file must be"),
+    (
+      lambda path, x: tiny.write(path, x, add_bos_token_id=10**6),
+      'bos_token_id: must be tokens',
+    ),
     (of_integers, "'blk.1.ffn_up.weight' is of the kind I32, which cannot be"),
     (lambda path, x: path.write_bytes(b'hello'), 'is no GGUF file'),
     (lambda path, x: path.write_bytes(b''), 'is no GGUF file'),
