@@ -137,7 +137,7 @@ def test_one_process_writes_and_speaks(finished):
   assert record['other']['process_count'] == 2
   assert record['other']['device_count'] == 2
   curve = folder / 'run' / 'curves' / 'SoftPT-seed0.jsonl'
-  steps = [json.loads(line)['step'] for line in curve.open()]
+  steps = [json.loads(line)['step'] for line in curve.read_text().splitlines()]
   assert steps == [1, 2, 3]
   assert {path.name for path in folder.iterdir() if path.is_dir()} == {
     'run',
