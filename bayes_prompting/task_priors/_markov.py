@@ -47,6 +47,7 @@ def make(
   source_entropy: Callable[[types.Array, types.Array], types.Array],
   support: types.Support,
   concentration: np.ndarray | None = None,
+  sample: Callable[[types.Key, int], types.Episode] | None = None,
 ) -> types.TaskPrior:
   """Builds a prior over chains of order k.
 
@@ -70,6 +71,8 @@ def make(
     support: Its sources, as tables [V^k, V].
     concentration: float64 [V^k, V], where each row of a source is drawn from a
       Dirichlet of its own; None where it is not.
+    sample: (key, N) -> an episode, for an order above 0; by default its table
+      is drawn first.
   """
   k = order
   if k == 0:
@@ -87,7 +90,7 @@ def make(
   size = num_contexts * vocab_size
   digits = vocab_size ** np.arange(k, dtype=np.int32)[::-1]
 
-  def sample(key, length):
+  def sample_from_table(key, length):
     table_key, token_key = jax.random.split(key)
     return _tables.episode(token_key, sample_table(table_key), length)
 
@@ -174,7 +177,7 @@ def make(
   )
   return types.TaskPrior(
     vocab_size=vocab_size,
-    sample=sample,
+    sample=sample or sample_from_table,
     prefill=prefill,
     predict=predict,
     statistic=statistic,

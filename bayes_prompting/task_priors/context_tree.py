@@ -11,9 +11,10 @@ from bayes_prompting import errors
 from bayes_prompting import types
 from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _tables
+from bayes_prompting.task_priors import _urn
 
 # Raise it when numbers change: networks and results depend on it.
-NUMERICS = 1
+NUMERICS = 2
 
 EXAMPLES = (
   {'vocab_size': 2, 'depth': 2},
@@ -109,24 +110,28 @@ def make(
   with np.errstate(divide='ignore'):
     log_splits, log_stops = float(np.log(split)), float(np.log1p(-split))
 
-  def sample_table(key):
-    split_key, leaf_key = jax.random.split(key)
-    splits = jax.random.bernoulli(split_key, jnp.float32(split), (sizes.sum(),))
-    each = np.broadcast_to(concentration, (sizes.sum(), vocab_size))
-    leaves = _dirichlet.log_sample(leaf_key, each)
-    table = leaves[first[depth] :]
+  def sample_leaves(key):
+    """Draws a tree; returns the node that is the leaf of each context."""
+    splits = jax.random.bernoulli(key, jnp.float32(split), (first[depth],))
+    every = np.arange(contexts, dtype=np.int32)
+    leaves = jnp.asarray(first[depth] + every)
     # The leaf of a context is its first node that does not split: the last word
     # is the root's.
     for d in reversed(range(depth)):
-      nodes = slice(first[d], first[d] + sizes[d])
-      repeats = contexts // sizes[d]  # Older tokens are the leading digits.
-      stays = jnp.tile(~splits[nodes], repeats)[:, None]
-      table = jnp.where(stays, jnp.tile(leaves[nodes], (repeats, 1)), table)
-    return table
+      nodes = first[d] + every % sizes[d]  # Older tokens lead.
+      leaves = jnp.where(splits[nodes], leaves, nodes)
+    return leaves.astype(jnp.int32)
+
+  def sample_table(key):
+    split_key, leaf_key = jax.random.split(key)
+    each = np.broadcast_to(concentration, (sizes.sum(), vocab_size))
+    rows = _dirichlet.log_sample(leaf_key, each)
+    return rows[sample_leaves(split_key)]
 
   def sample(key, length):
-    source_key, token_key = jax.random.split(key)
-    return _tables.episode(token_key, sample_table(source_key), length)
+    split_key, key = jax.random.split(key)
+    leaves = sample_leaves(split_key)
+    return _urn.episode(key, concentration, leaves, int(sizes.sum()), length)
 
   def start():
     log_odds = jnp.full(first[depth], log_splits - log_stops, jnp.float32)

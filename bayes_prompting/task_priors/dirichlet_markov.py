@@ -13,6 +13,7 @@ from bayes_prompting.task_priors import _axes
 from bayes_prompting.task_priors import _dirichlet
 from bayes_prompting.task_priors import _markov
 from bayes_prompting.task_priors import _tables
+from bayes_prompting.task_priors import _urn
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -24,6 +25,8 @@ EXAMPLES = (
 
 # Larger tables of counts, one a sequence, are a mistake.
 _MOST_COUNTS = 2**17
+# Larger tables take longer to draw than to train on their sequence.
+_MOST_DRAWN = 2**10
 
 
 def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
@@ -62,6 +65,10 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
 
   def sample_table(key):
     return _dirichlet.log_sample(key, np.broadcast_to(alpha, shape))
+
+  def sample(key, length):
+    contexts = jnp.arange(shape[0], dtype=jnp.int32)
+    return _urn.episode(key, alpha, contexts, len(contexts), length)
 
   def row_predictive(row, impossible):
     predictive = _dirichlet.log_mean(alpha, row)
@@ -108,6 +115,7 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
       covers=covers,
     ),
     concentration=np.broadcast_to(alpha, shape),
+    sample=sample if np.prod(shape) > _MOST_DRAWN else None,
   )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import keys as keys_lib
 from bayes_prompting import types
+from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -113,8 +114,7 @@ def make(
     def step(joint, key):
       # Tokens from the predictive are distributed as those of hidden states.
       log_probs = _predict(drawn, joint)
-      key = keys_lib.of_step(key)
-      token = jax.random.categorical(key, log_probs).astype(jnp.int32)
+      token = _tables.draw(keys_lib.of_step(key), log_probs)
       return _observe(drawn, joint, log_probs, token), (token, log_probs)
 
     keys = jax.random.split(key, length)

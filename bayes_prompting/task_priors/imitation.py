@@ -23,6 +23,7 @@ from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import types
 from bayes_prompting.task_priors import _mixture
+from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -135,8 +136,7 @@ def _build(tables, dynamics, weights):
 
     def step(context, key):
       log_probs = jnp.asarray(log_rows)[context, policy]
-      token = jax.random.categorical(keys.of_step(key), log_probs)
-      token = token.astype(jnp.int32)
+      token = _tables.draw(keys.of_step(key), log_probs)
       return follow(context, token), (token, log_probs)
 
     start = jnp.int32(size**2 - 1)

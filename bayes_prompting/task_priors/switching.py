@@ -10,6 +10,7 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import types
 from bayes_prompting.task_priors import _dirichlet
+from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -78,8 +79,7 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
     sources = _dirichlet.log_sample(source_key, each)
     segments = jnp.cumsum(starts.at[:1].set(False))
     oracle = sources[segments]
-    tokens = jax.random.categorical(token_key, oracle)
-    return types.Episode(tokens.astype(jnp.int32), oracle)
+    return types.Episode(_tables.draw(token_key, oracle), oracle)
 
   def extend(runs, tokens):
     """Returns the state after tokens [N], and their log predictive [N, V]."""
