@@ -16,7 +16,6 @@ import numpy as np
 
 from bayes_prompting import types
 from bayes_prompting.task_priors import _dirichlet
-from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
