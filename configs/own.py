@@ -1,14 +1,16 @@
 """Sequences of your own: a network of a structured prior, tuned to a file.
 
     bayes-prompting run --config=own:weather --workdir=runs/weather
-    bayes-prompting run --config=own:genome --workdir=runs/genome \
-        --config.tasks.mine.path=genome.fasta
+    bayes-prompting run --config=own:genome --workdir=runs/genome
+    bayes-prompting run --config=own:phones --workdir=runs/phones
     bayes-prompting run --config=own:text --workdir=runs/text \
         --config.tasks.mine.path=book.txt
 
-The weather is that of Seattle, day by day, from the package vega-datasets
-(`pip install vega-datasets`). With `,quick` behind it everything is
-small. `docs/own_sequences.md` says what comes out.
+The weather is that of Seattle, day by day; the genome is that of a bacterium,
+Corynebacterium diphtheriae. Both files come with packages (`pip install
+vega-datasets`, `pip install pyrodigal`). docs/examples/phones.md makes the file
+of phones. For a file of your own give its path, as for the text. With `,quick`
+behind it everything is small. `docs/examples` says what comes out.
 """
 
 import importlib.util
@@ -37,6 +39,8 @@ _WEATHER = {
 }
 # The letters of unknown nucleotides end a sequence.
 _GENOME = {'format': 'fasta', 'outside': 'cut', 'cut': 400, 'depth': 6}
+# A word begins with #, and so does a window of some words.
+_PHONES = {'format': 'words', 'cut': 400, 'depth': 2, 'alpha': 0.05}
 _TEXT = {
   'format': 'text',
   'vocabulary': '\n' + ' ' + string.ascii_lowercase,
@@ -45,20 +49,38 @@ _TEXT = {
   'depth': 3,
   'alpha': 0.05,
 }
-EXAMPLES = {'weather': _WEATHER, 'genome': _GENOME, 'text': _TEXT}
-_VOCABULARY = {'weather': 5, 'genome': 4, 'text': 28}
+EXAMPLES = {
+  'weather': _WEATHER,
+  'genome': _GENOME,
+  'phones': _PHONES,
+  'text': _TEXT,
+}
+_VOCABULARY = {'weather': 5, 'genome': 4, 'phones': 40, 'text': 28}
+# Where the file is, in a package that has one; else what it is to be called.
+_FILES = {
+  'weather': ('vega_datasets', '_data/seattle-weather.csv'),
+  'genome': (
+    'pyrodigal',
+    'tests/data/GCF_001457455.1_NCTC11397_genomic.fna.gz',
+  ),
+  'phones': (None, 'phones.txt'),
+  'text': (None, '<your file>'),
+}
 
 
-def weather() -> str:
-  """Returns where vega-datasets keeps the weather of Seattle.
+def file_of(name: str) -> str:
+  """Returns where the file of an example is.
 
-  Without that package it is a file of that name in the folder one is in.
+  Without its package it is a file of that name in the folder one is in.
+
+  Args:
+    name: One of `EXAMPLES`.
   """
-  found = importlib.util.find_spec('vega_datasets')
+  package, path = _FILES[name]
+  found = importlib.util.find_spec(package) if package else None
   if found is None or not found.submodule_search_locations:
-    return 'seattle-weather.csv'
-  folder = pathlib.Path(found.submodule_search_locations[0])
-  return str(folder / '_data' / 'seattle-weather.csv')
+    return pathlib.PurePath(path).name
+  return str(pathlib.Path(found.submodule_search_locations[0], path))
 
 
 def get_config(argument: str = 'weather') -> settings.Configuration:
@@ -70,15 +92,17 @@ def get_config(argument: str = 'weather') -> settings.Configuration:
   (name,), options = preset_arguments.split(
     'own', argument, {'EXAMPLE': EXAMPLES}, ('quick',)
   )
-  path = weather() if name == 'weather' else '<your file>'
+  vocab_size = _VOCABULARY[name]
+  # Of many symbols, few follow each other.
+  alpha = 0.5 if vocab_size < 10 else 0.05
   config = settings.base_config()
   with config.unlocked():
     config.tasks = {
       # Contexts of any length up to two: what a prompt can choose from.
       'trees': settings.spec(
-        'context_tree', vocab_size=_VOCABULARY[name], depth=2
+        'context_tree', vocab_size=vocab_size, depth=2, alpha=alpha
       ),
-      'mine': settings.spec('sequences', path=path, **EXAMPLES[name]),
+      'mine': settings.spec('sequences', path=file_of(name), **EXAMPLES[name]),
     }
   length = 30 if name == 'weather' else 100
   config.network.embedding_dim = 32
@@ -89,23 +113,21 @@ def get_config(argument: str = 'weather') -> settings.Configuration:
   config.pretraining.length = length
   config.pretraining.learning_rate = 3e-3
   config.tuning.target = 'mine'
-  # Of letters there are too many prefixes to try them all.
   config.tuning.methods = METHODS
-  if name == 'text':
-    config.tuning.methods = tuple(x for x in METHODS if x != 'HardPT')
   config.tuning.num_steps = 400
   config.tuning.batch_size = 32
   config.tuning.length = length
   config.tuning.num_repetitions = 3
   config.tuning.prefix_length = 4
-  # A search scores so many prefixes on so many windows.
+  # A search scores so many prefixes on so many windows; of letters there are
+  # too many to try them all.
   config.methods.HardPT.max_candidates = 1024
   config.tuning.search_draws = 64
   config.tuning.early_stopping.patience = 4
   config.tuning.early_stopping.every = 20
   config.evaluation.tasks = ('mine',)
   config.evaluation.length = length
-  config.evaluation.num_sequences = 14 if name == 'weather' else 40
+  config.evaluation.num_sequences = {'weather': 14, 'text': 40}.get(name, 400)
   if 'quick' in options:
     config.network.embedding_dim = config.network.torso.width = 8
     config.pretraining.num_steps = config.tuning.num_steps = 4

@@ -333,10 +333,11 @@ def _bar_scale(ax, values):
   scale = ''
   if len(positive) and positive.max() > 10 * np.quantile(positive, 0.05):
     scale = style.symlog(ax, values, axis='x')
-  limit = (1.6 if scale else 1.06) * finite.max(initial=0.0)
+  beyond = 1.6 if scale else 1.06  # Room for the dots of the last runs.
+  limit = beyond * finite.max(initial=0.0)
   # Where all are below zero the axis ends a little above it.
   limit = limit or -0.06 * finite.min(initial=0.0) or 1.0
-  ax.set_xlim(min(0.0, finite.min(initial=0.0)), limit)
+  ax.set_xlim(beyond * finite.min(initial=0.0), limit)
   return scale.replace('\n', ' ').replace('scale, ', 'scale,\n'), limit
 
 

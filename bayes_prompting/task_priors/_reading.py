@@ -2,22 +2,24 @@
 
 A *record* is one sequence of a file: a row of an array, a text or a line of it,
 a column of a table, an entry of a FASTA file. Its *symbols* are whole numbers,
-characters (as code points) or texts.
+characters (as code points) or texts, such as words.
 """
 
 from collections.abc import Sequence
 import csv
+import gzip
 import io
 import pathlib
 from typing import Any, NamedTuple
 import zipfile
+import zlib
 
 import numpy as np
 
 from bayes_prompting import checks
 from bayes_prompting import errors
 
-FORMATS = ('npy', 'npz', 'text', 'bytes', 'csv', 'fasta')
+FORMATS = ('npy', 'npz', 'text', 'words', 'bytes', 'csv', 'fasta')
 _OF_ENDING = {
   '.npy': 'npy',
   '.npz': 'npz',
@@ -27,6 +29,7 @@ _OF_ENDING = {
   '.fa': 'fasta',
   '.fna': 'fasta',
 }
+_COMPRESSED = '.gz'
 NUCLEOTIDES = 'ACGT'
 # More tokens of a file are a mistake: they are part of compiled programs.
 MOST_TOKENS = 2**26
@@ -83,7 +86,7 @@ def read(
   for name, value, of in (
     ('columns', columns, ('csv', 'npz')),
     ('by', by, ('csv',)),
-    ('lines', lines, ('text', 'bytes')),
+    ('lines', lines, ('text', 'words', 'bytes')),
   ):
     if value and file_format not in of:
       raise errors.UserError(
@@ -96,6 +99,8 @@ def read(
     raise errors.UserError(
       f'path: cannot read {str(path)!r} ({error.strerror or error})'
     ) from None
+  if path.suffix.lower() == _COMPRESSED:
+    data = _expanded(path, data)
   if not data:
     raise errors.UserError(f'path: {str(path)!r} is empty')
   if file_format in ('npy', 'npz'):
@@ -106,8 +111,9 @@ def read(
     records = Records(symbols, 'byte')
   else:
     text = _decoded(path, data, encoding)
-    if file_format == 'text':
-      records = _characters(text.splitlines() if lines else [text])
+    if file_format in ('text', 'words'):
+      of_symbols = _characters if file_format == 'text' else _words
+      records = of_symbols(text.splitlines() if lines else [text])
     elif file_format == 'csv':
       records = _table(path, text, columns, by)
     else:
@@ -120,7 +126,27 @@ def read(
 
 def ending(path: pathlib.Path) -> str | None:
   """Returns the format that the ending of a name stands for, if any."""
+  if path.suffix.lower() == _COMPRESSED:
+    path = path.with_suffix('')
   return _OF_ENDING.get(path.suffix.lower())
+
+
+def _expanded(path, data):
+  """Returns what a compressed file holds, if that is not too much."""
+  # Of at most four bytes a character; a few bytes may hold any number.
+  most = 4 * MOST_TOKENS
+  try:
+    with gzip.open(io.BytesIO(data)) as file:
+      expanded = file.read(most + 1)
+  except (OSError, EOFError, zlib.error) as error:
+    raise errors.UserError(
+      f'path: cannot read {str(path)!r} as a gzip file ({error})'
+    ) from None
+  if len(expanded) > most:
+    raise errors.UserError(
+      f'path: {str(path)!r} expands to more than {most} bytes'
+    )
+  return expanded
 
 
 def _decoded(path, data, encoding):
@@ -143,6 +169,10 @@ def _characters(texts):
     np.frombuffer(x.encode('utf-32-le', 'surrogatepass'), '<u4') for x in texts
   ]
   return Records([x.astype(np.int64) for x in points], 'character')
+
+
+def _words(texts):
+  return Records([np.array(x.split(), np.str_) for x in texts], 'text')
 
 
 def _arrays(path, data, names):

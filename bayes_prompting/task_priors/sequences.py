@@ -67,9 +67,10 @@ def make(
   """Builds the prior of the sequences of a file.
 
   Args:
-    path: The file.
-    format: `npy`, `npz`, `text`, `bytes`, `csv` or `fasta`; by default what the
-      ending of its name says.
+    path: The file. One whose name ends in `.gz` is decompressed.
+    format: `npy`, `npz`, `text`, `words` (with spaces or the end of a line
+      between them), `bytes`, `csv` or `fasta`; by default what the ending of
+      its name says.
     tokens: The sequences themselves, in place of a file.
     vocabulary: The symbols in the order of their tokens, as a text or a list;
       or V, where symbols are the numbers 0 to V - 1. By default those that

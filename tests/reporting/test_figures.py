@@ -442,6 +442,14 @@ def test_bars_of_one_size_have_a_linear_axis(dataset):
   assert 'log' not in ax.get_xlabel()
 
 
+def test_bars_below_zero_are_within_the_axis(dataset):
+  below = dataset.copy(deep=True)
+  below['cumulative_regret'] = -abs(below.cumulative_regret) - 1.0
+  for ax, task in zip(figures.regret_bars(below).axes, TASKS, strict=True):
+    runs = _runs(below, 'cumulative_regret', 'SoftPT', task)[:, 49]
+    assert ax.get_xlim()[0] < runs.min() < 0
+
+
 def test_losses_are_running_medians(dataset):
   pretraining, tuning, late = figures.losses(dataset).axes
   raw = dataset.pretraining_loss.values.astype(np.float64)

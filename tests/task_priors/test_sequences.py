@@ -1,6 +1,7 @@
 """Sequences of one's own: files, parts, windows, and what they are held to."""
 
 import functools
+import gzip
 import itertools
 import re
 
@@ -69,6 +70,12 @@ TABLE = 'day,sky,wind\n1,sun,N\n1,rain,S\n2,sun,S\n'
     ('a.txt', 'ä', {'file_format': 'bytes'}, [[0, 1]], [0xC3, 0xA4][::1]),
     ('a.txt', 'a-b--b', {'vocabulary': 'ab', 'outside': 'cut'},
      [[0], [1], [1]], [ord('a'), ord('b')]),
+    ('a.txt', 'AH K\n K AH\n\n', {'file_format': 'words'}, [[0, 1, 1, 0]],
+     ['AH', 'K']),
+    ('a.txt', 'AH K\n K\n\n', {'file_format': 'words', 'lines': True},
+     [[0, 1], [1]], ['AH', 'K']),
+    ('a.fna.gz', gzip.compress(b'>x\nAC\n'), {'vocabulary': 'ACGT'}, [[0, 1]],
+     [ord(x) for x in 'ACGT']),
     ('a.csv', TABLE, {'columns': ['sky']}, [[1, 0, 1]], ['rain', 'sun']),
     ('a.csv', TABLE, {'columns': ['sky'], 'by': 'day'}, [[1, 0], [1]],
      ['rain', 'sun']),
@@ -110,6 +117,14 @@ BAD = [
   ('a.txt', 'ab', {'encoding': 'klingon'}, 'encoding: must be one that Python'),
   ('a.txt', 'ab', {'columns': 'x'}, 'columns: is for csv and npz files'),
   ('a.dat', 'ab', {}, "path: cannot tell the format of 'a.dat'"),
+  ('a.gz', 'ab', {}, "path: cannot tell the format of 'a.gz'"),
+  ('a.txt.gz', 'ab', {}, "path: cannot read .* as a gzip file .Not a gzipped"),
+  ('a.txt.gz', gzip.compress(b'abc' * 99)[:-12], {}, 'as a gzip file'),
+  ('a.txt.gz', gzip.compress(b''), {}, 'path: .* is empty'),
+  ('a.txt', 'a b', {'format': 'words', 'vocabulary': 'ab'},
+   'vocabulary: a text is for characters; here symbols are texts'),
+  ('a.txt', 'a b c', {'format': 'words', 'vocabulary': ['a', 'b']},
+   "path: holds 'c'"),
   ('a.txt', 'ab', {'format': 'docx'}, "format: unknown 'docx'"),
   ('a.csv', TABLE, {}, 'columns: say which columns .*sky'),
   ('a.csv', TABLE, {'columns': 'skie'}, "columns: unknown 'skie'.*sky"),
@@ -136,6 +151,13 @@ def test_a_bad_file_is_one_line(write, tmp_path, name, content, kwargs, said):
     bp.task_prior('sequences', path=str(path), **kwargs)
   assert '\n' not in str(caught.value)
   assert str(caught.value).startswith('task_prior.')
+
+
+def test_a_compressed_file_expands_to_so_much_only(write, monkeypatch):
+  monkeypatch.setattr(_reading, 'MOST_TOKENS', 100)
+  records(write('a.txt.gz', gzip.compress(b'ab' * 200)))
+  with pytest.raises(errors.UserError, match='expands to more than 400 bytes'):
+    records(write('b.txt.gz', gzip.compress(b'ab' * 201)))
 
 
 @pytest.mark.parametrize(
