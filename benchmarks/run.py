@@ -24,7 +24,10 @@ from bayes_prompting import errors
 from bayes_prompting import registry
 
 _SUITE = flags.DEFINE_enum(
-  'suite', 'all', ['train', 'tune', 'evaluate', 'scaling', 'all'], 'Which.'
+  'suite',
+  'all',
+  ['train', 'tune', 'evaluate', 'scaling', 'vocabulary', 'all'],
+  'Which.',
 )
 _MODEL = flags.DEFINE_string(
   'model', None, 'Measure a language model: a known one, or a path.'

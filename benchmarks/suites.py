@@ -5,12 +5,15 @@ import dataclasses
 import inspect
 import math
 import pathlib
+import tempfile
 
 from absl import logging
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayes_prompting import registry
+from bayes_prompting import settings as settings_lib
 from bayes_prompting.experiment import arithmetic
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import cost
@@ -25,6 +28,24 @@ from configs import paper
 # place with the defaults of their `make`.
 PAPER = tuple(paper.TORSOS)
 TORSOS = (*PAPER, *(x for x in registry.names('torsos') if x not in PAPER))
+
+
+# Of the suite for vocabularies of real data: the bytes of a file.
+_NUM_BYTES, _LONG = 256, 512
+
+
+def _config(torso):
+  """Returns the configuration with a torso, as `Bench.make` says."""
+  preset = torso if torso in PAPER else PAPER[0]
+  config = paper.get_config(f'{preset},single_coin')
+  if torso != preset:
+    make = registry.module('torsos', torso).make
+    defaults = inspect.signature(make).parameters.values()
+    with config.unlocked():
+      config.network.torso = {'name': torso}
+      config.network.torso.update({x.name: x.default for x in defaults})
+    config.methods.LoRAWT.patterns = ('torso',)
+  return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +119,7 @@ class Bench:
 
     Of a torso that the paper has not, that network with this one in its place.
     """
-    preset = torso if torso in PAPER else PAPER[0]
-    config = paper.get_config(f'{preset},single_coin')
-    if torso != preset:
-      make = registry.module('torsos', torso).make
-      defaults = inspect.signature(make).parameters.values()
-      with config.unlocked():
-        config.network.torso = {'name': torso}
-        config.network.torso.update({x.name: x.default for x in defaults})
-      config.methods.LoRAWT.patterns = ('torso',)
+    config = _config(torso)
     for name, value in network.items():
       config.update_from_flattened_dict({name.replace('__', '.'): value})
     return cls.of(torso, config, runs, seconds)
@@ -144,29 +157,35 @@ class Bench:
     """Measures updates of a tuner; seconds are those of one update."""
     predictor = self.plain if plain else self.lab.network
     prior = self.lab.priors[task]
-    steps = dataclasses.replace(settings, num_steps=10**6, chunk_size=1000)
-    problem = fit_lib.Problem(predictor, tuner, prior, steps)
     several = fit_lib.runs(runs, 1e-3)  # Speed does not depend on it.
-    state = None
 
-    def some(count):
-      nonlocal state
-      start = 0 if state is None else state.step
-      state, _ = fit_lib.fit(
-        self.lab.root,
-        problem,
-        self.params,
-        several,
-        state=state,
-        stop=start + count,
-      )
-      return state.tunable
+    def updates(count):
+      """Returns what makes so many updates, whose data are drawn at once."""
+      steps = dataclasses.replace(settings, num_steps=10**6, chunk_size=count)
+      problem = fit_lib.Problem(predictor, tuner, prior, steps)
+      state = None
 
-    some(1)
-    one = timing.measure(lambda: some(1), 2).seconds
+      def some():
+        nonlocal state
+        start = 0 if state is None else state.step
+        state, _ = fit_lib.fit(
+          self.lab.root,
+          problem,
+          self.params,
+          several,
+          state=state,
+          stop=start + count,
+        )
+        return state.tunable
+
+      some()
+      return some
+
+    one = timing.measure(updates(1), 2).seconds
     count = max(1, min(1000, round(self.seconds / one)))
+    some = updates(count)
     operations = runs * self.fit_operations(settings, tuner)
-    row = self.row(suite, name, lambda: some(count), operations, count)
+    row = self.row(suite, name, some, operations, count)
     moved = runs * self.fit_operations(settings, tuner, arithmetic.loop_bytes)
     bandwidth = timing.memory_rate(3)
     return dataclasses.replace(row, moved=moved, bandwidth=bandwidth)
@@ -307,6 +326,29 @@ def _runs(bench, width):
     yield row.beside(alone)
 
 
+def vocabulary(bench: Bench) -> Iterator[Row]:
+  """Meta-training on the bytes of a file, in windows of 512."""
+  config = _config(bench.torso)
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, 'bytes.npy')
+    some = np.random.default_rng(0).integers(0, _NUM_BYTES, (256, 2 * _LONG))
+    np.save(path, some)
+    with config.unlocked():
+      config.tasks.bytes = settings_lib.spec(
+        'sequences', path=str(path), vocabulary=_NUM_BYTES, depth=0
+      )
+    config.pretraining.task = config.tuning.target = 'bytes'
+    config.evaluation.tasks = ('bytes',)
+    config.pretraining.length = _LONG
+    config.tuning.methods = ('NoTuning', 'FullWT')
+    config.evaluation.num_sequences, config.evaluation.length = 2, 1
+    config.tuning.length = 1
+    bench = Bench.of(bench.torso, config, bench.runs, bench.seconds)
+  settings = bench.lab.pretraining
+  name = f'pretraining, V = {_NUM_BYTES}, N = {_LONG}'
+  yield bench.fit('vocabulary', name, settings, 'bytes', everything())
+
+
 def language_model(bench: Bench) -> Iterator[Row]:
   """Evaluation and updates of a language model, and what they are in tokens."""
   lab = bench.lab
@@ -331,4 +373,5 @@ SUITES = {
   'tune': tune,
   'evaluate': evaluate,
   'scaling': scaling,
+  'vocabulary': vocabulary,
 }

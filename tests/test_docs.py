@@ -327,6 +327,7 @@ EXECUTED = {
   'README.md': 2,
   'docs/audit.md': 1,  # tests/dynamics/test_audit.py
   'docs/dynamics.md': 1,  # tests/dynamics/test_study.py
+  'docs/examples/phones.md': 1,  # In tests/experiment/test_recorded.py
   'docs/experiments/prompts.md': 1,  # tests/studies/test_rankings.py
   'docs/files.md': 2,
   'docs/howto/own_claim.md': 1,

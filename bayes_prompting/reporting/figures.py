@@ -323,7 +323,8 @@ def _bar_scale(ax, values):
   """Scales the axis of bars, from zero to the largest value of a run.
 
   Regrets differ by orders of magnitude: on a linear axis the largest leaves
-  nothing to see of those that matter.
+  nothing to see of those that matter. Losses above another predictor, which go
+  far below zero, differ by what each adds: they have a linear axis.
 
   Returns:
     What the label must say of the scale, and the upper end of the axis.
@@ -331,13 +332,16 @@ def _bar_scale(ax, values):
   finite = values[np.isfinite(values)]
   positive = finite[finite > 0]
   scale = ''
-  if len(positive) and positive.max() > 10 * np.quantile(positive, 0.05):
+  spread = len(positive) and positive.max() > 10 * np.quantile(positive, 0.05)
+  if spread and -finite.min() < 0.1 * positive.max():
     scale = style.symlog(ax, values, axis='x')
   beyond = 1.6 if scale else 1.06  # Room for the dots of the last runs.
   limit = beyond * finite.max(initial=0.0)
   # Where all are below zero the axis ends a little above it.
   limit = limit or -0.06 * finite.min(initial=0.0) or 1.0
   ax.set_xlim(beyond * finite.min(initial=0.0), limit)
+  if not scale:
+    ax.locator_params(axis='x', nbins=6)
   return scale.replace('\n', ' ').replace('scale, ', 'scale,\n'), limit
 
 

