@@ -127,11 +127,15 @@ class Recorded:
       UserError if it has none.
     window: (split, number int32 [], N) -> int32 [N], one of them; NumPy's, if
       the number is. Parts share no sequence.
+    about: What was read, in some words: how many sequences, of which symbols.
+    too_short: (split, N) -> how many sequences of a part have no window.
   """
 
   references: Mapping[str, Callable[[Array], Array]]
   count: Callable[[str, int], int]
   window: Callable[[str, Array, int], Array]
+  about: str = ''
+  too_short: Callable[[str, int], int] = lambda split, length: 0
 
   def draw(self, key: Key, split: str, num: int, length: int) -> Array:
     """Draws windows int32 [S, N] of a part, each once, inside a program.
@@ -159,8 +163,8 @@ class Recorded:
       raise errors.UserError(
         f'path: its part for evaluation has {count} windows of {length} '
         f'tokens, fewer than evaluation.num_sequences={num}; ask for at most '
-        f'{count}, for a smaller evaluation.length, or for windows that '
-        'overlap (stride)'
+        f'{count}, for a smaller evaluation.length, or for a larger share for '
+        'evaluation (split)'
       )
 
 

@@ -64,7 +64,7 @@ _FILES = {
     'tests/data/GCF_001457455.1_NCTC11397_genomic.fna.gz',
   ),
   'phones': (None, 'phones.txt'),
-  'text': (None, '<your file>'),
+  'text': (None, 'book.txt'),
 }
 
 

@@ -9,6 +9,7 @@ In a checkout also `python -m launch.evaluate`. It needs what `pretrain` and
 from absl import flags
 
 from . import flags as launch_flags
+from . import presets
 
 flags.adopt_module_key_flags(launch_flags)
 
@@ -21,7 +22,7 @@ def main(argv):
     launch_flags.CONFIG.value,
     launch_flags.WORKDIR.value,
     pretrained=True,
-    preset=launch_flags.started_from(),
+    preset=presets.started_from(),
   )
   dataset = run.finish(lab, folder, require=True)
   launch_flags.show(dataset, launch_flags.WORKDIR.value)

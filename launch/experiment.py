@@ -10,6 +10,7 @@ where it was interrupted, or shows what was found. From Python:
 from absl import flags
 
 from . import flags as launch_flags
+from . import presets
 
 _OVERWRITE = launch_flags.define_overwrite()
 flags.adopt_module_key_flags(launch_flags)
@@ -24,7 +25,7 @@ def main(argv):
     launch_flags.CONFIG.value,
     launch_flags.WORKDIR.value,
     _OVERWRITE.value,
-    launch_flags.started_from(),
+    presets.started_from(),
   )
   launch_flags.show(dataset, launch_flags.WORKDIR.value)
 

@@ -8,6 +8,7 @@ In a checkout also `python -m launch.pretrain`.
 from absl import flags
 
 from . import flags as launch_flags
+from . import presets
 
 _OVERWRITE = launch_flags.define_overwrite()
 flags.adopt_module_key_flags(launch_flags)
@@ -21,7 +22,7 @@ def main(argv):
     launch_flags.CONFIG.value,
     launch_flags.WORKDIR.value,
     _OVERWRITE.value,
-    preset=launch_flags.started_from(),
+    preset=presets.started_from(),
   )
   for seed, network in enumerate(run.meta_train(lab, folder)):
     losses = network.get('losses', ())

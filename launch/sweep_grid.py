@@ -15,7 +15,7 @@ import ml_collections
 from bayes_prompting import errors
 from bayes_prompting.settings import plain
 
-from . import flags as launch_flags
+from . import presets
 
 # What stands beside the runs' folders.
 RUNS, COMPARISON = 'runs.json', 'comparison.csv'
@@ -155,7 +155,7 @@ def _names(config, settings):
   Both are of letters that every file system has.
   """
   try:
-    path, _, argument = launch_flags.preset(config).partition(':')
+    path, _, argument = presets.named(config).partition(':')
   except errors.UserError as error:
     raise errors.UserError(f'--configs: {error}') from None
   start = '-'.join(filter(None, (_safe(pathlib.Path(path).stem), argument)))
@@ -184,13 +184,13 @@ def load(run: SweepRun) -> ml_collections.ConfigDict:
   # find that of the file before.
   sys.modules.pop('config_config', None)
   values = flags.FlagValues()
-  config = launch_flags.define_config(flag_values=values, sys_argv=argv)
+  config = presets.define(flag_values=values, sys_argv=argv)
   try:
     values(argv)
-    return launch_flags.checked(config.value)
+    return presets.checked(config.value)
   except Exception as error:
     # What a user's file raises can be anything.
-    line = launch_flags.of_config(error).removeprefix('--config: ')
+    line = presets.problem(error).removeprefix('--config: ')
     raise errors.UserError(f'{run.title}: {line}') from None
 
 

@@ -9,6 +9,7 @@ the same workdir, or from any earlier run beside it with the same pretraining.
 from absl import flags
 
 from . import flags as launch_flags
+from . import presets
 
 flags.adopt_module_key_flags(launch_flags)
 
@@ -21,7 +22,7 @@ def main(argv):
     launch_flags.CONFIG.value,
     launch_flags.WORKDIR.value,
     pretrained=True,
-    preset=launch_flags.started_from(),
+    preset=presets.started_from(),
   )
   networks = run.meta_train(lab, folder, require=True)
   tuned = run.tune(lab, networks, folder)

@@ -18,8 +18,8 @@ from bayes_prompting import errors
 from bayes_prompting.claims import tables
 from bayes_prompting.experiment import build
 from bayes_prompting.experiment import run
-from launch import flags as launch_flags
 from launch import main as launch_main
+from launch import presets
 from tests import testing
 from tests.experiment import test_run
 from tests.launch import commands
@@ -278,7 +278,7 @@ class TestPage:
       if value.startswith(('...', 'narrow.py', 'mine')):
         continue
       try:
-        file, *_ = launch_flags.preset(value).partition('.py')
+        file, *_ = presets.named(value).partition('.py')
       except errors.UserError as error:
         raise AssertionError(value) from error
       assert (ROOT / f'{file}.py').exists(), value

@@ -167,6 +167,22 @@ class Lab:
       names += own
     return tuple(dict.fromkeys(names))
 
+  def recorded(self) -> list[str]:
+    """Says of each task that was recorded what was read, and what is used."""
+    lines = {}
+    for name, split, length in dict.fromkeys(_uses(self.config)):
+      recorded = self.priors[name].recorded
+      if recorded is None:
+        continue
+      used = f'{recorded.count(split, length)} windows of {length} for {split}'
+      if short := recorded.too_short(split, length):
+        used += f' ({short} sequences are shorter, and left out)'
+      lines.setdefault(name, []).append(used)
+    return [
+      f'{name}: {self.priors[name].recorded.about}; {", ".join(used)}'
+      for name, used in lines.items()
+    ]
+
   def precision(self) -> contextlib.AbstractContextManager[None]:
     """Returns a context that computes at the configured matmul precision.
 
@@ -318,19 +334,28 @@ def _check_recorded(config, priors):
         'against, and always runs; give the method another name'
       )
 
-  pretraining, tuning, evaluation = (
-    config[x] for x in ('pretraining', 'tuning', 'evaluation')
-  )
-  if pretraining.num_steps:
-    check(pretraining.task, lambda x: x.count('tuning', pretraining.length))
-  check(tuning.target, lambda x: x.count('tuning', tuning.length))
-  if tuning.early_stopping.patience:
-    check(tuning.target, lambda x: x.count('validation', tuning.length))
+  for name, split, length in _uses(config):
+    check(name, lambda x, split=split, length=length: x.count(split, length))
+  evaluation = config.evaluation
   for name in evaluation.tasks:
     check(
       name,
       lambda x: x.check(evaluation.num_sequences, evaluation.length),
     )
+
+
+def _uses(config):
+  """Yields the tasks that are used, with a part of each and the length."""
+  pretraining, tuning, evaluation = (
+    config[x] for x in ('pretraining', 'tuning', 'evaluation')
+  )
+  if pretraining['num_steps']:
+    yield pretraining['task'], 'tuning', pretraining['length']
+  yield tuning['target'], 'tuning', tuning['length']
+  if tuning['early_stopping']['patience']:
+    yield tuning['target'], 'validation', tuning['length']
+  for name in evaluation['tasks']:
+    yield name, 'evaluation', evaluation['length']
 
 
 def _network(config, vocab_size):
@@ -424,10 +449,12 @@ def _learning_rates(config):
 
 def _check_vocabulary(name, prior, config, pretraining_prior):
   if prior.vocab_size != pretraining_prior.vocab_size:
+    read = f' ({prior.recorded.about})' if prior.recorded else ''
     raise errors.UserError(
-      f'tasks.{name}: has a vocabulary of {prior.vocab_size}, pretraining on '
-      f'{config.pretraining.task!r} has {pretraining_prior.vocab_size}; '
-      'all tasks of a run have one vocabulary: change this one, or '
+      f'tasks.{name}: has a vocabulary of {prior.vocab_size}{read}, '
+      f'pretraining on {config.pretraining.task!r} has '
+      f'{pretraining_prior.vocab_size}; all tasks of a run have one '
+      'vocabulary: change this one, or '
       'pretraining.task (a context_tree takes any vocab_size)'
     )
 

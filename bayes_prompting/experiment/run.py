@@ -131,6 +131,8 @@ def finish(
     if folder is not None:
       dataset = distributed.on_first(lambda: _load_results(folder))
     if dataset is None:
+      for line in lab.recorded():
+        console.say(line)
       networks = meta_train(lab, folder, require)
       tuned = tune(lab, networks, folder, require)
       dataset = evaluate(lab, networks, tuned)

@@ -33,6 +33,8 @@ from bayes_prompting.results import measures
 from bayes_prompting.results import selection
 from bayes_prompting.results import stopped
 
+# What no method can beat: a line across the bars.
+_OPTIMAL = ('TargetBayes', 'EvalBayes')
 _EXCESS = 'loss above the best prefix\n(nats per sequence)'
 
 
@@ -309,10 +311,11 @@ def regret_bars(
       ax.set_xlabel(text)
   axes[0].set_yticks(range(len(methods)), methods)
   axes[0].invert_yaxis()
-  key = (
-    'Bar, number: median; black line: quartiles; dots: single runs; '
-    'dashed: Bayes-optimal; hatched: infinite'
-  )
+  key = 'Bar, number: median; black line: quartiles; dots: single runs'
+  if {*_OPTIMAL} & {*methods}:
+    key += '; dashed: Bayes-optimal'
+  if any(np.isinf(x).any() for of in runs.values() for x in of.values()):
+    key += '; hatched: infinite'
   if measures.note(dataset):
     key += '. Above a universal predictor numbers are nats | bits a token'
   style.footnote(figure, stopped.footnote(left_out), key)
@@ -377,7 +380,7 @@ def _bars(ax, runs, methods, left_out, limit, exact, in_bits):
       jitter = row + np.linspace(-0.22, 0.22, len(runs[method]))
       finite = np.where(np.isinf(runs[method]), np.nan, runs[method])
       ax.plot(finite, jitter, 'o', ms=2.2, mfc='white', mec='black', mew=0.5)
-    if method in ('TargetBayes', 'EvalBayes'):
+    if method in _OPTIMAL:
       ax.axvline(median, color='black', linestyle=style.DASH, lw=0.9)
 
 

@@ -62,7 +62,7 @@ def of_kind(dataset: xr.Dataset) -> tuple[list[str], list[str]]:
 def sentence(reference: str) -> str:
   """Returns what a loss above a universal predictor says."""
   return (
-    f'Tasks that were recorded have no oracle: their numbers are losses above '
+    'Sequences of a file have no oracle: numbers are losses above '
     f'{reference}, a universal predictor that knows nothing but the sequence '
     'so far, in nats and bits a token. Below 0 a method does better than it; '
     'an infinite loss is that of a method that rules out what happened.'

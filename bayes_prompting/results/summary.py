@@ -291,14 +291,16 @@ def findings(dataset: xr.Dataset, step: int | None = None) -> list[str]:
     return []
   best = on_target.idxmin()
   if measures.above(chosen, target):
-    value = frame[(frame.eval_task == target) & (frame.tuner == best)]
-    nats = value['median'].item() / step
-    side = 'below' if nats < 0 else 'above'
-    return [
-      f'On {target}, the target, {best} loses least: over {step} steps '
-      f'{abs(nats):.3f} nats ({abs(nats) / measures.BITS:.3f} bits) a token '
-      f'{side} {measures.headline(chosen, target)[0]}.'
-    ]
+    nats = gaps.loc[target, best] / step
+    text = (
+      f'Of what was tuned to {target}, {best} loses least: over {step} steps '
+      f'{nats:+.3f} nats ({nats / measures.BITS:+.3f} bits) a token above '
+      f'{measures.headline(chosen, target)[0]}'
+    )
+    untuned = gaps.get(UNTUNED, pd.Series(np.nan, gaps.index))[target] / step
+    if np.isfinite(untuned):
+      text += f'; the untuned network {untuned:+.3f}'
+    return [f'{text}.']
 
   def losses(task):
     text = f'loses {_gap(gaps.loc[task, best])} nats a sequence more'

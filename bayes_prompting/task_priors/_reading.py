@@ -97,7 +97,8 @@ def read(
     data = path.read_bytes()
   except OSError as error:
     raise errors.UserError(
-      f'path: cannot read {str(path)!r} ({error.strerror or error})'
+      f'path: cannot read {str(path)!r} ({error.strerror or error}); give the '
+      'path of your file'
     ) from None
   if path.suffix.lower() == _COMPRESSED:
     data = _expanded(path, data)
@@ -138,9 +139,14 @@ def _expanded(path, data):
   try:
     with gzip.open(io.BytesIO(data)) as file:
       expanded = file.read(most + 1)
+  except gzip.BadGzipFile:
+    raise errors.UserError(
+      f'path: {str(path)!r} is no gzip file; if it is not compressed, give it '
+      f'a name without {_COMPRESSED}'
+    ) from None
   except (OSError, EOFError, zlib.error) as error:
     raise errors.UserError(
-      f'path: cannot read {str(path)!r} as a gzip file ({error})'
+      f'path: {str(path)!r} is cut or damaged ({error}); get it again'
     ) from None
   if len(expanded) > most:
     raise errors.UserError(
@@ -294,7 +300,7 @@ def symbols_of(
     if records.kind != 'character':
       raise errors.UserError(
         'vocabulary: a text is for characters; here symbols are '
-        f'{records.kind}s, got {checks.show(vocabulary)}'
+        f'{records.kind}s: list them, got {checks.show(vocabulary)}'
       )
     symbols = _characters([vocabulary]).symbols[0]
   elif isinstance(vocabulary, list | tuple):

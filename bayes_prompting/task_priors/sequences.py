@@ -139,6 +139,7 @@ def make(
       vocabulary = _reading.NUCLEOTIDES
   symbols = _reading.symbols_of(records, vocabulary)
   sequences = _reading.tokens(records, symbols, outside)
+  about = _about(records, symbols, sequences)
   if cut is not None:
     sequences = [
       x[start : start + cut]
@@ -154,7 +155,22 @@ def make(
   if by is None and path is not None and _is('csv', path, format):
     remedy = 'say by which column sequences are told apart (by), or '
   parts = _split(sequences, shares, seed, remedy)
-  return _prior(parts, len(symbols), stride, depth, alpha)
+  hint = ''
+  if cut is not None:
+    hint = f', or cut longer pieces (cut, now {cut})'
+  if len(records.symbols) < len(sequences) and outside == 'cut':
+    hint += "; with outside='cut' sequences end at symbols outside vocabulary"
+  return _prior(parts, len(symbols), stride, depth, alpha, about, hint)
+
+
+def _about(records, symbols, sequences):
+  """Says what was read, by which a symbol that should not be there is seen."""
+  counts = np.bincount(np.concatenate(sequences), minlength=len(symbols))
+  rarest = int(counts.argmin())
+  return (
+    f'{counts.sum()} {records.kind}s, {len(symbols)} different ones, the '
+    f'rarest {records.shown(symbols[rarest].item())} ({counts[rarest]} times)'
+  )
 
 
 def _is(name, path, file_format):
@@ -222,8 +238,8 @@ _LENGTHS = {
 class _Windows:
   """All windows of the sequences of one part."""
 
-  def __init__(self, name, sequences, vocab_size, stride):
-    self._name, self._stride = name, stride
+  def __init__(self, name, sequences, vocab_size, stride, hint):
+    self._name, self._stride, self._hint = name, stride, hint
     self._sizes = np.array([len(x) for x in sequences])
     self._first = np.cumsum(self._sizes) - self._sizes
     # They are part of compiled programs: as few bytes as they need.
@@ -240,11 +256,16 @@ class _Windows:
     total = int(self.counts(length).sum())
     if not total:
       raise errors.UserError(
-        f'path: none of the {len(self._sizes)} sequences for {self._name} has '
-        f'{length} tokens, the longest has {self._sizes.max()}; ask for '
-        f'shorter windows ({_LENGTHS[self._name]}), or cut longer pieces (cut)'
+        f'path: no sequence of {length} tokens for {self._name}, of '
+        f'{len(self._sizes)} the longest has {self._sizes.max()}; ask for '
+        f'shorter windows ({_LENGTHS[self._name]}), or for a larger share '
+        f'(split){self._hint}'
       )
     return total
+
+  def too_short(self, length):
+    """Returns how many sequences have no window of N tokens."""
+    return int(np.sum(self._sizes < length))
 
   def starts(self, numbers, length):
     """Returns where windows start, in all tokens of the part, of any shape."""
@@ -265,9 +286,9 @@ class _Windows:
     return window.astype(jnp.int32)
 
 
-def _prior(parts, vocab_size, stride, depth, alpha):
+def _prior(parts, vocab_size, stride, depth, alpha, about, hint):
   windows = {
-    name: _Windows(name, sequences, vocab_size, stride)
+    name: _Windows(name, sequences, vocab_size, stride, hint)
     for name, sequences in parts.items()
   }
 
@@ -292,5 +313,7 @@ def _prior(parts, vocab_size, stride, depth, alpha):
     references={'CTW': universal(depth), 'KT': universal(0)},
     count=lambda split, length: windows[split].count(length),
     window=lambda split, number, length: windows[split].window(number, length),
+    about=about,
+    too_short=lambda split, length: windows[split].too_short(length),
   )
   return types.recorded_prior(vocab_size, prefill, predict, recorded)

@@ -83,8 +83,8 @@ def test_another_file_is_another_identity(path, tmp_path):
 @pytest.mark.parametrize(
   'field, value, said',
   [
-    ('tuning.length', 25, 'path: none of the 48 .* 25 tok.*tuning.length;'),
-    ('evaluation.length', 21, 'path: none of the 6 .*evaluation.length'),
+    ('tuning.length', 25, 'path: no sequence of 25 .* of 48 .*tuning.length;'),
+    ('evaluation.length', 21, 'path: no sequence .* of 6 .*evaluation.length'),
     ('evaluation.num_sequences', 7, 'tasks.mine.path: .* has 6 windows of 12'),
     ('tasks.mine.path', '/no/file.npy', 'tasks.mine.path: cannot read'),
     ('tasks.mine.vocabulary', 3, 'mine: has a vocabulary of 3.*pretraining'),
@@ -127,6 +127,47 @@ def test_the_example_of_its_page_is_built(tmp_path, monkeypatch):
   lab = build.build(config)
   assert lab.references == ('CTW', 'KT')
   assert lab.tuning.patience == 4
+
+
+def test_a_run_says_what_it_read(tmp_path, capsys):
+  path = tmp_path / 'chords.txt'
+  # 57 lines of six words, and 3 of two; one word is misspelt.
+  path.write_text('C F G C Dm F\n' * 57 + 'C F\n' * 2 + 'C f\n')
+  config = configured(path, format='words', lines=True, split=(0.6, 0.1, 0.3))
+  config.tuning.early_stopping.patience = 1
+  config.tuning.length = config.evaluation.length = 6
+  config.pretraining.task = 'five'
+  with config.unlocked():
+    config.tasks.five = bp.spec('context_tree', vocab_size=5, depth=0)
+  (line,) = build.build(config).recorded()
+  assert line.startswith(
+    "mine: 348 texts, 5 different ones, the rarest 'f' (1 times); "
+  )
+  windows = [int(x) for x in re.findall(r'(\d+) windows of 6 for', line)]
+  short = [int(x) for x in re.findall(r'(\d+) sequences are shorter', line)]
+  assert len(windows) == 3 and sum(windows) == 57 and sum(short) == 3
+  config.pretraining.num_steps = config.tuning.num_steps = 0
+  config.tuning.methods = ('NoTuning',)
+  bp.run(config, tmp_path / 'run')
+  assert capsys.readouterr().out.splitlines()[0].startswith('mine: 348 texts')
+  config.pretraining.task = 'random_coins'
+  with pytest.raises(errors.UserError, match=r"of 5 \(348 .* 'f' \(1 times\)"):
+    build.build(config)
+
+
+@pytest.mark.parametrize('better', ['SoftPT', 'NoTuning'])
+def test_what_was_found_is_no_boast(path, better):
+  dataset = bp.run(configured(path), None).copy(deep=True)
+  loss = {x: 20.0 for x in dataset.tuner.values} | {better: 10.0, 'CTW': 0.0}
+  for tuner, value in loss.items():
+    dataset.sequence_regret.loc[{'tuner': tuner}] = value
+  steps = int(dataset.report_step.values.flat[0])
+  soft, untuned = (loss[x] / steps for x in ('SoftPT', 'NoTuning'))
+  assert summary.findings(dataset) == [
+    f'Of what was tuned to mine, SoftPT loses least: over {steps} steps '
+    f'{soft:+.3f} nats ({soft / np.log(2):+.3f} bits) a token above CTW; the '
+    f'untuned network {untuned:+.3f}.'
+  ]
 
 
 PHONES = [a + b for a in 'AEIO' for b in 'KLMNPRSTVZ'][:39]

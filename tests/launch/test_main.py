@@ -19,6 +19,7 @@ from configs import quick
 from configs import worlds
 from launch import flags as launch_flags
 from launch import main
+from launch import presets
 from launch import sweep_grid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -41,7 +42,7 @@ CONFIGS = ROOT / 'configs'
   ],
 )
 def test_a_name_stands_for_a_preset(text, file, argument):
-  assert launch_flags.preset(text) == f'{CONFIGS / file}.py{argument}'
+  assert presets.named(text) == f'{CONFIGS / file}.py{argument}'
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def test_a_name_stands_for_a_preset(text, file, argument):
   ['mine.py', 'mine.py:a,b', './quick', 'configs/quick.py', '/x:y', '', ':x'],
 )
 def test_a_path_is_a_path(text):
-  assert launch_flags.preset(text) == text
+  assert presets.named(text) == text
 
 
 def test_a_file_of_that_name_is_meant(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'mine').touch()
-  assert launch_flags.preset('mine:x') == 'mine:x'
+  assert presets.named('mine:x') == 'mine:x'
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_file_of_that_name_is_meant(tmp_path, monkeypatch):
 )
 def test_an_unknown_preset_names_the_nearest(text, nearest):
   with pytest.raises(errors.UserError, match=nearest) as caught:
-    launch_flags.preset(text)
+    presets.named(text)
   assert '\n' not in str(caught.value)
   assert '__init__' not in str(caught.value)
 
@@ -102,7 +103,7 @@ def test_what_a_run_started_from_is_kept(text, title, tmp_path):
   argv = ['run', f'--config={text}', '--config.tuning.num_steps=7']
   argv += ['--config.methods.SoftPT.init=zeros']
   values = launch_flags.flags.FlagValues()
-  config = launch_flags.define_config(flag_values=values, sys_argv=argv)
+  config = presets.define(flag_values=values, sys_argv=argv)
   values(argv)
   name, before = values['config'].parser.read
   assert name == title  # No folder of the user's.
@@ -170,7 +171,8 @@ def test_help_has_a_line_for_each_script(arguments):
 
 def test_every_script_is_a_command():
   scripts = {path.stem for path in (ROOT / 'launch').glob('*.py')}
-  parts = {'__init__', 'main', 'flags', 'study', 'sweep_grid', 'sweep_jobs'}
+  parts = {'__init__', 'main', 'flags', 'presets', 'study'}
+  parts |= {'sweep_grid', 'sweep_jobs'}
   assert scripts - parts == {*main.COMMANDS.values()}
 
 
