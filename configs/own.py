@@ -94,7 +94,7 @@ def get_config(argument: str = 'weather') -> settings.Configuration:
   )
   vocab_size = _VOCABULARY[name]
   # Of many symbols, few follow each other.
-  alpha = 0.5 if vocab_size < 10 else 0.05
+  alpha = EXAMPLES[name].get('alpha', 0.5)
   config = settings.base_config()
   with config.unlocked():
     config.tasks = {

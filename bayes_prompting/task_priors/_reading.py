@@ -35,6 +35,8 @@ NUCLEOTIDES = 'ACGT'
 MOST_TOKENS = 2**26
 # Larger vocabularies, of which there are tables everywhere, are a mistake.
 MOST_SYMBOLS = 2**14
+# Of a compressed file, once it is expanded.
+_MOST_BYTES = 2**30
 _NAMED = 5  # Symbols that a message names.
 
 
@@ -43,7 +45,7 @@ class Records(NamedTuple):
 
   Attributes:
     symbols: The symbols of each record, [N] of one dtype.
-    kind: `number`, `byte`, `character` or `text`.
+    kind: `number`, `byte`, `character`, `word`, or `text` of a cell.
   """
 
   symbols: list[np.ndarray]
@@ -134,8 +136,8 @@ def ending(path: pathlib.Path) -> str | None:
 
 def _expanded(path, data):
   """Returns what a compressed file holds, if that is not too much."""
-  # Of at most four bytes a character; a few bytes may hold any number.
-  most = 4 * MOST_TOKENS
+  # A small file may expand to any size.
+  most = _MOST_BYTES
   try:
     with gzip.open(io.BytesIO(data)) as file:
       expanded = file.read(most + 1)
@@ -150,7 +152,8 @@ def _expanded(path, data):
     ) from None
   if len(expanded) > most:
     raise errors.UserError(
-      f'path: {str(path)!r} expands to more than {most} bytes'
+      f'path: {str(path)!r} expands to more than {most} bytes; take a part of '
+      'it'
     )
   return expanded
 
@@ -178,7 +181,12 @@ def _characters(texts):
 
 
 def _words(texts):
-  return Records([np.array(x.split(), np.str_) for x in texts], 'text')
+  return Records([_objects(x.split()) for x in texts], 'word')
+
+
+def _objects(texts):
+  # As NumPy's own texts, all would be as wide as the longest.
+  return np.array(texts, object)
 
 
 def _arrays(path, data, names):
@@ -260,7 +268,7 @@ def _table(path, text, columns, by):
   symbols = []
   for name in columns:
     at = header.index(name)
-    column = np.array([row[at] for row in table], dtype=np.str_)
+    column = _objects([row[at] for row in table])
     symbols += np.split(column, ends[:-1])
   return Records(symbols, 'text')
 
@@ -339,7 +347,7 @@ def _listed(records, vocabulary):
     )
   if records.kind == 'character':
     return _characters([''.join(vocabulary)]).symbols[0]
-  return np.array(vocabulary)
+  return _objects(vocabulary) if kind is str else np.array(vocabulary)
 
 
 def tokens(

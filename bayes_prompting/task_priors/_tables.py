@@ -13,15 +13,13 @@ import numpy as np
 
 from bayes_prompting import keys
 from bayes_prompting import types
+from bayes_prompting.task_priors import _draws
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
 
 # How far the probabilities of one source may be apart in two priors.
 _TOLERANCE = 1e-7
-# With more tokens than this, a number for each of them takes longer to draw
-# than the rest of an update.
-_MOST_GUMBELS = 64
 
 
 def order(table: types.Array) -> int:
@@ -99,29 +97,6 @@ def generic(occurs: np.ndarray) -> np.ndarray:
   return numbers / numbers.sum(-1, keepdims=True)
 
 
-def draw(
-  key: types.Key, log_probs: types.Array, shape: Sequence[int] = ()
-) -> types.Array:
-  """Returns tokens int32 [*shape, ...], so many of each distribution.
-
-  Args:
-    key: Consumed.
-    log_probs: float32 [..., V]; a token with -inf is never drawn.
-    shape: How many.
-  """
-  whole = (*shape, *log_probs.shape[:-1])
-  if log_probs.shape[-1] <= _MOST_GUMBELS:
-    return jax.random.categorical(key, log_probs, shape=whole).astype(jnp.int32)
-  probs = jnp.exp(log_probs)
-  # Sums in parallel may shrink, by rounding, and what has no mass get a share.
-  mass = jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), -jnp.inf)
-  mass = jnp.expand_dims(mass, tuple(range(len(shape))))
-  # Less than all of it: the numbers are at most 1 - 2^-23.
-  points = jax.random.uniform(key, whole, jnp.float32) * mass.max(-1)
-  above = mass > points[..., None]
-  return jnp.argmax(above, axis=-1).astype(jnp.int32)
-
-
 def episode(
   key: types.Key, log_table: types.Array, length: int
 ) -> types.Episode:
@@ -135,7 +110,7 @@ def episode(
   rows, vocab_size = log_table.shape
   if rows == 1:
     oracle = jnp.broadcast_to(log_table[0], (length, vocab_size))
-    return types.Episode(draw(key, log_table[0], (length,)), oracle)
+    return types.Episode(_draws.draw(key, log_table[0], (length,)), oracle)
   k = order(log_table)
   uniform = jnp.full(vocab_size, -np.log(vocab_size), jnp.float32)
 
@@ -143,7 +118,7 @@ def episode(
     position, key = at
     key = keys.of_step(key)
     log_probs = jnp.where(position < k, uniform, log_table[context])
-    token = draw(key, log_probs)
+    token = _draws.draw(key, log_probs)
     return (context * vocab_size + token) % rows, (token, log_probs)
 
   positions = jnp.arange(length, dtype=jnp.int32)

@@ -131,7 +131,9 @@ def make(
   def sample(key, length):
     split_key, key = jax.random.split(key)
     leaves = sample_leaves(split_key)
-    return _urn.episode(key, concentration, leaves, int(sizes.sum()), length)
+    return _urn.episode(
+      key, concentration, depth, leaves, int(sizes.sum()), length
+    )
 
   def start():
     log_odds = jnp.full(first[depth], log_splits - log_stops, jnp.float32)

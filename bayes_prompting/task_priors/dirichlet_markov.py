@@ -68,7 +68,7 @@ def make(order: int, concentration: Sequence[float]) -> types.TaskPrior:
 
   def sample(key, length):
     contexts = jnp.arange(shape[0], dtype=jnp.int32)
-    return _urn.episode(key, alpha, contexts, len(contexts), length)
+    return _urn.episode(key, alpha, order, contexts, len(contexts), length)
 
   def row_predictive(row, impossible):
     predictive = _dirichlet.log_mean(alpha, row)

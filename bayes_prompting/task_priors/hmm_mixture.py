@@ -10,7 +10,7 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import keys as keys_lib
 from bayes_prompting import types
-from bayes_prompting.task_priors import _tables
+from bayes_prompting.task_priors import _draws
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -114,7 +114,7 @@ def make(
     def step(joint, key):
       # Tokens from the predictive are distributed as those of hidden states.
       log_probs = _predict(drawn, joint)
-      token = _tables.draw(keys_lib.of_step(key), log_probs)
+      token = _draws.draw(keys_lib.of_step(key), log_probs)
       return _observe(drawn, joint, log_probs, token), (token, log_probs)
 
     keys = jax.random.split(key, length)

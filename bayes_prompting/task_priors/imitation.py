@@ -22,8 +22,8 @@ from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import keys
 from bayes_prompting import types
+from bayes_prompting.task_priors import _draws
 from bayes_prompting.task_priors import _mixture
-from bayes_prompting.task_priors import _tables
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -136,7 +136,7 @@ def _build(tables, dynamics, weights):
 
     def step(context, key):
       log_probs = jnp.asarray(log_rows)[context, policy]
-      token = _tables.draw(keys.of_step(key), log_probs)
+      token = _draws.draw(keys.of_step(key), log_probs)
       return follow(context, token), (token, log_probs)
 
     start = jnp.int32(size**2 - 1)

@@ -169,7 +169,7 @@ def _about(records, symbols, sequences):
   rarest = int(counts.argmin())
   return (
     f'{counts.sum()} {records.kind}s, {len(symbols)} different ones, the '
-    f'rarest {records.shown(symbols[rarest].item())} ({counts[rarest]} times)'
+    f'rarest {records.shown(symbols.tolist()[rarest])} ({counts[rarest]} times)'
   )
 
 

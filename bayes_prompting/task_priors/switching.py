@@ -10,7 +10,7 @@ import numpy as np
 from bayes_prompting import checks
 from bayes_prompting import types
 from bayes_prompting.task_priors import _dirichlet
-from bayes_prompting.task_priors import _tables
+from bayes_prompting.task_priors import _draws
 
 # Raise it when numbers change: networks and results depend on it.
 NUMERICS = 1
@@ -79,7 +79,7 @@ def make(hazard: float, concentration: Sequence[float]) -> types.TaskPrior:
     sources = _dirichlet.log_sample(source_key, each)
     segments = jnp.cumsum(starts.at[:1].set(False))
     oracle = sources[segments]
-    return types.Episode(_tables.draw(token_key, oracle), oracle)
+    return types.Episode(_draws.draw(token_key, oracle), oracle)
 
   def extend(runs, tokens):
     """Returns the state after tokens [N], and their log predictive [N, V]."""

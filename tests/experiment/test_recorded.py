@@ -141,7 +141,7 @@ def test_a_run_says_what_it_read(tmp_path, capsys):
     config.tasks.five = bp.spec('context_tree', vocab_size=5, depth=0)
   (line,) = build.build(config).recorded()
   assert line.startswith(
-    "mine: 348 texts, 5 different ones, the rarest 'f' (1 times); "
+    "mine: 348 words, 5 different ones, the rarest 'f' (1 times); "
   )
   windows = [int(x) for x in re.findall(r'(\d+) windows of 6 for', line)]
   short = [int(x) for x in re.findall(r'(\d+) sequences are shorter', line)]
@@ -149,7 +149,7 @@ def test_a_run_says_what_it_read(tmp_path, capsys):
   config.pretraining.num_steps = config.tuning.num_steps = 0
   config.tuning.methods = ('NoTuning',)
   bp.run(config, tmp_path / 'run')
-  assert capsys.readouterr().out.splitlines()[0].startswith('mine: 348 texts')
+  assert capsys.readouterr().out.splitlines()[0].startswith('mine: 348 words')
   config.pretraining.task = 'random_coins'
   with pytest.raises(errors.UserError, match=r"of 5 \(348 .* 'f' \(1 times\)"):
     build.build(config)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bayes_prompting import registry
-from bayes_prompting.task_priors import _tables
+from bayes_prompting.task_priors import _draws
 from bayes_prompting.task_priors import _urn
 from bayes_prompting.task_priors import dirichlet_markov
 
@@ -23,7 +23,11 @@ def make(name, **arguments):
 
 
 def assert_occur(drawn, probs):
-  """Asserts that tokens [M] have these probabilities [V], and no other."""
+  """Asserts that tokens [M] have these probabilities [V], and no other.
+
+  Each frequency is within 5 standard errors: of a right sampler one in 1.7
+  million is not.
+  """
   counts = np.bincount(drawn, minlength=len(probs))
   assert not counts[probs == 0].any()
   error = np.sqrt(probs * (1 - probs) / len(drawn)) + 1e-6
@@ -37,42 +41,79 @@ def probabilities(vocab_size):
   return probs / probs.sum()
 
 
-@pytest.mark.parametrize('vocab_size', [2 * _tables._MOST_GUMBELS, 1000])
+@pytest.mark.parametrize('vocab_size', [2 * _draws._MOST_GUMBELS, 1000])
 def test_tokens_have_their_probabilities(vocab_size):
   probs = probabilities(vocab_size)
   with np.errstate(divide='ignore'):
     log_probs = np.log(probs).astype(np.float32)
-  draw = jax.jit(_tables.draw, static_argnums=2)
+  draw = jax.jit(_draws.draw, static_argnums=2)
   drawn = draw(root_key(), jnp.asarray(log_probs), (COUNT,))
   assert drawn.shape == (COUNT,) and drawn.dtype == jnp.int32
   assert_occur(drawn, probs)
 
 
 def test_each_of_several_distributions_is_drawn_from():
-  vocab_size = 2 * _tables._MOST_GUMBELS
+  vocab_size = 2 * _draws._MOST_GUMBELS
   rows = np.stack([probabilities(vocab_size), np.full(vocab_size, 1e-30)])
   rows[1, 7] = 1.0
   rows = jnp.log(jnp.asarray(rows, jnp.float32))
-  draw = jax.jit(_tables.draw, static_argnums=2)
+  draw = jax.jit(_draws.draw, static_argnums=2)
   drawn = np.asarray(draw(root_key(), rows, (50, 4)))
   assert drawn.shape == (50, 4, 2)
   assert (drawn[..., 1] == 7).all() and len({*drawn[..., 0].ravel()}) > 5
 
 
-def test_a_number_close_to_one_is_no_token_too_many(monkeypatch):
-  largest = np.float32(1) - np.float32(2) ** -23
-  monkeypatch.setattr(
-    jax.random, 'uniform', lambda key, shape, dtype: jnp.full(shape, largest)
+@pytest.mark.parametrize('scale', [1.0, 0.999, 1.0007, 1e-20, 1e20])
+@pytest.mark.parametrize('number', [0.0, 1 - 2.0**-23])
+def test_the_ends_of_the_numbers_are_tokens_with_weight(scale, number):
+  # What JAX draws at least, and at most; nothing is at either end.
+  weights = np.append(np.append([0, 0], np.full(99, 0.1)), [0.0, 0.0])
+  weights = jnp.asarray(weights / weights.sum() * scale, jnp.float32)
+  token = _draws.at(weights, jnp.float32(number) + _draws._HALF_STEP)
+  assert token == (100 if number else 2)
+
+
+def test_no_number_is_a_token_without_weight():
+  # At every sum, and at its neighbours, of sums that shrink by rounding.
+  weights = np.random.default_rng(0).gamma(0.3, size=1000)
+  weights[::2] = 0
+  weights = jnp.asarray(weights, jnp.float32)
+  sums = jnp.cumsum(weights)
+  assert (jnp.diff(sums)[::2] != weights[1::2]).any()  # Rounded.
+  shares = sums / sums.max()
+  where = jnp.concatenate(
+    [jnp.nextafter(shares, x) for x in (jnp.zeros(1), shares, jnp.ones(1))]
   )
-  vocab_size = 2 * _tables._MOST_GUMBELS
-  probs = np.append(np.full(vocab_size - 2, 0.1), [0.0, 0.0])
-  log_probs = jnp.log(jnp.asarray(probs / probs.sum(), jnp.float32))
-  assert _tables.draw(root_key(), log_probs) == vocab_size - 3
+  where = jnp.clip(where, _draws._HALF_STEP, 1 - _draws._HALF_STEP)
+  found = np.asarray(jax.vmap(lambda x: _draws.at(weights, x))(where))
+  assert (found % 2 == 1).all()
+
+
+def test_numbers_are_neither_zero_nor_one():
+  found = np.asarray(_draws.numbers(root_key(), (COUNT,)), np.float64)
+  assert found.min() >= 2.0**-24 and found.max() <= 1 - 2.0**-24
+  assert_occur((found * 8).astype(int), np.full(8, 1 / 8))
+
+
+@pytest.mark.parametrize('length', [0, 1, 2, 3])
+@pytest.mark.parametrize('x64', [False, True])
+def test_sequences_may_be_shorter_than_a_context(length, x64):
+  with jax.enable_x64(x64):
+    for prior in (
+      make('context_tree', vocab_size=2, depth=2),
+      make('dirichlet_markov', order=2, concentration=(1.0,) * 11),
+    ):
+      episode = prior.sample(root_key(), length)
+      assert episode.tokens.shape == (length,)
+      assert episode.tokens.dtype == jnp.int32
+      oracle = np.exp(episode.oracle_log_probs)
+      assert oracle.shape == (length, prior.vocab_size)
+      np.testing.assert_allclose(oracle[:2], 1 / prior.vocab_size, rtol=1e-6)
 
 
 @pytest.fixture
 def _urns(monkeypatch):
-  monkeypatch.setattr(_tables, '_MOST_GUMBELS', 1)
+  monkeypatch.setattr(_draws, '_MOST_GUMBELS', 1)
   monkeypatch.setattr(dirichlet_markov, '_MOST_DRAWN', 1)
 
 
@@ -116,7 +157,7 @@ def test_the_source_of_an_urn_is_of_its_posterior():
   alpha, length = np.array([0.4, 1.1]), 5
   leaves = jnp.arange(2, dtype=jnp.int32)
   sample = jax.jit(
-    jax.vmap(lambda key: _urn.episode(key, alpha, leaves, 2, length))
+    jax.vmap(lambda key: _urn.episode(key, alpha, 1, leaves, 2, length))
   )
   episodes = jax.device_get(sample(jax.random.split(root_key(), COUNT)))
   numbers = episodes.tokens @ 2 ** np.arange(length)[::-1]
@@ -134,13 +175,22 @@ def test_the_source_of_an_urn_is_of_its_posterior():
     found = of_number.mean(0)
     np.testing.assert_allclose(found[0], 0.5, atol=1e-6)
     np.testing.assert_array_less(np.abs(found[1:] - expected), 5 * error[1:])
+    # The variance too: a mean alone says nothing of how sure the oracle is.
+    total = posterior.sum(-1, keepdims=True)
+    variance = expected * (1 - expected) / (total + 1)
+    squares = (of_number[:, 1:] - expected) ** 2
+    error = squares.std(0) / np.sqrt(len(of_number))
+    np.testing.assert_array_less(
+      np.abs(squares.mean(0) - variance), 5 * error + 1e-6
+    )
 
 
 def test_the_source_is_not_drawn_where_nobody_reads_it():
   prior = make('context_tree', vocab_size=40, depth=2)
   tokens = jax.jit(lambda key: prior.sample(key, 20).tokens)
   program = tokens.lower(root_key()).compile().as_text()
-  # Of 1641 nodes with 40 tokens each.
-  assert '1641' not in program
+  # A gamma for each of 40 tokens at 1641 nodes.
+  gammas = f'[{1641 * 40}]'
+  assert gammas not in program
   whole = jax.jit(lambda key: prior.sample(key, 20))
-  assert '1641' in whole.lower(root_key()).compile().as_text()
+  assert gammas in whole.lower(root_key()).compile().as_text()

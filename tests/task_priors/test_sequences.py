@@ -123,7 +123,7 @@ BAD = [
   ('a.txt.gz', b'\x1f\x8b' + bytes(30), {}, 'path: .*gz'),
   ('a.txt.gz', gzip.compress(b''), {}, 'path: .* is empty'),
   ('a.txt', 'a b', {'format': 'words', 'vocabulary': 'ab'},
-   'vocabulary: a text is for characters; here symbols are texts'),
+   'vocabulary: a text is for characters; here symbols are words'),
   ('a.txt', 'a b c', {'format': 'words', 'vocabulary': ['a', 'b']},
    "path: holds 'c'"),
   ('a.txt', 'ab', {'format': 'docx'}, "format: unknown 'docx'"),
@@ -154,8 +154,16 @@ def test_a_bad_file_is_one_line(write, tmp_path, name, content, kwargs, said):
   assert str(caught.value).startswith('task_prior.')
 
 
+def test_a_long_word_takes_its_own_memory_only(write):
+  # In an array of texts all would be as wide: 20,000 times a megabyte.
+  text = 'a b ' * 10_000 + 'c' * 250_000
+  (found,), symbols = records(write('a.txt', text), file_format='words')
+  assert found == [0, 1] * 10_000 + [2]
+  assert symbols[:2] == ['a', 'b']
+
+
 def test_a_compressed_file_expands_to_so_much_only(write, monkeypatch):
-  monkeypatch.setattr(_reading, 'MOST_TOKENS', 100)
+  monkeypatch.setattr(_reading, '_MOST_BYTES', 400)
   records(write('a.txt.gz', gzip.compress(b'ab' * 200)))
   with pytest.raises(errors.UserError, match='expands to more than 400 bytes'):
     records(write('b.txt.gz', gzip.compress(b'ab' * 201)))
