@@ -336,7 +336,7 @@ EXECUTED = {
   'docs/howto/own_tuner.md': 2,
   'docs/howto/share.md': 1,  # tests/adapters/test_sharing.py
   'docs/language_models.md': 2,  # tests/language/test_language.py
-  'docs/own_sequences.md': 1,  # In tests/experiment/test_recorded.py
+  'docs/own_sequences.md': 2,  # In tests/experiment/test_recorded.py
   'docs/task_priors.md': 2,  # One in tests/training/test_scored.py
   'docs/theory.md': 1,
   'docs/tuners.md': 2,  # tests/tuners/test_tuners.py

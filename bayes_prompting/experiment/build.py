@@ -176,7 +176,7 @@ class Lab:
         continue
       used = f'{recorded.count(split, length)} windows of {length} for {split}'
       if short := recorded.too_short(split, length):
-        used += f' ({short} sequences are shorter, and left out)'
+        used += f' ({short} sequence{"s" * (short > 1)} too short)'
       lines.setdefault(name, []).append(used)
     return [
       f'{name}: {self.priors[name].recorded.about}; {", ".join(used)}'

@@ -45,7 +45,7 @@ class Records(NamedTuple):
 
   Attributes:
     symbols: The symbols of each record, [N] of one dtype.
-    kind: `number`, `byte`, `character`, `word`, or `text` of a cell.
+    kind: `number`, `byte`, `character`, `word` or `cell`.
   """
 
   symbols: list[np.ndarray]
@@ -270,7 +270,7 @@ def _table(path, text, columns, by):
     at = header.index(name)
     column = _objects([row[at] for row in table])
     symbols += np.split(column, ends[:-1])
-  return Records(symbols, 'text')
+  return Records(symbols, 'cell')
 
 
 def _fasta(path, text):

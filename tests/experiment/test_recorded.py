@@ -114,14 +114,22 @@ def test_what_is_wrong_with_it_is_one_line(path, tmp_path, field, value, said):
   assert not list(tmp_path.iterdir())  # Nothing half-written is kept.
 
 
-def test_the_example_of_its_page_is_built(tmp_path, monkeypatch):
+def test_the_examples_of_its_page_are_done(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
-  tokens = np.random.default_rng(0).integers(0, 2, (1000, 200))
-  np.save('tokens.npy', tokens)
-  page = (ROOT / 'docs' / 'own_sequences.md').read_text('utf-8')
-  (block,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+  # A chain that stays with probability 0.9.
+  moves = np.random.default_rng(0).random((1000, 200)) < 0.1
+  np.save('tokens.npy', np.cumsum(moves, axis=1) % 2)
+  block, beside = testing.blocks('docs/own_sequences.md')
   names = {}
   exec(block, names)
+  exec(beside, names)
+  capsys.readouterr()
+  uniform = np.log(2) - names['ctw']
+  assert names['chain'](0) == pytest.approx(uniform, abs=1e-3)
+  entropy = -0.9 * np.log(0.9) - 0.1 * np.log(0.1)
+  expected = (np.log(2) + 49 * entropy) / 50 - names['ctw']
+  assert names['chain'](1) == pytest.approx(expected, abs=0.01)
+  assert expected < 0 < names['chain'](2) - expected < 0.02
   config = names['config']
   config.tuning.methods = ('NoTuning', 'SoftPT')
   lab = build.build(config)
@@ -144,7 +152,7 @@ def test_a_run_says_what_it_read(tmp_path, capsys):
     "mine: 348 words, 5 different ones, the rarest 'f' (1 times); "
   )
   windows = [int(x) for x in re.findall(r'(\d+) windows of 6 for', line)]
-  short = [int(x) for x in re.findall(r'(\d+) sequences are shorter', line)]
+  short = [int(x) for x in re.findall(r'(\d+) sequences? too short', line)]
   assert len(windows) == 3 and sum(windows) == 57 and sum(short) == 3
   config.pretraining.num_steps = config.tuning.num_steps = 0
   config.tuning.methods = ('NoTuning',)
