@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import errors
+from bayes_prompting.reporting import series
 from bayes_prompting.reporting import style
 
 _HALO = [patheffects.withStroke(linewidth=2.2, foreground='white')]
@@ -37,9 +38,9 @@ def trajectories(dataset: xr.Dataset) -> mpl_figure.Figure:
   Raises:
     UserError: If there is no path, because no method keeps the weights.
   """
-  if not style.holds(dataset, 'token_path'):
+  if not series.holds(dataset, 'token_path'):
     raise errors.UserError('dataset: has no paths, no method keeps the weights')
-  looks = style.looks(style.held(dataset.token_path))
+  looks = style.looks(series.held(dataset.token_path))
   untuned = dataset.untuned_path.values
   prompts = [
     method
@@ -98,7 +99,7 @@ def _distances(ax, dataset, looks):
   for method, look in looks.items():
     of_method = dataset.sel(tuner=method)
     ax.plot(step, of_method.token_distance, **look | {'marker': ''})
-    if style.holds(of_method, 'prefix_distance'):
+    if series.holds(of_method, 'prefix_distance'):
       rows = of_method.prefix_distance.dropna('prefix_step').values
       before = np.arange(len(rows)) - len(rows) + 1
       thin = {'lw': 0.8, 'linestyle': style.SOLID, 'ms': 2.5}
@@ -119,7 +120,7 @@ def _path(ax, dataset, method, look):
   ax.plot(*path.T, color=color, **thick)
   ax.plot(*dataset.untuned_path.values[0], zorder=5, **_START)
   ax.plot(*path[0], ms=5, zorder=6, path_effects=_HALO, **look)
-  if style.holds(of_method, 'prefix_path'):
+  if series.holds(of_method, 'prefix_path'):
     rows = of_method.prefix_path.dropna('prefix_step').values
     ax.plot(*rows.T, color=color, lw=0.8, path_effects=_HALO, zorder=4)
     for number, point in enumerate(rows[1:], 1):
@@ -155,7 +156,7 @@ def meaning(dataset: xr.Dataset) -> mpl_figure.Figure:
   what was searched. Of two tokens the mean of token 0 is drawn; of more, each
   token's number marks its mean.
   """
-  looks = style.looks(style.held(dataset.alpha))
+  looks = style.looks(series.held(dataset.alpha))
   height = 0.2 * len(looks) + 1.1
   figure, axes = style.panels(3, height, sharey=True)
   for row, (method, look) in enumerate(looks.items()):
@@ -277,7 +278,7 @@ def _strength_lines(ax, dataset):
   if np.isnan(strength):
     return []
   ax.axvline(strength, color=_DARK, linestyle=style.DOT, lw=0.9, zorder=0)
-  if not style.holds(dataset, 'row_norm'):
+  if not series.holds(dataset, 'row_norm'):
     return []
   rows = dataset.sizes['row']
   look = {'color': _DARK, 'linestyle': style.DASHDOT, 'lw': 0.9}
@@ -296,9 +297,9 @@ def prefix_rows(dataset: xr.Dataset) -> mpl_figure.Figure:
   Raises:
     UserError: If no method has a prefix.
   """
-  if not style.holds(dataset, 'row_norm'):
+  if not series.holds(dataset, 'row_norm'):
     raise errors.UserError('dataset: has no prefixes')
-  looks = style.looks(style.held(dataset.row_norm))
+  looks = style.looks(series.held(dataset.row_norm))
   figure, axes = style.panels(3, 0.22 * len(looks) + 1.7)
   rows = dataset.row.values
   for ax, name in zip(axes, ('row_norm', 'row_distance'), strict=False):
@@ -306,7 +307,7 @@ def prefix_rows(dataset: xr.Dataset) -> mpl_figure.Figure:
       runs = dataset[name].sel(tuner=method).values.reshape(-1, len(rows))
       runs = runs[dataset.studied.sel(tuner=method).values.ravel() == 1]
       runs = runs[:, ~np.isnan(runs).any(0)]
-      quartiles = style.quartiles(runs)
+      quartiles = series.quartiles(runs)
       length = runs.shape[1]
       style.curve(ax, rows[:length], quartiles, method, look, every=1)
     ax.set(xlabel='row of the prefix', ylim=(0, None))
@@ -347,9 +348,9 @@ def make_all(
 ) -> list[pathlib.Path]:
   """Writes every figure that the Dataset allows, see `style.write_all`."""
   makers = {'dynamics_meaning': meaning}
-  if style.holds(dataset, 'token_path'):
+  if series.holds(dataset, 'token_path'):
     makers['dynamics_trajectories'] = trajectories
-  if style.holds(dataset, 'row_norm'):
+  if series.holds(dataset, 'row_norm'):
     makers['dynamics_prefix_rows'] = prefix_rows
   return style.write_all(
     {name: functools.partial(make, dataset) for name, make in makers.items()},

@@ -27,6 +27,7 @@ import xarray as xr
 from bayes_prompting import checks
 from bayes_prompting import errors
 from bayes_prompting import results
+from bayes_prompting.reporting import series
 from bayes_prompting.reporting import style
 from bayes_prompting.reporting import tuning_grid
 from bayes_prompting.results import measures
@@ -54,9 +55,9 @@ def losses(dataset: xr.Dataset) -> mpl_figure.Figure:
     UserError: If the Dataset has no losses, because nothing was trained.
   """
   dataset = selection.choose(dataset)
-  pretrained = style.holds(dataset, 'pretraining_loss')
-  tuned = style.holds(dataset, 'tuning_loss')
-  validated = tuned and style.holds(dataset, 'validation_loss')
+  pretrained = series.holds(dataset, 'pretraining_loss')
+  tuned = series.holds(dataset, 'tuning_loss')
+  validated = tuned and series.holds(dataset, 'validation_loss')
   if not pretrained and not tuned:
     raise errors.UserError('dataset: has no losses, nothing was trained')
   count = pretrained + 2 * tuned + validated
@@ -97,7 +98,7 @@ def _pretraining_losses(ax, dataset):
   colors = matplotlib.colormaps['cividis'](np.linspace(0, 0.8, len(loss)))
   steps = loss.pretraining_step.values
   for of_seed, color in zip(loss, colors, strict=True):
-    index, smooth = style.smooth(of_seed.values[None])
+    index, smooth = series.smooth(of_seed.values[None])
     label = f'pretraining, seed {of_seed.pretrain_seed.item()}'
     ax.plot(steps, of_seed, color=color, alpha=0.25, lw=0.5)
     ax.plot(steps[index], smooth[0], color=color, label=label)
@@ -110,17 +111,19 @@ def _tuning_losses(ax, late, dataset):
   """Draws all updates of tuning, and once more the last nine tenths."""
   loss = dataset.tuning_loss
   steps, curves = loss.tuning_step.values, {}
-  index, _ = style.smooth(np.zeros((1, len(steps))))
-  if style.holds(dataset, 'validation_loss'):
+  index, _ = series.smooth(np.zeros((1, len(steps))))
+  if series.holds(dataset, 'validation_loss'):
     held = _held(loss.values.reshape(-1, len(steps)))
     steps = steps[: held.shape[1]]
     held = held.reshape(*loss.shape[:-1], len(steps))
     loss = loss.isel(tuning_step=slice(len(steps))).copy(data=held)
-    index, _ = style.smooth(np.zeros((1, len(steps))))
-  tuned = style.by_method(loss.where(stopped.counted(dataset).any('eval_task')))
+    index, _ = series.smooth(np.zeros((1, len(steps))))
+  tuned = series.by_method(
+    loss.where(stopped.counted(dataset).any('eval_task'))
+  )
   for method, look in style.looks(tuned).items():
-    index, smooth = style.smooth(tuned[method])
-    curves[method] = style.quartiles(smooth)
+    index, smooth = series.smooth(tuned[method])
+    curves[method] = series.quartiles(smooth)
     for panel in (ax, late):
       style.curve(panel, steps[index], curves[method], method, look)
   first = np.searchsorted(index, len(steps) // 10)
@@ -156,11 +159,11 @@ def _validation_losses(ax, dataset):
   counted = stopped.counted(dataset).any('eval_task')
   loss = dataset.validation_loss.where(counted)
   steps = loss.validation_step.values
-  for method in style.held(loss):
+  for method in series.held(loss):
     runs = loss.sel(tuner=method).values.reshape(-1, len(steps))
     ran = ~np.isnan(runs).all(-1)
     runs = _held(runs[ran].astype(np.float64))
-    quartiles = style.quartiles(runs)
+    quartiles = series.quartiles(runs)
     look = style.looks(loss.tuner.values.tolist())[method]
     style.curve(ax, steps[: runs.shape[1]], quartiles, method, look)
     best = dataset.best_step.sel(tuner=method).values.ravel()[ran]
@@ -195,11 +198,11 @@ def regret_curves(
   checks.one_of('quantity', quantity, allowed)
   dataset = selection.choose(dataset)
   curves = {
-    task: {method: style.quartiles(runs) for method, runs in by_method.items()}
-    for task, by_method in style.regret_by_task(dataset, quantity).items()
+    task: {method: series.quartiles(runs) for method, runs in by_method.items()}
+    for task, by_method in series.regret_by_task(dataset, quantity).items()
   }
   methods = style.legend_methods(curves)
-  figure, axes = style.panels(len(curves), sharey=style.alike(dataset))
+  figure, axes = style.panels(len(curves), sharey=series.alike(dataset))
   medians = {
     task: [(method, quartiles[1]) for method, quartiles in by_method.items()]
     for task, by_method in curves.items()
@@ -213,8 +216,8 @@ def regret_curves(
     else:
       for ax in shown:
         scale = style.symlog(ax, np.concatenate(values))
-    name, unit = style.regret_label(dataset, kind[0], quantity)
-    for ax in axes[::3] if style.alike(dataset) else shown:
+    name, unit = series.regret_label(dataset, kind[0], quantity)
+    for ax in axes[::3] if series.alike(dataset) else shown:
       ax.set_ylabel(f'{name} ({unit}){scale}')
   for ax, (task, by_method) in zip(axes, curves.items(), strict=True):
     for method, quartiles in by_method.items():
@@ -252,7 +255,7 @@ def _scale_above(axes, values):
 def _lengths(ax, dataset):
   """Marks the lengths of tuning and pretraining; returns their legend."""
   handles = []
-  for length, name in style.lengths(dataset).items():
+  for length, name in series.lengths(dataset).items():
     line = style.DASH if name.startswith('tuning') else style.DOT
     look = {'color': '#b0b0b0', 'linestyle': line, 'lw': 0.9}
     ax.axvline(length, zorder=0, **look)
@@ -284,7 +287,7 @@ def regret_bars(
       f'step: must be from {steps[0]} to {steps[-1]}, got {step!r}'
     )
   index = steps.tolist().index(step)
-  by_task = style.regret_by_task(dataset, 'cumulative_regret')
+  by_task = series.regret_by_task(dataset, 'cumulative_regret')
   left_out = stopped.left_out(dataset)
   methods = style.legend_methods(by_task, left_out)
   runs = {
@@ -293,7 +296,7 @@ def regret_bars(
   }
   height = 0.16 * len(methods) + 1.2
   figure, axes = style.panels(
-    len(runs), height, sharex=style.alike(dataset), sharey=True
+    len(runs), height, sharex=series.alike(dataset), sharey=True
   )
   axis_of = dict(zip(runs, axes, strict=True))
   for kind in filter(None, measures.of_kind(dataset)):
@@ -362,7 +365,7 @@ def _bars(ax, runs, methods, left_out, limit, exact, in_bits):
     if method not in runs:
       ax.text(1.02, row, 'stopped' if method in left_out else '–', **right)
       continue
-    low, median, high = style.quartiles(runs[method][:, None])[:, 0]
+    low, median, high = series.quartiles(runs[method][:, None])[:, 0]
     bar = ax.barh(row, min(median, limit), 0.72, label=method, lw=0, alpha=0.8)
     bar[0].set(facecolor=methods[method]['color'], edgecolor='white')
     small = f'{round(median, 3) + 0.0:.3f}'  # Without a minus before zero.
@@ -395,7 +398,7 @@ def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
     UserError: If the Dataset has no candidates, because nothing was searched,
       or if all networks that were searched were stopped.
   """
-  if not style.holds(dataset, 'candidate_loss'):
+  if not series.holds(dataset, 'candidate_loss'):
     raise errors.UserError('dataset: has no candidates, nothing was searched')
   dataset = selection.choose(dataset)
   counted = stopped.counted(dataset).any('eval_task')
@@ -404,7 +407,7 @@ def hard_prefix_ranking(dataset: xr.Dataset) -> mpl_figure.Figure:
     raise errors.UserError(
       'dataset: has no candidates of a network that counts, all were stopped'
     )
-  ranked = {method: _rank(loss, method) for method in style.by_method(loss)}
+  ranked = {method: _rank(loss, method) for method in series.by_method(loss)}
   tokens = {m: _tokens(labels) for m, (labels, _) in ranked.items()}
   best = next(iter(tokens.values()))[0]
   token = max(sorted(set(best)), key=best.count)
@@ -436,9 +439,9 @@ def _rank(loss, method):
   """Returns labels [M] and quartiles [3, M] of excess loss, the best first."""
   # Candidates of other methods are absent, not infinite.
   loss = loss.sel({'tuner': [method]}).dropna('candidate', how='all')
-  runs = style.by_method(loss)[method]
+  runs = series.by_method(loss)[method]
   best = runs.min(-1, keepdims=True)
-  quartiles = style.quartiles(runs - np.where(np.isinf(best), 0.0, best))
+  quartiles = series.quartiles(runs - np.where(np.isinf(best), 0.0, best))
   order = np.argsort(quartiles[1], kind='stable')
   return loss.candidate.values[order].tolist(), quartiles[:, order]
 
@@ -480,7 +483,7 @@ def make_all(
 ) -> list[pathlib.Path]:
   """Writes every figure that the Dataset allows, see `style.write_all`."""
   makers = {}
-  if style.holds(dataset, 'pretraining_loss') or style.holds(
+  if series.holds(dataset, 'pretraining_loss') or series.holds(
     dataset, 'tuning_loss'
   ):
     makers['losses'] = losses
@@ -489,7 +492,7 @@ def make_all(
   for step in dataset.report_step.values.tolist():
     name = f'cumulative_regret_step{step}'
     makers[name] = functools.partial(regret_bars, step=step)
-  if style.holds(dataset, 'candidate_loss'):
+  if series.holds(dataset, 'candidate_loss'):
     makers['hard_prefix_ranking'] = hard_prefix_ranking
   chosen = selection.choose(dataset)
   makers = {name: functools.partial(m, chosen) for name, m in makers.items()}

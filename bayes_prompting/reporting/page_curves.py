@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayes_prompting.reporting import dark
+from bayes_prompting.reporting import series
 from bayes_prompting.reporting import style
 from bayes_prompting.results import measures
 from bayes_prompting.results import selection
@@ -55,9 +57,8 @@ def plotly_look(look: Mapping[str, Any]) -> dict[str, Any]:
   if line != style.SOLID:
     dash = ','.join(f'{_LINE_WIDTH * length}px' for length in line[1])
   symbol = _SYMBOLS.get(look['marker'], '')
-  color = look['color']
-  dark = style.on_dark(color)
-  return {'color': color, 'dark': dark, 'dash': dash, 'symbol': symbol}
+  colors = {'color': look['color'], 'dark': dark.color(look['color'])}
+  return {**colors, 'dash': dash, 'symbol': symbol}
 
 
 def numbers(
@@ -90,7 +91,7 @@ def _curves(
 ) -> list[list[list[float | int | None]] | None]:
   """Returns a curve for each method; None for one of which no run counts."""
   return [
-    _curve(style.quartiles(runs[method])) if method in runs else None
+    _curve(series.quartiles(runs[method])) if method in runs else None
     for method in methods
   ]
 
@@ -112,13 +113,13 @@ def data(dataset: xr.Dataset) -> dict[str, Any]:
   """
   dataset = selection.choose(dataset)
   by_quantity = {
-    name: style.regret_by_task(dataset, name) for name in QUANTITIES
+    name: series.regret_by_task(dataset, name) for name in QUANTITIES
   }
   left_out = stopped.left_out(dataset)
   looks = style.legend_methods(by_quantity[QUANTITIES[0]], left_out)
   marks = [
     {'name': name, 'step': length}
-    for length, name in style.lengths(dataset).items()
+    for length, name in series.lengths(dataset).items()
   ]
   return {
     'target': str(dataset.attrs.get('target', '')),

@@ -1,4 +1,4 @@
-"""What figures share: the looks of methods, medians with bands, panels.
+"""What figures share: the looks of methods, axes, panels, files.
 
 Figures are made and drawn under a style of our own, which takes nothing from
 the user's matplotlibrc. Their text is never read as mathematics: a name is a
@@ -22,11 +22,9 @@ from matplotlib import path as mpl_path
 from matplotlib import textpath as mpl_textpath
 from matplotlib import ticker as mpl_ticker
 import numpy as np
-import xarray as xr
 
 from bayes_prompting import errors
 from bayes_prompting.results import measures
-from bayes_prompting.results import stopped
 from bayes_prompting.system import console
 from bayes_prompting.system import files
 
@@ -176,140 +174,6 @@ def looks(methods: Iterable[str]) -> dict[str, dict[str, object]]:
   return {n: dict(zip(fields, x, strict=True)) for n, x in chosen.items()}
 
 
-# Lightness in OKLab of the colours of looks on a dark page: that of what is
-# black on a light one, and how much of the lightness there it loses.
-_LIGHTEST, _LOST = 0.95, 0.4
-# From linear sRGB to the roots of OKLab, and from these to OKLab: B. Ottosson,
-# A perceptual color space for image processing (2020).
-_TO_CONES = np.array(
-  [
-    [0.4122214708, 0.5363325363, 0.0514459929],
-    [0.2119034982, 0.6806995451, 0.1073969566],
-    [0.0883024619, 0.2817188376, 0.6299787005],
-  ]
-)
-_TO_OKLAB = np.array(
-  [
-    [0.2104542553, 0.7936177850, -0.0040720468],
-    [1.9779984951, -2.4285922050, 0.4505937099],
-    [0.0259040371, 0.7827717662, -0.8086757660],
-  ]
-)
-
-
-@functools.cache
-def on_dark(color: str) -> str:
-  """Returns the colour of a look on a dark page.
-
-  The hue stays, and lightness turns around: what was darkest is lightest. So
-  what can be told apart on white can be told apart on black.
-
-  Args:
-    color: As `#16206e`.
-  """
-  srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-  linear = np.where(
-    srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4
-  )
-  lightness, *hue = _TO_OKLAB @ np.cbrt(_TO_CONES @ linear)
-  lightness = _LIGHTEST - _LOST * lightness
-  # Colours that a screen does not have lose chroma until it has them.
-  for chroma in np.linspace(1, 0, 51):
-    roots = np.linalg.solve(_TO_OKLAB, [lightness, *np.multiply(hue, chroma)])
-    linear = np.linalg.solve(_TO_CONES, roots**3)
-    if linear.min() >= -1e-4 and linear.max() <= 1 + 1e-4:
-      break
-  linear = linear.clip(0, 1)
-  srgb = np.where(
-    linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
-  )
-  return '#' + ''.join(f'{round(x):02x}' for x in 255 * srgb)
-
-
-def holds(dataset, variable):
-  """Returns whether a Dataset has a variable that is not all NaN."""
-  return variable in dataset and bool(dataset[variable].notnull().any())
-
-
-def held(array):
-  """Returns the methods whose values in an array are not all NaN."""
-  ran = array.notnull().any([dim for dim in array.dims if dim != 'tuner'])
-  return array.tuner.values[ran.values].tolist()
-
-
-def by_method(array, counted=None):
-  """Returns the values of every method that was run, in the order of legends.
-
-  Args:
-    array: DataArray with a method; its last dimension is X.
-    counted: bool DataArray of the dimensions before X, true where a run counts,
-      see `stopped.counted`. By default a run counts if it holds a number.
-
-  Returns:
-    {method: float64 [runs, X]}.
-  """
-  by_name = {}
-  for method in looks(array.tuner.values.tolist()):
-    runs = array.sel(tuner=method).values
-    if counted is None:
-      ran = ~np.isnan(runs).all(-1)
-    else:
-      ran = counted.sel(tuner=method).values
-    runs = runs[ran].astype(np.float64)
-    if len(runs):
-      by_name[method] = np.where(np.isnan(runs), np.inf, runs)
-  return by_name
-
-
-def lengths(dataset: xr.Dataset) -> dict[int, str]:
-  """Returns the lengths of training, those that are equal under one name.
-
-  Args:
-    dataset: As loaded. A length that was not evaluated is left out.
-  """
-  names = {}
-  for name in ('tuning', 'pretraining'):
-    length = dataset.attrs.get(f'{name}_length')
-    if length is not None and length <= dataset.step.values[-1]:
-      names.setdefault(int(length), []).append(name)
-  return {
-    length: f'{" and ".join(several)} length'
-    for length, several in names.items()
-  }
-
-
-def regret_by_task(dataset, quantity):
-  """Returns {task: {method: [runs, step]}} of all runs that count.
-
-  It is the headline of each task, see `measures`. Above a universal predictor
-  the cumulative loss is its mean over the steps so far.
-  """
-  counted, by_task = stopped.counted(dataset), {}
-  for task in dataset.eval_task.values.tolist():
-    reference, estimator = measures.headline(dataset, task)
-    labels = {'reference': reference, 'estimator': estimator}
-    values = dataset[quantity].sel(labels | {'eval_task': task})
-    if measures.is_universal(reference) and quantity == 'cumulative_regret':
-      values = values / dataset.step
-    by_task[task] = by_method(values, counted.sel(eval_task=task))
-  return by_task
-
-
-def regret_label(dataset, task, quantity):
-  """Returns what the axis of a task's regret says, and its unit."""
-  name = quantity.replace('_', ' ')
-  if not measures.above(dataset, task):
-    unit = 'nats' if quantity == 'cumulative_regret' else 'nats per step'
-    return name, unit
-  mean = ', mean so far' * (quantity == 'cumulative_regret')
-  return f'loss{measures.above(dataset, task)}{mean}', 'nats a token'
-
-
-def alike(dataset):
-  """Returns whether the numbers of all tasks are of one kind."""
-  return not all(measures.of_kind(dataset))
-
-
 def bits(ax):
   """Adds an axis in bits to the right of one in nats."""
   other = ax.secondary_yaxis(
@@ -329,18 +193,6 @@ def legend_methods(by_task, left_out=()):
   """
   shown = [method for methods in by_task.values() for method in methods]
   return looks(dict.fromkeys([*shown, *left_out]))
-
-
-def quartiles(runs):
-  """Returns quartiles [3, X] of [runs, X].
-
-  They are interpolated, but where a run is infinite they are nearest runs.
-  """
-  levels = (0.25, 0.5, 0.75)
-  finite = np.isfinite(runs).all(0)
-  linear = np.quantile(np.where(finite, runs, 0.0), levels, axis=0)
-  nearest = np.quantile(runs, levels, axis=0, method='nearest')
-  return np.where(finite, linear, nearest)
 
 
 def limit(values):
@@ -518,16 +370,3 @@ def _write(figure, folder, name):
     files.write_bytes(path, drawn.getvalue(), 'figures')
     paths.append(path)
   return paths
-
-
-def smooth(runs):
-  """Returns the running median of [runs, T] over the updates within 10%.
-
-  Returns:
-    Indices [P], evenly spread over a log axis, and the medians [runs, P].
-  """
-  total = runs.shape[-1]
-  updates = np.geomspace(1, total, min(total, 300)).round().astype(int)
-  updates = np.unique(updates)
-  windows = [runs[:, u - 1 - u // 10 : u + u // 10] for u in updates]
-  return updates - 1, np.stack([np.median(w, -1) for w in windows], -1)

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayes_prompting import errors
+from bayes_prompting.reporting import series
 from bayes_prompting.reporting import style
 from bayes_prompting.results import measures
 from bayes_prompting.results import selection
@@ -22,7 +23,7 @@ _LABELS = {
 
 def has_grid(dataset: xr.Dataset) -> bool:
   """Returns whether a run tried several settings and trained at them."""
-  return selection.size(dataset) > 1 and style.holds(dataset, 'tuning_loss')
+  return selection.size(dataset) > 1 and series.holds(dataset, 'tuning_loss')
 
 
 @style.styled
@@ -161,7 +162,7 @@ def _draw(row, settings, runs, center, chosen, look):
 def _summary(runs, center):
   """Returns lower quartile, center and upper quartile of runs that count."""
   runs = runs[~np.isnan(runs)]
-  low, _, high = style.quartiles(runs[:, None])[:, 0]
+  low, _, high = series.quartiles(runs[:, None])[:, 0]
   return low, center(runs), high
 
 

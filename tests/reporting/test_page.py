@@ -23,6 +23,7 @@ import bayes_prompting
 from bayes_prompting import errors
 from bayes_prompting import results
 from bayes_prompting import settings
+from bayes_prompting.reporting import dark
 from bayes_prompting.reporting import page as page_lib
 from bayes_prompting.reporting import page_curves
 from bayes_prompting.reporting import page_parts
@@ -358,7 +359,7 @@ def test_looks_in_the_terms_of_plotly():
   )
   assert found[0] == {
     'color': '#000000',
-    'dark': style.on_dark('#000000'),
+    'dark': dark.color('#000000'),
     'dash': '2px,2px',
     'symbol': '',
   }
@@ -977,7 +978,7 @@ def test_a_dark_page(browser, collection):
       assert _papers(browser) == papers
       assert browser.execute_script(CONTRAST) == []
     soft = style.looks(METHODS)['SoftPT']['color']
-    assert browser.execute_script(color) == style.on_dark(soft)
+    assert browser.execute_script(color) == dark.color(soft)
     # Paper is light.
     _prefer(browser, 'dark', 'print')
     browser.execute_script('window.dispatchEvent(new Event("beforeprint"))')

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bayes_prompting.dynamics import figures as dynamics_figures
+from bayes_prompting.reporting import dark
 from bayes_prompting.reporting import figures
 from bayes_prompting.reporting import style
 from tests.reporting import test_figures
@@ -143,20 +144,16 @@ def _luminance(color):
 
 def test_on_a_dark_page_every_colour_is_seen():
   colors = {look[0] for look in (*style._LOOKS.values(), *style._FURTHER)}
-  dark = {color: style.on_dark(color) for color in colors}
+  turned = {color: dark.color(color) for color in colors}
   # Two colours are two colours, and what was darker is lighter.
-  assert len({*dark.values()}) == len(colors)
+  assert len({*turned.values()}) == len(colors)
   paper = _luminance('#15181c') + 0.05
-  for color in dark.values():
+  for color in turned.values():
     assert (_luminance(color) + 0.05) / paper > 4.5, color
   for darker, lighter in itertools.permutations(colors, 2):
     if _luminance(darker) + 0.2 < _luminance(lighter):
-      assert _luminance(dark[darker]) > _luminance(dark[lighter])
+      assert _luminance(turned[darker]) > _luminance(turned[lighter])
   # Lightness 0 and 1 of OKLab become 0.95 and 0.55; of a grey it is the cube
   # root of its linear value.
-  assert _luminance(style.on_dark('#000000')) == pytest.approx(
-    0.95**3, abs=0.01
-  )
-  assert _luminance(style.on_dark('#ffffff')) == pytest.approx(
-    0.55**3, abs=0.01
-  )
+  assert _luminance(dark.color('#000000')) == pytest.approx(0.95**3, abs=0.01)
+  assert _luminance(dark.color('#ffffff')) == pytest.approx(0.55**3, abs=0.01)

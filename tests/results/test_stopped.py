@@ -20,7 +20,7 @@ from bayes_prompting.experiment import tuning as tuning_lib
 from bayes_prompting.reporting import figures
 from bayes_prompting.reporting import page as page_lib
 from bayes_prompting.reporting import page_curves
-from bayes_prompting.reporting import style
+from bayes_prompting.reporting import series
 from bayes_prompting.reporting import tuning_grid
 from bayes_prompting.results import evidence
 from bayes_prompting.results import losses as method_losses
@@ -238,8 +238,8 @@ def test_statistics_are_those_without_what_was_stopped(pair):
   assert kept.equals(others.drop(columns='stopped'))
   for quantity in page_curves.QUANTITIES:
     equal(
-      style.regret_by_task(selection.choose(dataset), quantity),
-      style.regret_by_task(selection.choose(without), quantity),
+      series.regret_by_task(selection.choose(dataset), quantity),
+      series.regret_by_task(selection.choose(without), quantity),
     )
   equal(method_losses.losses(dataset)[:3], method_losses.losses(without)[:3])
   # Whatever the order of tasks: they are those of the target.

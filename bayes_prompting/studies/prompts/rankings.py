@@ -28,7 +28,7 @@ from bayes_prompting import errors
 from bayes_prompting import registry
 from bayes_prompting import results
 from bayes_prompting import types
-from bayes_prompting.reporting import style
+from bayes_prompting.reporting import series
 from bayes_prompting.results import stopped
 from bayes_prompting.settings import plain
 
@@ -116,7 +116,7 @@ def read(dataset: xr.Dataset) -> Rankings:
         f'({search}) proposed; rankings need all of them: shorten '
         'tuning.prefix_length, or raise max_candidates of the method'
       )
-  if not style.holds(dataset, 'candidate_loss'):
+  if not series.holds(dataset, 'candidate_loss'):
     raise errors.UserError('dataset: has no candidates, nothing was searched')
   labels = dataset.candidate.values.tolist()
   config = plain.resolved(json.loads(dataset.attrs['config']))
