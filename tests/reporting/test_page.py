@@ -965,10 +965,10 @@ def _papers(browser):
 
 
 def test_a_dark_page(browser, collection):
-  dark, light = ('rgb(21, 24, 28)', '#15181c'), ('rgb(255, 255, 255)', '#fff')
+  night, day = ('rgb(21, 24, 28)', '#15181c'), ('rgb(255, 255, 255)', '#fff')
   color = "return plot.data.find(t => t.meta === 'SoftPT').line.color"
   try:
-    for scheme, papers in (('light', light), ('dark', dark)):
+    for scheme, papers in (('light', day), ('dark', night)):
       _prefer(browser, scheme)
       _open(browser, collection / 'report.html')
       unfold = (
@@ -982,20 +982,20 @@ def test_a_dark_page(browser, collection):
     # Paper is light.
     _prefer(browser, 'dark', 'print')
     browser.execute_script('window.dispatchEvent(new Event("beforeprint"))')
-    _wait(browser, lambda b: _papers(b) == light)
+    _wait(browser, lambda b: _papers(b) == day)
     assert browser.execute_script(color) == soft
     _prefer(browser, 'dark')
     browser.execute_script('window.dispatchEvent(new Event("afterprint"))')
-    _wait(browser, lambda b: _papers(b) == dark)
+    _wait(browser, lambda b: _papers(b) == night)
     # The system turns light, and the page with it; then its reader chooses.
     _prefer(browser, 'light')
-    _wait(browser, lambda b: _papers(b) == light)
+    _wait(browser, lambda b: _papers(b) == day)
     theme = browser.find_element('id', 'theme')
     assert theme.text == 'Dark'
     theme.click()
-    _wait(browser, lambda b: _papers(b) == dark)
+    _wait(browser, lambda b: _papers(b) == night)
     _open(browser, collection / 'report.html')
-    assert _papers(browser) == dark  # It is remembered.
+    assert _papers(browser) == night  # It is remembered.
     assert browsing.complaints(browser) == []
   finally:
     browser.execute_script('localStorage.clear()')
