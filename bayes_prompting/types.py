@@ -127,7 +127,7 @@ class Recorded:
       UserError if it has none.
     window: (split, number int32 [], N) -> int32 [N], one of them; NumPy's, if
       the number is. Parts share no sequence.
-    about: What was read, in some words: how many sequences, of which symbols.
+    about: What was read, in some words: how many symbols, of which kind.
     too_short: (split, N) -> how many sequences of a part have no window.
   """
 

@@ -28,8 +28,6 @@ from configs import paper
 # place with the defaults of their `make`.
 PAPER = tuple(paper.TORSOS)
 TORSOS = (*PAPER, *(x for x in registry.names('torsos') if x not in PAPER))
-
-
 # Of the suite for vocabularies of real data: the bytes of a file.
 _NUM_BYTES, _LONG = 256, 512
 

@@ -227,6 +227,13 @@ def of_keys():
   )
 
 
+# Of which draws are others than of few tokens, see `task_priors._draws`.
+MANY_TOKENS = (
+  {'name': 'dirichlet_categorical', 'concentration': (1.0,) * 65},
+  {'name': 'dirichlet_markov', 'order': 1, 'concentration': (0.5,) * 33},
+)
+
+
 # By module: what it computes. Helpers of a module are covered by it.
 CASES = {
   **{
@@ -234,7 +241,10 @@ CASES = {
       registry.modules('task_priors', spec),
       functools.partial(of_task_prior, spec),
     )
-    for case, spec in specs('task_priors')
+    for case, spec in (
+      *specs('task_priors'),
+      *((f'task_priors.{x["name"]} many', x) for x in MANY_TOKENS),
+    )
   },
   **{
     case: (

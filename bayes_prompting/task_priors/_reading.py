@@ -136,11 +136,10 @@ def ending(path: pathlib.Path) -> str | None:
 
 def _expanded(path, data):
   """Returns what a compressed file holds, if that is not too much."""
-  # A small file may expand to any size.
-  most = _MOST_BYTES
   try:
     with gzip.open(io.BytesIO(data)) as file:
-      expanded = file.read(most + 1)
+      # A small file may expand to any size.
+      expanded = file.read(_MOST_BYTES + 1)
   except gzip.BadGzipFile:
     raise errors.UserError(
       f'path: {str(path)!r} is no gzip file; if it is not compressed, give it '
@@ -150,10 +149,10 @@ def _expanded(path, data):
     raise errors.UserError(
       f'path: {str(path)!r} is cut or damaged ({error}); get it again'
     ) from None
-  if len(expanded) > most:
+  if len(expanded) > _MOST_BYTES:
     raise errors.UserError(
-      f'path: {str(path)!r} expands to more than {most} bytes; take a part of '
-      'it'
+      f'path: {str(path)!r} expands to more than {_MOST_BYTES} bytes; take a '
+      'part of it'
     )
   return expanded
 

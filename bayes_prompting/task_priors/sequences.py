@@ -139,7 +139,7 @@ def make(
       vocabulary = _reading.NUCLEOTIDES
   symbols = _reading.symbols_of(records, vocabulary)
   sequences = _reading.tokens(records, symbols, outside)
-  about = _about(records, symbols, sequences)
+  ended = len(sequences) > len(records.symbols)
   if cut is not None:
     sequences = [
       x[start : start + cut]
@@ -158,8 +158,9 @@ def make(
   hint = ''
   if cut is not None:
     hint = f', or cut longer pieces (cut, now {cut})'
-  if len(records.symbols) < len(sequences) and outside == 'cut':
+  if ended:
     hint += "; with outside='cut' sequences end at symbols outside vocabulary"
+  about = _about(records, symbols, sequences)
   return _prior(parts, len(symbols), stride, depth, alpha, about, hint)
 
 

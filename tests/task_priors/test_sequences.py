@@ -122,6 +122,7 @@ BAD = [
   ('a.txt.gz', gzip.compress(b'abc' * 99)[:-12], {}, 'cut or damaged .* again'),
   ('a.txt.gz', b'\x1f\x8b' + bytes(30), {}, 'path: .*gz'),
   ('a.txt.gz', gzip.compress(b''), {}, 'path: .* is empty'),
+  ('a.txt', 'zzz', {'vocabulary': 'ab', 'outside': 'cut'}, 'has 0 sequences'),
   ('a.txt', 'a b', {'format': 'words', 'vocabulary': 'ab'},
    'vocabulary: a text is for characters; here symbols are words'),
   ('a.txt', 'a b c', {'format': 'words', 'vocabulary': ['a', 'b']},
@@ -152,6 +153,24 @@ def test_a_bad_file_is_one_line(write, tmp_path, name, content, kwargs, said):
     bp.task_prior('sequences', path=str(path), **kwargs)
   assert '\n' not in str(caught.value)
   assert str(caught.value).startswith('task_prior.')
+
+
+@pytest.mark.parametrize(
+  'text, is_hinted', [('ab' * 99, False), ('ab' * 99 + 'z' + 'ab', True)]
+)
+def test_symbols_that_end_sequences_are_hinted_at_where_some_do(
+  write, text, is_hinted
+):
+  prior = bp.task_prior(
+    'sequences',
+    path=str(write('a.txt', text)),
+    vocabulary='ab',
+    outside='cut',
+    cut=20,
+  )
+  with pytest.raises(errors.UserError, match='cut, now 20') as caught:
+    prior.recorded.count('tuning', 30)
+  assert ("outside='cut'" in str(caught.value)) == is_hinted
 
 
 def test_a_long_word_takes_its_own_memory_only(write):
